@@ -1,0 +1,1 @@
+//! What the user may type; no I/O, no environment.

@@ -1,0 +1,373 @@
+//! What the program needs to know: the configuration file, resolved and validated once.
+//!
+//! [`Config`] mirrors the TOML file; every key is declared here once, with its default and its
+//! meaning (the JSON Schema and `dealmill init` come from it). Unknown keys are refused.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::time::{Period, Resolution};
+
+/// The whole configuration file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How to run: clock, zone, periods, output.
+    pub run: Run,
+    /// The stages of the pipeline and what ends a deal.
+    pub pipeline: Pipeline,
+    /// By what the numbers are split.
+    pub dimensions: Dimensions,
+    /// Currency of the amounts.
+    pub money: Money,
+    /// Rules of the fold that have alternatives.
+    pub fold: Fold,
+    /// How customers are acquired, for CAC.
+    pub acquisition: Acquisition,
+    /// Severity of the data-quality rules, and sample floors.
+    pub quality: Quality,
+    /// Where the data is: `deal_events` (required), `spend`, and any look-up tables.
+    pub inputs: BTreeMap<String, Input>,
+    /// Your own metrics.
+    pub metrics: Vec<CustomMetric>,
+}
+
+/// How to run: clock, zone, periods, output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Run {
+    /// The instant (RFC 3339) or date after which events do not exist; a date means the end of
+    /// that day in the reporting zone. Default: the latest event in the data.
+    pub as_of: Option<String>,
+    /// Reporting zone, an IANA name.
+    pub timezone: String,
+    /// Reporting periods; the whole history ("all") is always computed too.
+    pub periods: Vec<Period>,
+    /// First day of the week, "monday" to "sunday".
+    pub week_start: Weekday,
+    /// First month of the fiscal year, 1 to 12.
+    pub fiscal_start_month: u8,
+    /// Unit in which durations are counted; output is in days whatever the unit.
+    pub resolution: Resolution,
+    /// Output folder.
+    pub output: PathBuf,
+    /// How many finished runs to keep; older ones are removed after a successful run.
+    pub keep_runs: usize,
+    /// Format of the tables.
+    pub format: Format,
+    /// Threads; default all cores.
+    pub threads: Option<usize>,
+    /// Shards the states are computed in and merged from; 1 = one piece.
+    pub shards: usize,
+    /// Only these tables; empty = all.
+    pub only: Vec<String>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            as_of: None,
+            timezone: "UTC".into(),
+            periods: vec![Period::Month, Period::Quarter],
+            week_start: Weekday::default(),
+            fiscal_start_month: 1,
+            resolution: Resolution::default(),
+            output: "out".into(),
+            keep_runs: 10,
+            format: Format::default(),
+            threads: None,
+            shards: 1,
+            only: Vec::new(),
+        }
+    }
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Weekday {
+    #[default]
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+/// File format of the tables.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Parquet, ZSTD, with units and meanings in the file metadata.
+    #[default]
+    Parquet,
+    /// Comma-separated values with a header line.
+    Csv,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The stages of the pipeline and what ends a deal.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pipeline {
+    /// Ids of the open stages, in order.
+    pub stages: Vec<String>,
+    /// Ids of the stages that mean won.
+    pub won: Vec<String>,
+    /// Ids of the stages that mean lost.
+    pub lost: Vec<String>,
+    /// Ids of stages whose events are attribute updates only.
+    pub ignored: Vec<String>,
+    /// Other names of a stage: alias = stage id.
+    pub aliases: BTreeMap<String, String>,
+    /// Only deals of these pipelines (values of the column `pipeline_id`); empty = all.
+    pub only: Vec<String>,
+}
+
+/// By what the numbers are split.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dimensions {
+    /// Names of the dimensions; each is a column of the deal events unless `from` says otherwise.
+    pub columns: Vec<String>,
+    /// Sets of dimensions to report by; `[]` is the total. Default: the total and each dimension.
+    pub slices: Option<Vec<Vec<String>>>,
+    /// Dimensions that come from a look-up table: dimension = "table.column".
+    pub from: BTreeMap<String, String>,
+    /// Which value of a dimension a deal carries when it changes over time.
+    pub at: DimensionAt,
+}
+
+/// Which value of a dimension a deal carries when it changes over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DimensionAt {
+    /// The value when the deal closed; for an open deal the latest.
+    #[default]
+    Close,
+    /// The first value known.
+    Created,
+    /// The latest value.
+    AsOf,
+}
+
+/// Currency of the amounts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Money {
+    /// ISO 4217 code; gives the number of minor digits.
+    pub currency: String,
+}
+
+impl Default for Money {
+    fn default() -> Self {
+        Self { currency: "USD".into() }
+    }
+}
+
+/// Rules of the fold that have alternatives.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fold {
+    /// Order of stage events of one deal at one instant without `seq` (G2).
+    pub ties: Ties,
+    /// What becomes of deleted deals (G17).
+    pub deleted: Deleted,
+    /// From when a sales cycle counts.
+    pub cycle_start: CycleStart,
+    /// Which close ends a sales cycle (G7).
+    pub cycle_end: CycleEnd,
+}
+
+/// Order of stage events of one deal at one instant without `seq` (G2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ties {
+    /// Ascending stage order, terminal stages last.
+    #[default]
+    Forward,
+    /// As in the source: file, then row.
+    SourceOrder,
+    /// Deals with such ties are quarantined.
+    Reject,
+}
+
+/// What becomes of deleted deals (G17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Deleted {
+    /// They are left out of every table and counted in `data_quality`.
+    #[default]
+    Exclude,
+    /// A deletion counts as a loss.
+    AsLost,
+    /// They count until their deletion, and are censored there.
+    KeepUntilDeleted,
+}
+
+/// From when a sales cycle counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CycleStart {
+    /// From the deal's creation.
+    #[default]
+    Created,
+    /// From the first entry into any open stage of the pipeline.
+    FirstStage,
+}
+
+/// Which close ends a sales cycle (G7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CycleEnd {
+    /// The first time the deal was won or lost.
+    #[default]
+    FirstClose,
+    /// The close that holds at `as_of`; a re-opened deal is open.
+    Final,
+}
+
+/// How customers are acquired, for CAC.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Acquisition {
+    /// The dimension of the customer's first won deal that is matched with the channel of `spend`.
+    /// Default: `source` where there is such a dimension.
+    pub channel: Option<String>,
+    /// Cost types of `spend` that count; empty = all.
+    pub cost_types: Vec<String>,
+}
+
+/// Severity of the data-quality rules, and sample floors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quality {
+    /// Severity per rule name (`dealmill tables data_quality` lists the rules).
+    pub severity: BTreeMap<String, Severity>,
+    /// Rates on fewer than this many deals are marked `low_n`.
+    pub rate_floor: i64,
+    /// Quantiles of fewer than this many values are marked `low_n`.
+    pub quantile_floor: i64,
+}
+
+impl Default for Quality {
+    fn default() -> Self {
+        Self { severity: BTreeMap::new(), rate_floor: 10, quantile_floor: 5 }
+    }
+}
+
+/// What happens when a data-quality rule is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Counted only.
+    Ignore,
+    /// Counted and named in the run's summary.
+    Warn,
+    /// Rows are kept out and written to the quarantine.
+    Quarantine,
+    /// The run fails with exit code 3 and publishes nothing.
+    Fail,
+}
+
+/// One input: where it is and how its columns map to the canonical ones.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Input {
+    /// Folder, file or glob; relative paths are relative to the configuration file.
+    pub path: PathBuf,
+    /// How the rows tell a deal's history.
+    pub shape: Shape,
+    /// Canonical name = your column (left out where they are equal).
+    pub columns: BTreeMap<String, String>,
+    /// Zone of timestamps without one, an IANA name.
+    pub timezone: Option<String>,
+    /// `strftime` format of textual dates and times; default ISO 8601.
+    pub time_format: Option<String>,
+    /// Types of the hive partition keys: "string", "int" or "date"; default "string".
+    pub partitions: BTreeMap<String, PartitionType>,
+    /// Replacement of values: canonical column -> { "as found" = "as wanted" }.
+    pub values: BTreeMap<String, BTreeMap<String, String>>,
+    /// For `stage_dates`: stage id = your column with the date the deal entered it.
+    pub stage_dates: BTreeMap<String, String>,
+    /// For `stage_dates`: how a row tells its outcome.
+    pub outcome: Option<Outcome>,
+    /// For `lookup`: the canonical column or dimension whose values the column `key` holds.
+    pub key: Option<String>,
+    /// Follow symbolic links that lead out of the folder.
+    pub follow_links: bool,
+}
+
+/// How the rows of an input tell a deal's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// One row per change.
+    #[default]
+    Events,
+    /// One row per deal, with one date column per stage reached and an outcome.
+    StageDates,
+    /// A table of spend: one row per date, channel and cost type.
+    Spend,
+    /// A look-up table: one row per key, other columns become dimensions.
+    Lookup,
+    /// Old/new value rows per field (reserved).
+    FieldHistory,
+    /// Full rows, to be compared (reserved).
+    RowHistory,
+    /// Rows with validity intervals (reserved).
+    Intervals,
+    /// Periodic full extracts (reserved).
+    Snapshots,
+}
+
+/// Type of a hive partition key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PartitionType {
+    /// Text, exactly as in the path after percent-decoding.
+    #[default]
+    String,
+    /// A whole number.
+    Int,
+    /// A civil date `YYYY-MM-DD`.
+    Date,
+}
+
+/// How a row of shape `stage_dates` tells its outcome.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outcome {
+    /// Your column with the outcome or the current stage.
+    pub column: String,
+    /// Your column with the date of the close.
+    pub date: String,
+    /// Values that mean won.
+    pub won: Vec<String>,
+    /// Values that mean lost.
+    pub lost: Vec<String>,
+}
+
+/// A metric of your own: one SQL aggregation over one relation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CustomMetric {
+    /// Name of the table, in snake_case.
+    pub name: String,
+    /// The relation it reads: visits, deals, orders, customers, customer_periods or spend.
+    pub relation: String,
+    /// `SELECT keys, COUNT(*) AS …, SUM(…) AS … FROM relation WHERE … GROUP BY keys`. A key named
+    /// `period` is rolled up to each configured period; the dimensions of each slice are added.
+    pub sql: String,
+    /// What it answers, for `dealmill tables`.
+    pub question: String,
+}

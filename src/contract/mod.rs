@@ -1,0 +1,1 @@
+//! The canonical input tables: columns, types, required, meaning; the only place that spells them.

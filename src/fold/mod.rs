@@ -1,0 +1,1 @@
+//! Events to visits and deals: scatter, order, one linear pass per deal.

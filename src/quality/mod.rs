@@ -1,0 +1,1 @@
+//! The rules an event or row must keep, counting, quarantine.

@@ -1,0 +1,99 @@
+//! `deals`: one row per deal that is not left out by the deletion policy.
+//!
+//! Both outcome bases of G7 are here: `is_*` and `closed_*` are final (the state at as_of),
+//! `first_*` are the first close. Exactly one of is_won, is_lost, is_open, is_deleted is 1.
+
+use super::{Kind, RelationColumn, column};
+
+/// Columns of the relation.
+pub const COLUMNS: &[RelationColumn] = &[
+    column("shard", Kind::Small, "split key: the customer's, or the deal's where it has none"),
+    column("created_on", Kind::Day, "civil day of creation"),
+    column("created_period", Kind::Day, "first day of the base period of creation"),
+    column(
+        "entered_period",
+        Kind::Day,
+        "first day of the base period of the first entry to the first open stage; null if never entered",
+    ),
+    column("closed_on", Kind::Day, "civil day of the close that holds at as_of; null if open"),
+    column("closed_period", Kind::Day, "first day of its base period; null if open"),
+    column("first_closed_on", Kind::Day, "civil day of the first close; null if never closed"),
+    column("first_closed_period", Kind::Day, "first day of its base period; null if never closed"),
+    column("is_won", Kind::Flag, "won at as_of"),
+    column("is_lost", Kind::Flag, "lost at as_of"),
+    column("is_open", Kind::Flag, "open at as_of"),
+    column("is_deleted", Kind::Flag, "deleted (only with deleted = \"keep_until_deleted\")"),
+    column("is_first_won", Kind::Flag, "the first close was a win"),
+    column("is_first_lost", Kind::Flag, "the first close was a loss"),
+    column("ever_won", Kind::Flag, "was won at some time"),
+    column("is_overdue", Kind::Flag, "open and past its expected close date at as_of"),
+    column(
+        "cycle",
+        Kind::Int,
+        "duration from the configured start to the configured close, or to as_of or the deletion for a deal not closed, in units of the resolution",
+    ),
+    column("cycle_status", Kind::Name(CYCLE_STATUS), "how the cycle ended"),
+    column(
+        "is_negative_cycle",
+        Kind::Flag,
+        "the cycle ends before it begins (G12) or has no start; excluded from durations",
+    ),
+    column("stages_n", Kind::Small, "number of open stages of the pipeline"),
+    column(
+        "reached_level",
+        Kind::Small,
+        "highest order ever visited; number of stages + 1 if ever won",
+    ),
+    column(
+        "fall_through_level",
+        Kind::Small,
+        "how many of the stages, from the first, were all visited; number of stages + 1 if all and ever won",
+    ),
+    column(
+        "ordered_level",
+        Kind::Small,
+        "how many of the stages, from the first, were visited in order of time (equal times allowed), then won",
+    ),
+    column(
+        "strict_level",
+        Kind::Small,
+        "the longest run of consecutive visits that begins with the first stage and follows the order without another stage between, then won",
+    ),
+    column(
+        "furthest_final_level",
+        Kind::Small,
+        "order of the current or last open stage; number of stages + 1 if won at as_of; 0 if none",
+    ),
+    column(
+        "first_level",
+        Kind::Small,
+        "order of the first open stage visited; number of stages + 1 if won without any; 0 if none",
+    ),
+    column("visits_n", Kind::Int, "visits to any stage"),
+    column("skips_n", Kind::Int, "forward moves that left out at least one stage"),
+    column("regressions_n", Kind::Int, "moves to an earlier stage"),
+    column("reopens_n", Kind::Int, "moves from a won or lost stage to an open one"),
+    column("pushes_n", Kind::Int, "moves of the expected close date to a later day"),
+    column("amount", Kind::Int, "latest amount, minor units; 0 if unknown"),
+    column("has_amount", Kind::Flag, "the latest amount is known"),
+    column("created_amount", Kind::Int, "first known amount, minor units; 0 if unknown"),
+    column(
+        "closed_amount",
+        Kind::Int,
+        "amount at the close that holds at as_of, minor units; 0 if open or unknown",
+    ),
+    column("has_closed_amount", Kind::Flag, "the amount at that close is known"),
+    column("has_customer", Kind::Flag, "the deal has a customer"),
+    column("is_new_business", Kind::Flag, "won, and the first order of its customer"),
+    column("is_existing_business", Kind::Flag, "won, and a later order of its customer"),
+    column("owner", Kind::Dictionary("owner"), "latest owner"),
+    column(
+        "owner_at_close",
+        Kind::Dictionary("owner"),
+        "owner at the close that holds at as_of; null if open",
+    ),
+    column("owner_at_creation", Kind::Dictionary("owner"), "first known owner"),
+];
+
+/// How a sales cycle ended.
+pub const CYCLE_STATUS: &[&str] = &["open", "won", "lost", "deleted"];

@@ -1,0 +1,158 @@
+//! The compact relations that the fold emits and every metric is computed from.
+//!
+//! Each relation has one file that declares its columns; everything a metric needs is already a
+//! column here (flags are 0 or 1 in 8 bits, durations are whole units of the run's resolution,
+//! periods are civil days, names are codes of an enumeration), so that no metric looks at an event.
+//!
+//! Conventions: an amount is 0 where it is unknown and `has_amount` tells the two apart; a day or a
+//! name that does not exist is null; `shard` is a number in `0..1024` by which the relation can be
+//! split so that a customer (a deal without one; a channel of spend) never straddles two shards.
+//! Every relation also carries the run's dimensions as columns of their own name, except where a
+//! relation says otherwise.
+
+pub mod customer_periods;
+pub mod customers;
+pub mod deals;
+pub mod findings;
+pub mod orders;
+pub mod spend;
+pub mod visits;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use polars::prelude as pl;
+
+/// Number of shards that a relation can be split into at most.
+pub const SHARDS_MAX: i32 = 1024;
+
+/// A relation by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Relation {
+    /// One row per deal and stage visit.
+    Visits,
+    /// One row per deal.
+    Deals,
+    /// One row per won deal with an amount and a customer.
+    Orders,
+    /// One row per customer.
+    Customers,
+    /// One row per customer, period length and active period.
+    CustomerPeriods,
+    /// One row per row of the spend input.
+    Spend,
+    /// One row per input and data-quality rule.
+    Findings,
+}
+
+impl Relation {
+    /// Every relation.
+    pub const EVERY: [Self; 7] = [
+        Self::Visits,
+        Self::Deals,
+        Self::Orders,
+        Self::Customers,
+        Self::CustomerPeriods,
+        Self::Spend,
+        Self::Findings,
+    ];
+
+    /// Its name in SQL.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Visits => "visits",
+            Self::Deals => "deals",
+            Self::Orders => "orders",
+            Self::Customers => "customers",
+            Self::CustomerPeriods => "customer_periods",
+            Self::Spend => "spend",
+            Self::Findings => "findings",
+        }
+    }
+
+    /// Its columns, without the dimensions.
+    #[must_use]
+    pub fn columns(self) -> &'static [RelationColumn] {
+        match self {
+            Self::Visits => visits::COLUMNS,
+            Self::Deals => deals::COLUMNS,
+            Self::Orders => orders::COLUMNS,
+            Self::Customers => customers::COLUMNS,
+            Self::CustomerPeriods => customer_periods::COLUMNS,
+            Self::Spend => spend::COLUMNS,
+            Self::Findings => findings::COLUMNS,
+        }
+    }
+}
+
+/// Physical type of a relation's column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// 0 or 1 in 8 bits.
+    Flag,
+    /// 16-bit integer.
+    Small,
+    /// 64-bit integer: counts, minor units, durations in units of the run's resolution.
+    Int,
+    /// Civil day; null where it does not exist.
+    Day,
+    /// Stage name: a code of the run's stage enumeration ([`Dictionaries::stages`]); never null.
+    Stage,
+    /// One of a fixed list of names; never null.
+    Name(&'static [&'static str]),
+    /// A name of another dictionary, `owners` or `channels`; null where unknown.
+    Dictionary(&'static str),
+}
+
+/// Declaration of a relation's column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelationColumn {
+    /// Its name in SQL.
+    pub name: &'static str,
+    /// Its physical type.
+    pub kind: Kind,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// Shorthand for the declarations.
+#[must_use]
+pub const fn column(name: &'static str, kind: Kind, meaning: &'static str) -> RelationColumn {
+    RelationColumn { name, kind, meaning }
+}
+
+/// The names behind the codes, sorted, so that the order of codes is the order of names.
+#[derive(Debug, Clone, Default)]
+pub struct Dictionaries {
+    /// Names of every dictionary by key: `stage`, `owner`, `channel`, and each dimension.
+    /// `stage` alone is in pipeline order: pseudo-states, open stages, won, lost, ignored, unknown.
+    pub names: BTreeMap<String, Arc<Vec<String>>>,
+}
+
+impl Dictionaries {
+    /// The name of a code in a dictionary, or `None` for null.
+    #[must_use]
+    pub fn name(&self, dictionary: &str, code: i64) -> Option<&str> {
+        let names = self.names.get(dictionary)?;
+        names.get(usize::try_from(code).ok()?).map(String::as_str)
+    }
+}
+
+/// One relation ready to be queried.
+#[derive(Debug, Clone)]
+pub struct RelationFrame {
+    /// Its rows; names are Polars Enums over the run's dictionaries.
+    pub frame: pl::DataFrame,
+    /// The dimensions it carries.
+    pub dimensions: Vec<String>,
+}
+
+/// All relations of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Relations {
+    /// The relations that could be made from the inputs.
+    pub frames: BTreeMap<Relation, RelationFrame>,
+    /// The names behind the codes.
+    pub dictionaries: Dictionaries,
+}

@@ -1,0 +1,1 @@
+//! What a person sees of the written tables; recomputes nothing.

@@ -1,0 +1,1 @@
+//! Paths, writer settings, atomic publish, manifest.

@@ -1,0 +1,1 @@
+//! Bytes to canonical columns: discovery of files and partitions, Parquet, CSV, one file per input shape.

@@ -1,0 +1,1 @@
+//! Pure numerics on slices: no Polars, no I/O.

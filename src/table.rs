@@ -1,0 +1,394 @@
+//! A finished table: typed columns that carry their unit and meaning, and the builder that fills
+//! one row by row while checking every value against the declared column.
+//!
+//! This is vocabulary: metrics fill tables, the sink writes them, and neither knows the other.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder,
+    RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+
+use crate::error::Error;
+use crate::time::{Day, Instant};
+
+/// Digits of a DECIMAL money column.
+pub const MONEY_PRECISION: u8 = 18;
+
+/// The type of an output column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// UTF-8 text.
+    Text,
+    /// 64-bit integer.
+    Int,
+    /// 64-bit float, never NaN or infinite.
+    Float,
+    /// DECIMAL with the currency's scale, filled with minor units.
+    Money,
+    /// True or false.
+    Bool,
+    /// Civil date.
+    Date,
+    /// Instant, UTC, microseconds.
+    Instant,
+}
+
+impl Dtype {
+    /// The name shown in `dealmill tables`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Int => "int64",
+            Self::Float => "float64",
+            Self::Money => "decimal",
+            Self::Bool => "bool",
+            Self::Date => "date",
+            Self::Instant => "timestamp",
+        }
+    }
+}
+
+/// Whether a column identifies a row or measures it. Tables are sorted by their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Part of the row's key.
+    Key,
+    /// A measure.
+    Measure,
+}
+
+/// Whether a column may be null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nulls {
+    /// Null where the value does not exist; the meaning says when.
+    Allowed,
+    /// Always present.
+    Never,
+}
+
+/// Declaration of one output column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnSpec {
+    /// Column name, snake_case, unit and qualifier last.
+    pub name: Cow<'static, str>,
+    /// Type.
+    pub dtype: Dtype,
+    /// Unit in words: `deals`, `days`, `share`, `currency`, `name`, `date`, `flag`.
+    pub unit: &'static str,
+    /// Whether null is allowed.
+    pub nulls: Nulls,
+    /// Key or measure.
+    pub role: Role,
+    /// One sentence: what the number means and, if it can be null, when it is.
+    pub meaning: Cow<'static, str>,
+}
+
+impl ColumnSpec {
+    const fn new(
+        name: &'static str,
+        dtype: Dtype,
+        unit: &'static str,
+        meaning: &'static str,
+    ) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            dtype,
+            unit,
+            nulls: Nulls::Never,
+            role: Role::Measure,
+            meaning: Cow::Borrowed(meaning),
+        }
+    }
+
+    /// A count of `unit`.
+    #[must_use]
+    pub const fn count(name: &'static str, unit: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Int, unit, meaning)
+    }
+
+    /// A sum of money.
+    #[must_use]
+    pub const fn money(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Money, "currency", meaning)
+    }
+
+    /// A share between 0 and 1, null on a zero denominator.
+    #[must_use]
+    pub const fn rate(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Float, "share", meaning).nullable()
+    }
+
+    /// A duration in days of 24 hours, null where there is none.
+    #[must_use]
+    pub const fn days(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Float, "days", meaning).nullable()
+    }
+
+    /// Any other number in a stated unit.
+    #[must_use]
+    pub const fn number(name: &'static str, unit: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Float, unit, meaning)
+    }
+
+    /// A yes or no.
+    #[must_use]
+    pub const fn flag(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Bool, "flag", meaning)
+    }
+
+    /// A name.
+    #[must_use]
+    pub const fn text(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Text, "name", meaning)
+    }
+
+    /// A civil date.
+    #[must_use]
+    pub const fn date(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Date, "date", meaning)
+    }
+
+    /// An instant in UTC.
+    #[must_use]
+    pub const fn instant(name: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Dtype::Instant, "instant", meaning)
+    }
+
+    /// The same column, null allowed.
+    #[must_use]
+    pub const fn nullable(mut self) -> Self {
+        self.nulls = Nulls::Allowed;
+        self
+    }
+
+    /// The same column as part of the row's key.
+    #[must_use]
+    pub const fn key(mut self) -> Self {
+        self.role = Role::Key;
+        self
+    }
+
+    fn arrow_type(&self, money_scale: u8) -> DataType {
+        match self.dtype {
+            Dtype::Text => DataType::Utf8,
+            Dtype::Int => DataType::Int64,
+            Dtype::Float => DataType::Float64,
+            Dtype::Money => DataType::Decimal128(MONEY_PRECISION, money_scale.cast_signed()),
+            Dtype::Bool => DataType::Boolean,
+            Dtype::Date => DataType::Date32,
+            Dtype::Instant => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        }
+    }
+}
+
+/// One value of a row being built.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    /// No value; only in nullable columns.
+    Null,
+    /// Text.
+    Text(&'a str),
+    /// A count.
+    Int(i64),
+    /// A float; NaN and infinities are refused.
+    Float(f64),
+    /// Minor units.
+    Money(i64),
+    /// A yes or no.
+    Bool(bool),
+    /// A civil date.
+    Date(Day),
+    /// An instant.
+    Instant(Instant),
+}
+
+impl Value<'_> {
+    /// A float where there is one.
+    #[must_use]
+    pub fn float(value: Option<f64>) -> Self {
+        value.map_or(Value::Null, Value::Float)
+    }
+
+    /// Money where there is some.
+    #[must_use]
+    pub fn money(value: Option<i64>) -> Self {
+        value.map_or(Value::Null, Value::Money)
+    }
+
+    /// A count where there is one.
+    #[must_use]
+    pub fn int(value: Option<i64>) -> Self {
+        value.map_or(Value::Null, Value::Int)
+    }
+}
+
+enum Builder {
+    Text(StringBuilder),
+    Int(Int64Builder),
+    Float(Float64Builder),
+    Money(Decimal128Builder),
+    Bool(BooleanBuilder),
+    Date(Date32Builder),
+    Instant(TimestampMicrosecondBuilder),
+}
+
+/// Fills a table row by row; every value is checked against its declared column.
+pub struct TableBuilder {
+    name: String,
+    specs: Vec<ColumnSpec>,
+    builders: Vec<Builder>,
+    money_scale: u8,
+    rows: usize,
+}
+
+impl TableBuilder {
+    /// An empty table of the given columns; `money_scale` is the currency's number of digits.
+    #[must_use]
+    pub fn new(name: impl Into<String>, specs: Vec<ColumnSpec>, money_scale: u8) -> Self {
+        let builders = specs
+            .iter()
+            .map(|spec| match spec.dtype {
+                Dtype::Text => Builder::Text(StringBuilder::new()),
+                Dtype::Int => Builder::Int(Int64Builder::new()),
+                Dtype::Float => Builder::Float(Float64Builder::new()),
+                Dtype::Money => Builder::Money(
+                    Decimal128Builder::new().with_data_type(spec.arrow_type(money_scale)),
+                ),
+                Dtype::Bool => Builder::Bool(BooleanBuilder::new()),
+                Dtype::Date => Builder::Date(Date32Builder::new()),
+                Dtype::Instant => Builder::Instant(
+                    TimestampMicrosecondBuilder::new().with_data_type(spec.arrow_type(money_scale)),
+                ),
+            })
+            .collect();
+        Self { name: name.into(), specs, builders, money_scale, rows: 0 }
+    }
+
+    /// Appends one row. `values` are in the order of the declared columns and repeat their names,
+    /// so that two columns of one type cannot be swapped unnoticed.
+    ///
+    /// # Errors
+    /// A bug of ours: a name, type, null or number that the declaration does not allow.
+    pub fn push(&mut self, values: &[(&str, Value<'_>)]) -> Result<(), Error> {
+        if values.len() != self.specs.len() {
+            return Err(self.refuse(format!(
+                "a row of {} values for {} columns",
+                values.len(),
+                self.specs.len()
+            )));
+        }
+        let columns = self.specs.iter().zip(self.builders.iter_mut());
+        for ((spec, builder), (name, value)) in columns.zip(values) {
+            if spec.name != *name {
+                let problem = format!("value {name:?} where column {:?} is declared", spec.name);
+                return Err(self.refuse(problem));
+            }
+            if !append(builder, value, spec.nulls) {
+                let problem = format!("{value:?} in column {name:?} of type {:?}", spec.dtype);
+                return Err(self.refuse(problem));
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn refuse(&self, problem: String) -> Error {
+        Error::Bug(format!("table {:?}: {problem}", self.name))
+    }
+
+    /// The finished table, sorted by its key columns (nulls first).
+    ///
+    /// # Errors
+    /// A bug of ours: the columns do not form a batch.
+    pub fn finish(mut self) -> Result<Table, Error> {
+        let arrays: Vec<ArrayRef> = self.builders.iter_mut().map(take_array).collect();
+        let fields: Vec<Field> = self
+            .specs
+            .iter()
+            .map(|s| {
+                let nullable = s.nulls == Nulls::Allowed;
+                Field::new(s.name.as_ref(), s.arrow_type(self.money_scale), nullable)
+            })
+            .collect();
+        let step = |what: &str| format!("table {:?}, {what}", self.name);
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+            .map_err(|e| Error::compute(step("assembling"), e))?;
+        let batch = sort_by_keys(&batch, &self.specs)
+            .map_err(|e| Error::compute(step("sorting by its keys"), e))?;
+        Ok(Table { name: self.name, specs: self.specs, batch })
+    }
+}
+
+fn append(builder: &mut Builder, value: &Value<'_>, nulls: Nulls) -> bool {
+    if matches!(value, Value::Null) && nulls == Nulls::Never {
+        return false;
+    }
+    match (builder, value) {
+        (Builder::Text(b), Value::Text(v)) => b.append_value(v),
+        (Builder::Int(b), Value::Int(v)) => b.append_value(*v),
+        (Builder::Float(b), Value::Float(v)) if v.is_finite() => b.append_value(*v),
+        (Builder::Money(b), Value::Money(v)) => {
+            if v.unsigned_abs() >= 10_u64.pow(u32::from(MONEY_PRECISION)) {
+                return false;
+            }
+            b.append_value(i128::from(*v));
+        }
+        (Builder::Bool(b), Value::Bool(v)) => b.append_value(*v),
+        (Builder::Date(b), Value::Date(v)) => b.append_value(*v),
+        (Builder::Instant(b), Value::Instant(v)) => b.append_value(*v),
+        (Builder::Text(b), Value::Null) => b.append_null(),
+        (Builder::Int(b), Value::Null) => b.append_null(),
+        (Builder::Float(b), Value::Null) => b.append_null(),
+        (Builder::Money(b), Value::Null) => b.append_null(),
+        (Builder::Bool(b), Value::Null) => b.append_null(),
+        (Builder::Date(b), Value::Null) => b.append_null(),
+        (Builder::Instant(b), Value::Null) => b.append_null(),
+        _ => return false,
+    }
+    true
+}
+
+fn take_array(builder: &mut Builder) -> ArrayRef {
+    match builder {
+        Builder::Text(b) => Arc::new(b.finish()),
+        Builder::Int(b) => Arc::new(b.finish()),
+        Builder::Float(b) => Arc::new(b.finish()),
+        Builder::Money(b) => Arc::new(b.finish()),
+        Builder::Bool(b) => Arc::new(b.finish()),
+        Builder::Date(b) => Arc::new(b.finish()),
+        Builder::Instant(b) => Arc::new(b.finish()),
+    }
+}
+
+fn sort_by_keys(
+    batch: &RecordBatch,
+    specs: &[ColumnSpec],
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let keys: Vec<arrow::compute::SortColumn> = specs
+        .iter()
+        .zip(batch.columns())
+        .filter(|(spec, _)| spec.role == Role::Key)
+        .map(|(_, column)| arrow::compute::SortColumn { values: column.clone(), options: None })
+        .collect();
+    if keys.is_empty() || batch.num_rows() < 2 {
+        return Ok(batch.clone());
+    }
+    let order = arrow::compute::lexsort_to_indices(&keys, None)?;
+    arrow::compute::take_record_batch(batch, &order)
+}
+
+/// A finished table.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Table name, file name, manifest key.
+    pub name: String,
+    /// Its columns, in order.
+    pub specs: Vec<ColumnSpec>,
+    /// Its rows, sorted by the key columns.
+    pub batch: RecordBatch,
+}

@@ -1,0 +1,309 @@
+//! Instants, civil days and reporting periods.
+//!
+//! An instant is microseconds since 1970-01-01T00:00:00Z (`i64`); a day is days since 1970-01-01
+//! (`i32`). Periods are half-open ranges of civil days in the reporting zone. Nothing here reads
+//! a clock.
+
+use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since the epoch, UTC.
+pub type Instant = i64;
+/// Days since the epoch.
+pub type Day = i32;
+
+/// Stands for "no instant" in plain columns.
+pub const NO_INSTANT: Instant = i64::MIN;
+/// Stands for "no day" in plain columns.
+pub const NO_DAY: Day = i32::MIN;
+/// Microseconds in a day of 24 hours.
+pub const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// The length of a reporting period; `All` is the whole history.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    /// The whole history, one period without a start.
+    All,
+    /// A civil day.
+    Day,
+    /// Seven days from the configured first day of the week.
+    Week,
+    /// A calendar month.
+    Month,
+    /// A calendar quarter.
+    Quarter,
+    /// A calendar year.
+    Year,
+    /// Three months counted from the first month of the fiscal year.
+    FiscalQuarter,
+    /// Twelve months from the first month of the fiscal year.
+    FiscalYear,
+}
+
+impl Period {
+    /// The name used in tables and in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
+            Self::FiscalQuarter => "fiscal_quarter",
+            Self::FiscalYear => "fiscal_year",
+        }
+    }
+
+    /// Every period, finest last.
+    pub const EVERY: [Self; 8] = [
+        Self::All,
+        Self::Year,
+        Self::FiscalYear,
+        Self::Quarter,
+        Self::FiscalQuarter,
+        Self::Month,
+        Self::Week,
+        Self::Day,
+    ];
+
+    fn months(self) -> i32 {
+        match self {
+            Self::Month => 1,
+            Self::Quarter | Self::FiscalQuarter => 3,
+            Self::Year | Self::FiscalYear => 12,
+            Self::All | Self::Day | Self::Week => 0,
+        }
+    }
+}
+
+/// The zone and the conventions by which days become periods.
+#[derive(Debug, Clone, Copy)]
+pub struct Calendar {
+    /// The reporting zone.
+    pub zone: Tz,
+    /// First day of the week, 0 = Monday.
+    pub week_start: u8,
+    /// First month of the fiscal year, 1 to 12.
+    pub fiscal_start_month: u8,
+}
+
+impl Calendar {
+    /// UTC, weeks from Monday, fiscal years from January.
+    pub const UTC: Self = Self { zone: Tz::UTC, week_start: 0, fiscal_start_month: 1 };
+
+    /// The civil day of an instant in the reporting zone.
+    #[must_use]
+    pub fn day(&self, at: Instant) -> Day {
+        if self.zone == Tz::UTC {
+            return at.div_euclid(MICROS_PER_DAY) as Day;
+        }
+        (at + self.offset_micros(at)).div_euclid(MICROS_PER_DAY) as Day
+    }
+
+    fn offset_micros(&self, at: Instant) -> i64 {
+        let utc = DateTime::from_timestamp_micros(at).unwrap_or_default().naive_utc();
+        i64::from(self.zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()) * 1_000_000
+    }
+
+    /// The instant at which a civil day begins in the reporting zone. Where the clock skips
+    /// midnight, the first instant of the day that exists.
+    #[must_use]
+    pub fn instant(&self, day: Day) -> Instant {
+        self.local_to_instant(i64::from(day) * MICROS_PER_DAY)
+    }
+
+    /// The instant of a local wall-clock time (microseconds since the local epoch). An ambiguous
+    /// time is its first occurrence; a skipped one is moved forward by the gap.
+    #[must_use]
+    pub fn local_to_instant(&self, local: i64) -> Instant {
+        if self.zone == Tz::UTC {
+            return local;
+        }
+        let naive = DateTime::from_timestamp_micros(local).unwrap_or_default().naive_utc();
+        match self.zone.offset_from_local_datetime(&naive) {
+            chrono::LocalResult::Single(offset) | chrono::LocalResult::Ambiguous(offset, _) => {
+                local - i64::from(offset.fix().local_minus_utc()) * 1_000_000
+            }
+            // In the gap of a clock change: the offset in force before it applies.
+            chrono::LocalResult::None => local - self.offset_micros(local - MICROS_PER_DAY),
+        }
+    }
+
+    /// The first day of the period that holds `day`. `All` begins at [`NO_DAY`].
+    #[must_use]
+    pub fn start(&self, period: Period, day: Day) -> Day {
+        if day == NO_DAY {
+            return NO_DAY;
+        }
+        match period {
+            Period::All => NO_DAY,
+            Period::Day => day,
+            Period::Week => {
+                // 1970-01-01 was a Thursday, weekday 3 counted from Monday.
+                let weekday = (day + 3 - i32::from(self.week_start)).rem_euclid(7);
+                day - weekday
+            }
+            Period::Month => month_start(month_index(day)),
+            Period::Quarter | Period::Year => {
+                let m = month_index(day);
+                month_start(m - m.rem_euclid(period.months()))
+            }
+            Period::FiscalQuarter | Period::FiscalYear => {
+                let shift = i32::from(self.fiscal_start_month) - 1;
+                let m = month_index(day) - shift;
+                month_start(m - m.rem_euclid(period.months()) + shift)
+            }
+        }
+    }
+
+    /// The first day of the period `n` periods after the one that begins on `start`.
+    #[must_use]
+    pub fn shift(&self, period: Period, start: Day, n: i32) -> Day {
+        match period {
+            Period::All => NO_DAY,
+            Period::Day => start + n,
+            Period::Week => start + 7 * n,
+            _ => month_start(month_index(start) + n * period.months()),
+        }
+    }
+
+    /// How many periods lie between two starts of the same period.
+    #[must_use]
+    pub fn distance(&self, period: Period, from: Day, to: Day) -> i32 {
+        match period {
+            Period::All => 0,
+            Period::Day => to - from,
+            Period::Week => (to - from).div_euclid(7),
+            _ => (month_index(to) - month_index(from)).div_euclid(period.months()),
+        }
+    }
+
+    /// The start of the same period one year before (52 weeks for weeks, the same civil day for
+    /// days, 28 February for 29 February).
+    #[must_use]
+    pub fn year_before(&self, period: Period, start: Day) -> Day {
+        match period {
+            Period::All => NO_DAY,
+            Period::Week => start - 52 * 7,
+            Period::Day => to_date(start)
+                .and_then(|d| d.checked_sub_months(chrono::Months::new(12)))
+                .map_or(NO_DAY, from_date),
+            _ => month_start(month_index(start) - 12),
+        }
+    }
+
+    /// Whether the period that begins on `start` has ended by `as_of` (G14). `All` never has.
+    #[must_use]
+    pub fn is_complete(&self, period: Period, start: Day, as_of: Instant) -> bool {
+        period != Period::All && self.instant(self.shift(period, start, 1)) <= as_of
+    }
+
+    /// The finest period from which all of `periods` can be rolled up.
+    #[must_use]
+    pub fn base(periods: &[Period]) -> Period {
+        let finest = periods.iter().copied().max().unwrap_or(Period::All);
+        let has = |p| periods.contains(&p);
+        if has(Period::Day) || (has(Period::Week) && periods.iter().any(|p| p.months() > 0)) {
+            return Period::Day;
+        }
+        if has(Period::Week) {
+            return Period::Week;
+        }
+        if periods.iter().any(|p| p.months() > 0) { Period::Month } else { finest }
+    }
+}
+
+fn month_index(day: Day) -> i32 {
+    to_date(day).map_or(0, |d| d.year() * 12 + d.month0() as i32)
+}
+
+fn month_start(index: i32) -> Day {
+    NaiveDate::from_ymd_opt(index.div_euclid(12), index.rem_euclid(12) as u32 + 1, 1)
+        .map_or(NO_DAY, from_date)
+}
+
+/// The calendar date of a day number, if chrono can hold it.
+#[must_use]
+pub fn to_date(day: Day) -> Option<NaiveDate> {
+    NaiveDate::from_num_days_from_ce_opt(day.checked_add(719_163)?)
+}
+
+/// The day number of a calendar date.
+#[must_use]
+pub fn from_date(date: NaiveDate) -> Day {
+    date.num_days_from_ce() - 719_163
+}
+
+/// An instant as RFC 3339 text in UTC, to the second or, where there is a fraction, the microsecond.
+#[must_use]
+pub fn instant_text(at: Instant) -> String {
+    DateTime::from_timestamp_micros(at).map_or_else(
+        || format!("{at} µs"),
+        |t| t.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+    )
+}
+
+/// A day as `YYYY-MM-DD`.
+#[must_use]
+pub fn day_text(day: Day) -> String {
+    to_date(day).map_or_else(|| format!("day {day}"), |d| d.to_string())
+}
+
+/// The unit in which durations are counted.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// Whole civil days in the reporting zone.
+    Day,
+    /// Whole hours.
+    #[default]
+    Hour,
+    /// Whole minutes.
+    Minute,
+    /// Whole seconds.
+    Second,
+    /// Whole milliseconds.
+    Millisecond,
+}
+
+impl Resolution {
+    /// Units in a day of 24 hours.
+    #[must_use]
+    pub fn units_per_day(self) -> i64 {
+        match self {
+            Self::Day => 1,
+            Self::Hour => 24,
+            Self::Minute => 1_440,
+            Self::Second => 86_400,
+            Self::Millisecond => 86_400_000,
+        }
+    }
+
+    /// The duration between two instants in whole units, rounded down; for days the number of
+    /// civil midnights between them in the reporting zone (G13).
+    #[must_use]
+    pub fn between(self, calendar: &Calendar, from: Instant, to: Instant) -> i64 {
+        match self {
+            Self::Day => i64::from(calendar.day(to)) - i64::from(calendar.day(from)),
+            _ => (to - from).div_euclid(MICROS_PER_DAY / self.units_per_day()),
+        }
+    }
+}
