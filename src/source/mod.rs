@@ -15,6 +15,7 @@ mod stage_dates;
 pub mod synthetic;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rayon::prelude::*;
@@ -44,11 +45,22 @@ pub struct Interners {
     /// Customers with textual identifiers.
     pub customer: Interner,
     /// Owners.
-    pub owner: Interner,
+    pub owner: Arc<Interner>,
     /// Events with textual identifiers.
     pub event: Interner,
     /// Each dimension that comes with the events, in the order of [`DealSource::dimensions`].
-    pub dimensions: Vec<Interner>,
+    pub dimensions: Vec<Arc<Interner>>,
+}
+
+impl Interners {
+    /// Empty sets of names for these dimensions. A dimension `owner` shares the owners' names.
+    #[must_use]
+    pub fn new(dimensions: &[String]) -> Self {
+        let owner = Arc::new(Interner::default());
+        let of = |d: &String| if d == "owner" { owner.clone() } else { Arc::default() };
+        let dimensions = dimensions.iter().map(of).collect();
+        Self { owner, dimensions, ..Self::default() }
+    }
 }
 
 /// What decoding needs to know beside the bytes.
