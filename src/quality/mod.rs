@@ -142,6 +142,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts of deals only.
+    #[must_use]
+    pub fn of_deals(deals: u64) -> Self {
+        Self { deals, ..Self::default() }
+    }
+
     /// Counts `n` more breaches of a rule.
     pub fn add(&mut self, rule: Rule, n: u64) {
         if n > 0 {
