@@ -374,6 +374,19 @@ fn the_configuration_beside_the_data_is_valid_and_finds_it() {
 }
 
 #[test]
+fn the_smallest_history_is_one_lead_in_the_month_of_the_start() {
+    let temp = folder();
+    let made = GenerateOptions { months: 1, ..options(1, 4, temp.path().join("made")) };
+    // 2023-01-20 lies in January 2023.
+    let made = generate(&GenerateOptions { start: YEAR_2023 + 19, ..made }).unwrap();
+    let months = months(&made.out);
+    let path = PathBuf::from("deal_events/year=2023/month=01/part-0.parquet");
+    assert_eq!(months.keys().collect::<Vec<_>>(), [&path]);
+    assert_eq!(months[&path][0].stage, "lead");
+    assert_eq!((made.customers, made.files), (1, 1));
+}
+
+#[test]
 fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
     let temp = folder();
     std::fs::write(temp.path().join("thesis.txt"), "ten years").unwrap();
