@@ -174,3 +174,88 @@ fn with_censoring(cycles: &Cycles, resolution: Resolution) -> Values {
     values.insert(place + 1, ("horizon_days", Value::float(horizon.map(|h| days(h, resolution)))));
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::{
+        FIXTURE_STAGES, check, eight_deals, eight_deals_fixture, run, settings,
+    };
+    use crate::time::Period;
+
+    #[track_caller]
+    fn check_all(column: &str, expected: &str) {
+        let settings = settings(&FIXTURE_STAGES, 20);
+        let table = run(&METRIC, &eight_deals(), &[Period::Month], &settings);
+        check(&table, &["period=all"], column, expected);
+        check(&table, &["period=month"], column, expected);
+    }
+
+    #[test]
+    fn fixture_won_only_numbers_are_reproduced() {
+        // First closes that are wins: 0 3 4 9.
+        check_all("won_days_mean", "4.0");
+        check_all("won_days_p25", "2.25");
+        check_all("won_days_p50", "3.5");
+        check_all("won_days_p75", "5.25");
+        check_all("won_n", "4");
+        check_all("lost_n", "2");
+        check_all("censored_n", "2");
+        check_all("observed_n", "6");
+        check_all("won_low_n", "true");
+        check_all("low_n", "false");
+    }
+
+    #[test]
+    fn fixture_curve_with_open_deals_censored_is_reproduced() {
+        // Closes at 0 3 4 7 9 10, two open at 20: S = 7/8 6/8 5/8 4/8 3/8 2/8.
+        check_all("close_days_km_p25", "3.0");
+        check_all("close_days_km_p50", "7.0");
+        check_all("close_days_km_p75", "10.0");
+        // To a win, losses at 7 and 10 censored: S(4) = 5/8, S(9) = 5/8 · 3/4 = .46875.
+        check_all("win_days_km_p50", "9.0");
+        // 3·7/8 + 1·6/8 + 3·5/8 + 2·4/8 + 1·3/8 + 10·2/8.
+        check_all("close_days_restricted_mean", "9.125");
+        check_all("horizon_days", "20.0");
+    }
+
+    #[test]
+    fn negative_cycle_is_counted_and_excluded() {
+        let row = "created_period=0 cycle=-4 cycle_status=won is_negative_cycle=1";
+        let relations = eight_deals_fixture().line(Relation::Deals, row).build();
+        let table = run(&METRIC, &relations, &[], &settings(&FIXTURE_STAGES, 20));
+        check(&table, &[], "deals_n", "9");
+        check(&table, &[], "negative_n", "1");
+        check(&table, &[], "at_risk_n", "8");
+        check(&table, &[], "won_days_mean", "4.0");
+    }
+
+    #[test]
+    fn nothing_closed_has_no_median_but_a_horizon() {
+        let row = "created_period=0 cycle=5 cycle_status=open";
+        let relations = crate::relations::fixture::Fixture::new(&["L", "Won", "Lost"])
+            .line(Relation::Deals, row)
+            .line(Relation::Deals, "created_period=0 cycle=8 cycle_status=deleted")
+            .build();
+        let table = run(&METRIC, &relations, &[], &settings(&["L"], 20));
+        check(&table, &[], "close_days_km_p50", "-");
+        check(&table, &[], "close_days_km_p50_high", "-");
+        check(&table, &[], "won_days_mean", "-");
+        check(&table, &[], "close_days_restricted_mean", "8.0");
+        check(&table, &[], "censored_n", "2");
+    }
+
+    #[test]
+    fn units_of_the_resolution_come_out_as_days() {
+        let row = "created_period=0 cycle=36 cycle_status=won";
+        let relations = crate::relations::fixture::Fixture::new(&["L", "Won", "Lost"])
+            .line(Relation::Deals, row)
+            .build();
+        let mut settings = settings(&["L"], 20);
+        settings.resolution = Resolution::Hour;
+        let table = run(&METRIC, &relations, &[], &settings);
+        for column in ["won_days_mean", "won_days_p90", "close_days_km_p50", "horizon_days"] {
+            check(&table, &[], column, "1.5");
+        }
+    }
+}

@@ -74,6 +74,39 @@ fn every_point_of_the_printed_tables_is_reproduced() {
     assert_eq!(compared, 627);
 }
 
+/// Compares a curve with a printed one of the same risk set, point by point.
+#[track_caller]
+fn check_printed(path: &str, points: usize) {
+    let Some(text) = shared(path) else { return };
+    let rows: Vec<Vec<f64>> = csv(&text)
+        .iter()
+        .map(|row| row.iter().map(|field| field.parse().expect("a number")).collect())
+        .collect();
+    assert_eq!(rows.len(), points);
+    let tallies: Vec<Tally> = (0..)
+        .zip(&rows)
+        .map(|(duration, row)| Tally { duration, observed: row[2] as i64, censored: row[3] as i64 })
+        .collect();
+    let curve = Curve::fit(&tallies);
+    for (step, row) in curve.steps.iter().zip(&rows) {
+        assert_eq!(step.at_risk, row[1] as i64);
+        close(step.survival, row[4], 1e-11);
+        close(step.variance(), row[5], 1e-11);
+        if let Some((low, high)) = step.limits(Scale::LogLog, Z_95) {
+            close(low, row[7], 1e-9);
+            close(high, row[8], 1e-9);
+        }
+    }
+}
+
+#[test]
+fn curves_of_thousands_of_points_do_not_drift() {
+    check_printed("bpic2012_loans/answers/outcome_km_any.csv", 1831);
+    check_printed("bpic2012_loans/answers/outcome_km_win.csv", 1831);
+    check_printed("maven_crm/answers/km_closed.csv", 389);
+    check_printed("maven_crm/answers/km_won.csv", 389);
+}
+
 #[test]
 fn every_quantile_of_the_printed_summary_is_reproduced() {
     let Some(text) = shared("survival/answers/km_summary.csv") else { return };
