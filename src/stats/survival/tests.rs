@@ -100,9 +100,7 @@ fn check_printed(path: &str, points: usize) {
 }
 
 #[test]
-fn curves_of_thousands_of_points_do_not_drift() {
-    check_printed("bpic2012_loans/answers/outcome_km_any.csv", 1831);
-    check_printed("bpic2012_loans/answers/outcome_km_win.csv", 1831);
+fn curve_of_thousands_of_deals_does_not_drift() {
     check_printed("maven_crm/answers/km_closed.csv", 389);
     check_printed("maven_crm/answers/km_won.csv", 389);
 }
