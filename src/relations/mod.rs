@@ -10,8 +10,10 @@
 //! Every relation also carries the run's dimensions as columns of their own name, except where a
 //! relation says otherwise.
 
+pub mod assemble;
 pub mod customer_periods;
 pub mod customers;
+mod customers_pass;
 pub mod deals;
 pub mod findings;
 #[cfg(test)]
