@@ -54,6 +54,8 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::days("won_days_p50", "Median (type 7) of won deals only."),
     ColumnSpec::days("won_days_p75", "0.75-quantile (type 7) of won deals only."),
     ColumnSpec::days("won_days_p90", "0.9-quantile (type 7) of won deals only."),
+    ColumnSpec::days("closed_days_mean", "Mean cycle of closed deals, won or lost; biased short."),
+    ColumnSpec::days("closed_days_p50", "Median (type 7) of closed deals; biased short."),
     ColumnSpec::days(
         "close_days_km_p25",
         "Kaplan–Meier: the first time by which a quarter has closed, won or lost; null where it \
@@ -73,12 +75,18 @@ const OUTPUT: &[ColumnSpec] = &[
     ),
     ColumnSpec::days("horizon_days", "Longest time that any of the deals was followed."),
     ColumnSpec::days(
-        "win_days_km_p50",
-        "Kaplan–Meier median to a win with lost deals censored, as if deals were not lost; null \
-         where it is not reached.",
+        "win_days_km_p25",
+        "Kaplan–Meier: the first time by which a quarter is won if deals were not lost (losses \
+         are censored); null where it is not reached.",
     ),
+    ColumnSpec::days("win_days_km_p25_low", "Its lower log-log 95 % limit."),
+    ColumnSpec::days("win_days_km_p25_high", "Its upper limit; null where not reached."),
+    ColumnSpec::days("win_days_km_p50", "The first time by which half are won, so read."),
     ColumnSpec::days("win_days_km_p50_low", "Its lower log-log 95 % limit."),
     ColumnSpec::days("win_days_km_p50_high", "Its upper limit; null where not reached."),
+    ColumnSpec::days("win_days_km_p75", "The first time by which three quarters are won, so read."),
+    ColumnSpec::days("win_days_km_p75_low", "Its lower log-log 95 % limit."),
+    ColumnSpec::days("win_days_km_p75_high", "Its upper limit; null where not reached."),
     ColumnSpec::flag("low_n", "Fewer closed deals than the quantile floor."),
     ColumnSpec::flag("won_low_n", "Fewer won deals than the quantile floor."),
 ];
@@ -112,7 +120,7 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         let dims = state.dims(run.start);
         let cycles = read_cycles(state, run)?;
         let mut values = counted(&cycles);
-        values.extend(won_only(&cycles, group.settings.resolution));
+        values.extend(ended_only(&cycles, group.settings.resolution));
         values.extend(with_censoring(&cycles, group.settings.resolution));
         let floor = group.settings.quantile_floor;
         values.push(("low_n", Value::Bool(cycles.won_n + cycles.lost_n < floor)));
@@ -136,7 +144,7 @@ fn counted(cycles: &Cycles) -> Values {
     ]
 }
 
-fn won_only(cycles: &Cycles, resolution: Resolution) -> Values {
+fn ended_only(cycles: &Cycles, resolution: Resolution) -> Values {
     let quantile = |p| Value::float(cycles.won.quantile_days(p, resolution));
     vec![
         ("won_days_mean", Value::float(cycles.won.mean_days(resolution))),
@@ -144,35 +152,46 @@ fn won_only(cycles: &Cycles, resolution: Resolution) -> Values {
         ("won_days_p50", quantile(0.5)),
         ("won_days_p75", quantile(0.75)),
         ("won_days_p90", quantile(0.9)),
+        ("closed_days_mean", Value::float(cycles.closed.mean_days(resolution))),
+        ("closed_days_p50", Value::float(cycles.closed.quantile_days(0.5, resolution))),
     ]
 }
 
 fn with_censoring(cycles: &Cycles, resolution: Resolution) -> Values {
     let (close, win) = (cycles.close_curve(), cycles.win_curve());
-    let mut values = Values::new();
-    let mut push = |curve: &Curve, p: f64, [name, low_name, high_name]: [&'static str; 3]| {
-        let (low, high) = limits_days(curve, p, resolution);
-        values.push((name, Value::float(curve_days(curve, p, QuantileRule::First, resolution))));
-        values.push((low_name, Value::float(low)));
-        values.push((high_name, Value::float(high)));
-    };
-    let quartiles = [
-        (0.25, ["close_days_km_p25", "close_days_km_p25_low", "close_days_km_p25_high"]),
-        (0.5, ["close_days_km_p50", "close_days_km_p50_low", "close_days_km_p50_high"]),
-        (0.75, ["close_days_km_p75", "close_days_km_p75_low", "close_days_km_p75_high"]),
-    ];
-    for (p, names) in quartiles {
-        push(&close, p, names);
-    }
-    let win_names = ["win_days_km_p50", "win_days_km_p50_low", "win_days_km_p50_high"];
-    push(&win, 0.5, win_names);
     let horizon = close.horizon();
     let unit = float(resolution.units_per_day());
     let mean = horizon.and_then(|h| close.restricted_mean(h)).map(|v| v / unit);
-    let place = values.len() - win_names.len();
-    values.insert(place, ("close_days_restricted_mean", Value::float(mean)));
-    values.insert(place + 1, ("horizon_days", Value::float(horizon.map(|h| days(h, resolution)))));
+    let mut values = quartiles(&close, resolution, CLOSE_NAMES);
+    values.push(("close_days_restricted_mean", Value::float(mean)));
+    values.push(("horizon_days", Value::float(horizon.map(|h| days(h, resolution)))));
+    values.extend(quartiles(&win, resolution, WIN_NAMES));
     values
+}
+
+/// Names of a quantile, its lower and its upper limit, per quartile.
+type QuartileNames = [[&'static str; 3]; 3];
+
+const CLOSE_NAMES: QuartileNames = [
+    ["close_days_km_p25", "close_days_km_p25_low", "close_days_km_p25_high"],
+    ["close_days_km_p50", "close_days_km_p50_low", "close_days_km_p50_high"],
+    ["close_days_km_p75", "close_days_km_p75_low", "close_days_km_p75_high"],
+];
+
+const WIN_NAMES: QuartileNames = [
+    ["win_days_km_p25", "win_days_km_p25_low", "win_days_km_p25_high"],
+    ["win_days_km_p50", "win_days_km_p50_low", "win_days_km_p50_high"],
+    ["win_days_km_p75", "win_days_km_p75_low", "win_days_km_p75_high"],
+];
+
+fn quartiles(curve: &Curve, resolution: Resolution, names: QuartileNames) -> Values {
+    let shares = [0.25, 0.5, 0.75];
+    let columns = shares.into_iter().zip(names).flat_map(|(p, [name, low_name, high_name])| {
+        let (low, high) = limits_days(curve, p, resolution);
+        let quantile = curve_days(curve, p, QuantileRule::First, resolution);
+        [(name, quantile), (low_name, low), (high_name, high)]
+    });
+    columns.map(|(name, value)| (name, Value::float(value))).collect()
 }
 
 #[cfg(test)]
@@ -217,6 +236,43 @@ mod tests {
         // 3·7/8 + 1·6/8 + 3·5/8 + 2·4/8 + 1·3/8 + 10·2/8.
         check_all("close_days_restricted_mean", "9.125");
         check_all("horizon_days", "20.0");
+    }
+
+    #[test]
+    fn maven_medians_with_and_without_open_deals_are_reproduced() {
+        let Some(text) = crate::stats::testdata::shared("maven_crm/sales_pipeline.csv") else {
+            return;
+        };
+        let day = |text: &str| text.parse().ok().map(crate::time::from_date);
+        let as_of = day("2017-12-31").expect("a date");
+        let mut fixture = crate::relations::fixture::Fixture::new(&["L", "Won", "Lost"]);
+        for row in crate::stats::testdata::csv(&text) {
+            // The 500 deals that are only being prospected have no date at all.
+            let Some(engaged) = day(row[5]) else { continue };
+            let (cycle, status) = match day(row[6]) {
+                Some(closed) => (closed - engaged, row[4].to_lowercase()),
+                None => (as_of - engaged, "open".to_owned()),
+            };
+            let line = format!("created_period={engaged} cycle={cycle} cycle_status={status}");
+            fixture = fixture.line(Relation::Deals, &line);
+        }
+        let settings = settings(&["L"], i64::from(as_of) + 1);
+        let table = run(&METRIC, &fixture.build(), &[], &settings);
+        let check_whole = |column: &str, expected: &str| check(&table, &[], column, expected);
+        check_whole("won_n", "4238");
+        check_whole("lost_n", "2473");
+        check_whole("censored_n", "1589");
+        check_whole("closed_days_p50", "45.0");
+        check_whole("close_days_km_p25", "10.0");
+        check_whole("close_days_km_p50", "69.0");
+        check_whole("close_days_km_p50_low", "67.0");
+        check_whole("close_days_km_p50_high", "70.0");
+        check_whole("close_days_km_p75", "107.0");
+        check_whole("win_days_km_p25", "39.0");
+        check_whole("win_days_km_p50", "93.0");
+        check_whole("win_days_km_p50_low", "92.0");
+        check_whole("win_days_km_p50_high", "94.0");
+        check_whole("win_days_km_p75", "-");
     }
 
     #[test]
