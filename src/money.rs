@@ -91,3 +91,29 @@ pub fn to_text(minor: i64, scale: u8) -> String {
     let sign = if minor < 0 { "-" } else { "" };
     format!("{sign}{}.{:0width$}", magnitude / factor, magnitude % factor, width = scale.into())
 }
+
+/// The mean of a sum of minor units over a count, rounded half to even; `None` on a zero count.
+#[must_use]
+pub fn mean(sum: i64, count: i64) -> Option<i64> {
+    if count <= 0 {
+        return None;
+    }
+    let (quotient, rest) = (sum.div_euclid(count), i128::from(sum.rem_euclid(count)));
+    let twice = rest * 2;
+    let is_up =
+        twice > i128::from(count) || (twice == i128::from(count) && quotient.rem_euclid(2) == 1);
+    Some(quotient + i64::from(is_up))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_rounded_half_to_even_on_both_sides_of_zero() {
+        assert_eq!([1, 3, 5, 6].map(|sum| mean(sum, 2)), [0, 2, 2, 3].map(Some));
+        assert_eq!([-1, -3, -5].map(|sum| mean(sum, 2)), [0, -2, -2].map(Some));
+        assert_eq!([mean(10, 3), mean(11, 3), mean(-10, 3)], [Some(3), Some(4), Some(-3)]);
+        assert_eq!(mean(7, 0), None);
+    }
+}

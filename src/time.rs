@@ -208,10 +208,11 @@ impl Calendar {
         }
     }
 
-    /// Whether the period that begins on `start` has ended by `as_of` (G14). `All` never has.
+    /// Whether the period that begins on `start` has ended by `as_of` (G14): `as_of` is its last
+    /// microsecond or later. `All` never has.
     #[must_use]
     pub fn is_complete(&self, period: Period, start: Day, as_of: Instant) -> bool {
-        period != Period::All && self.instant(self.shift(period, start, 1)) <= as_of
+        period != Period::All && self.instant(self.shift(period, start, 1)) - 1 <= as_of
     }
 
     /// The finest period from which all of `periods` can be rolled up.

@@ -1,1 +1,119 @@
 //! The canonical input tables: columns, types, required, meaning; the only place that spells them.
+//!
+//! What a source delivers, whatever the shape of the files, is an [`EventBatch`]: plain typed
+//! columns, one row per event, names already interned.
+
+mod batch;
+mod stages;
+
+pub use batch::{EventBatch, EventKind, NO_CODE, NO_ID, NO_STAGE};
+pub use stages::{STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable};
+
+/// What a canonical column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// An identifier: any integer or text.
+    Id,
+    /// A name: text (or an integer, taken as its decimal text).
+    Text,
+    /// An instant: timestamp of any unit, date, or text.
+    Instant,
+    /// A civil date: date, timestamp, or text.
+    Date,
+    /// Money: integer, decimal, float or text, in units of the currency.
+    Money,
+    /// A whole number.
+    Integer,
+}
+
+impl ColumnType {
+    /// What a file may hold, in words, for error messages.
+    #[must_use]
+    pub fn accepted(self) -> &'static str {
+        match self {
+            Self::Id => "an integer or text",
+            Self::Text => "text or an integer",
+            Self::Instant => "a timestamp, a date or text",
+            Self::Date => "a date, a timestamp or text",
+            Self::Money => "an integer, decimal, float or text",
+            Self::Integer => "an integer or text",
+        }
+    }
+}
+
+/// Whether an input must have a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Without it the input is refused.
+    Required,
+    /// Without it less is computed.
+    Optional,
+}
+
+/// One canonical column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CanonicalColumn {
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds.
+    pub holds: ColumnType,
+    /// Whether it must be there.
+    pub need: Need,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const fn required(name: &'static str, holds: ColumnType, meaning: &'static str) -> CanonicalColumn {
+    CanonicalColumn { name, holds, need: Need::Required, meaning }
+}
+
+const fn optional(name: &'static str, holds: ColumnType, meaning: &'static str) -> CanonicalColumn {
+    CanonicalColumn { name, holds, need: Need::Optional, meaning }
+}
+
+/// `deal_events` of shape `events`: one row per change of a deal.
+pub static DEAL_EVENTS: &[CanonicalColumn] = &[
+    required("deal_id", ColumnType::Id, "the deal"),
+    required(
+        "event_time",
+        ColumnType::Instant,
+        "when it happened; a date is the local day of the reporting zone",
+    ),
+    optional(
+        "event_type",
+        ColumnType::Text,
+        "created, stage, won, lost, reopened, deleted, restored, merged, or an attribute change; default: stage where stage_id is given",
+    ),
+    optional("stage_id", ColumnType::Text, "the new stage"),
+    optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
+    optional("amount", ColumnType::Money, "the new amount"),
+    optional("owner_id", ColumnType::Text, "the new owner"),
+    optional("customer_id", ColumnType::Id, "the customer"),
+    optional("expected_close", ColumnType::Date, "the new expected close date"),
+    optional("seq", ColumnType::Integer, "order within one instant"),
+    optional(
+        "event_id",
+        ColumnType::Id,
+        "identifies the event; of several rows with the same one, the last ingested counts",
+    ),
+    optional("ingested_at", ColumnType::Instant, "when the row arrived"),
+];
+
+/// `deal_events` of shape `stage_dates`: one row per deal, a date column per stage, an outcome.
+pub static STAGE_DATES: &[CanonicalColumn] = &[
+    required("deal_id", ColumnType::Id, "the deal"),
+    optional("created_at", ColumnType::Instant, "when the deal was created"),
+    optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
+    optional("amount", ColumnType::Money, "the amount"),
+    optional("owner_id", ColumnType::Text, "the owner"),
+    optional("customer_id", ColumnType::Id, "the customer"),
+    optional("expected_close", ColumnType::Date, "the expected close date"),
+];
+
+/// `spend`: one row per date, channel and cost type.
+pub static SPEND: &[CanonicalColumn] = &[
+    required("date", ColumnType::Instant, "the day of the spend, or the first day of its period"),
+    required("amount", ColumnType::Money, "what was spent"),
+    optional("channel", ColumnType::Text, "the acquisition channel"),
+    optional("cost_type", ColumnType::Text, "kind of cost: media, salaries, tools, …"),
+];

@@ -8,6 +8,14 @@
 //! To add one: a new file in an area folder and two lines here, the `mod` line and the registry
 //! entry.
 
+pub mod customers;
+pub mod cycle;
+pub mod durations;
+pub mod funnel;
+pub mod lifetime;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::collections::BTreeMap;
 
 use crate::error::Error;
@@ -16,7 +24,16 @@ use crate::table::{ColumnSpec, TableBuilder, Value};
 use crate::time::{Calendar, Day, Instant, NO_DAY, Period, Resolution};
 
 /// Every metric, in the order of `dealmill tables`.
-pub static REGISTRY: &[&Metric] = &[];
+pub static REGISTRY: &[&Metric] = &[
+    &funnel::funnel::METRIC,
+    &funnel::stage_transitions::METRIC,
+    &funnel::stage_time::METRIC,
+    &cycle::cycle_length::METRIC,
+    &cycle::cycle_curve::METRIC,
+    &cycle::cycle_histogram::METRIC,
+    &lifetime::clv_cohorts::METRIC,
+    &customers::customer_growth::METRIC,
+];
 
 /// One metric: data and one pure function.
 #[derive(Debug)]
@@ -92,6 +109,51 @@ pub struct RowView<'a> {
     pub row: usize,
 }
 
+impl RowView<'_> {
+    fn cell<T: arrow::array::Array + 'static>(&self, name: &str) -> Option<&T> {
+        let position = self.specs.iter().position(|s| s.name == name)?;
+        let array = self.batch.columns().get(position)?.as_any().downcast_ref::<T>()?;
+        (!array.is_null(self.row)).then_some(array)
+    }
+
+    /// A count; `None` where it is null or the column is no count.
+    #[must_use]
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.cell::<arrow::array::Int64Array>(name).map(|a| a.value(self.row))
+    }
+
+    /// A float; `None` where it is null or the column is no float.
+    #[must_use]
+    pub fn float(&self, name: &str) -> Option<f64> {
+        self.cell::<arrow::array::Float64Array>(name).map(|a| a.value(self.row))
+    }
+
+    /// Minor units; `None` where it is null or the column is no money.
+    #[must_use]
+    pub fn money(&self, name: &str) -> Option<i64> {
+        let array = self.cell::<arrow::array::Decimal128Array>(name)?;
+        i64::try_from(array.value(self.row)).ok()
+    }
+
+    /// Text; `None` where it is null or the column is no text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.cell::<arrow::array::StringArray>(name).map(|a| a.value(self.row))
+    }
+
+    /// A yes or no; `None` where it is null or the column is none.
+    #[must_use]
+    pub fn bool(&self, name: &str) -> Option<bool> {
+        self.cell::<arrow::array::BooleanArray>(name).map(|a| a.value(self.row))
+    }
+
+    /// A civil day; `None` where it is null or the column is none.
+    #[must_use]
+    pub fn date(&self, name: &str) -> Option<Day> {
+        self.cell::<arrow::array::Date32Array>(name).map(|a| a.value(self.row))
+    }
+}
+
 /// What a finish may know besides the states. Everything is an argument: there is no clock, zone or
 /// currency anywhere else.
 #[derive(Debug, Clone)]
@@ -139,6 +201,12 @@ pub struct StateRows {
 
 /// Stands for null in a key column; sorts before everything.
 pub const NO_KEY: i64 = i64::MIN;
+
+/// The first day of the period that a state's key holds; [`NO_DAY`] for the whole history.
+#[must_use]
+pub fn period_start(key: i64) -> Day {
+    Day::try_from(key).unwrap_or(NO_DAY)
+}
 
 /// The dimension codes that a row belongs to.
 pub type Dims = Vec<i64>;

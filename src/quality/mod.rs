@@ -1,1 +1,291 @@
-//! The rules an event or row must keep, counting, quarantine.
+//! The rules an event, a deal or a look-up must keep, how often each was broken, and the rows that
+//! were kept out.
+//!
+//! Invariant: for every input, rows in = folded + quarantined + after as_of.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::Severity;
+use crate::error::Error;
+
+/// What a rule counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Rows of the input.
+    Rows,
+    /// Deals.
+    Deals,
+    /// Distinct values.
+    Values,
+}
+
+impl Subject {
+    /// Its position in [`crate::relations::findings::SUBJECTS`].
+    #[must_use]
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Rows => 0,
+            Self::Deals => 1,
+            Self::Values => 2,
+        }
+    }
+}
+
+macro_rules! rules {
+    ($($variant:ident $name:literal $subject:ident $severity:ident $meaning:literal)*) => {
+        /// A rule of data quality.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Rule {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Rule {
+            /// Every rule.
+            pub const EVERY: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its name in tables and in the configuration.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it counts.
+            #[must_use]
+            pub fn subject(self) -> Subject {
+                match self { $(Self::$variant => Subject::$subject,)* }
+            }
+
+            /// What happens when it is broken, unless the configuration says otherwise.
+            #[must_use]
+            pub fn default_severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)* }
+            }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+rules! {
+    NullDealId "null_deal_id" Rows Quarantine "The row has no deal."
+    NullEventTime "null_event_time" Rows Quarantine "The row has no time."
+    BadEventTime "bad_event_time" Rows Quarantine "The time cannot be read."
+    SentinelEventTime "sentinel_event_time" Rows Quarantine "The time is a stand-in for none: epoch 0, or outside 1900 to 2200 (G22)."
+    UnknownEventType "unknown_event_type" Rows Quarantine "The event type is not one of the contract's."
+    MissingStage "missing_stage" Rows Quarantine "A stage event without a stage."
+    Undated "undated" Rows Quarantine "A row of stage dates without any date."
+    OutcomeWithoutDate "outcome_without_date" Rows Quarantine "A won or lost deal of stage dates without a close date."
+    BadAmount "bad_amount" Rows Warn "The amount cannot be read or is not finite; taken as unknown."
+    InexactAmount "inexact_amount" Rows Ignore "The amount was not within a millionth of a minor unit and was rounded half to even."
+    DuplicateEvents "duplicate_events" Rows Ignore "The same event again (G3); counted once."
+    TiedEvents "tied_events" Rows Ignore "Stage events of one deal at one instant without seq (G2); ordered as configured."
+    NoOpChanges "no_op_changes" Rows Ignore "The new stage is the current one (G4); taken as an attribute update."
+    BeforeCreation "before_creation" Rows Warn "The event is before the deal's creation (G11); kept."
+    AfterDeletion "after_deletion" Rows Warn "The event is after the deal's deletion and does not restore it; its attributes count, its stage does not."
+    UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in [pipeline] (G6); the visit is kept, outside the order."
+    UnknownStages "unknown_stages" Values Warn "Stages that are not in [pipeline] (G6)."
+    NoCustomer "no_customer" Deals Ignore "The deal has no customer; it counts in no customer table."
+    NoStage "no_stage" Deals Warn "The deal was never in any stage."
+    NullAmountWon "null_amount_won" Deals Ignore "A won deal without an amount (G15)."
+    ZeroAmountWon "zero_amount_won" Deals Ignore "A won deal with amount zero; it counts as a win (G15)."
+    NegativeAmountWon "negative_amount_won" Deals Ignore "A won deal with a negative amount; reported as refund (G15)."
+    NegativeCycle "negative_cycle" Deals Warn "The close is before the cycle's start, or there is no start (G12); excluded from durations."
+    DeletedDeals "deleted_deals" Deals Ignore "The deal is deleted at as_of (G17)."
+    TiedDeals "tied_deals" Deals Quarantine "Deals with tied stage events, kept out by ties = \"reject\" (G2)."
+    Orphans "orphans" Deals Warn "The deal's key is not in the look-up table; its dimensions are unknown."
+    NullKeys "null_keys" Deals Ignore "The deal has no key for the look-up table."
+    DuplicateKeys "duplicate_keys" Rows Warn "The look-up table has the key more than once; the first row counts."
+    NullSpend "null_spend" Rows Warn "A row of spend without an amount."
+}
+
+/// A row that was kept out, with what is needed to find it again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QuarantinedRow {
+    /// The file it is in.
+    pub file: PathBuf,
+    /// Its position in the file, from 0.
+    pub row: u64,
+    /// The rule it breaks.
+    pub rule: &'static str,
+    /// Its deal, as found.
+    pub deal_id: Option<String>,
+    /// Its time, as found.
+    pub event_time: Option<String>,
+    /// Its event type, as found.
+    pub event_type: Option<String>,
+    /// Its stage, as found.
+    pub stage_id: Option<String>,
+    /// Its amount, as found.
+    pub amount: Option<String>,
+}
+
+/// How often each rule was broken in one input, and what became of its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows read.
+    pub rows_in: u64,
+    /// Rows that went into the relations.
+    pub folded: u64,
+    /// Rows kept out.
+    pub quarantined: u64,
+    /// Rows later than `as_of`.
+    pub after_as_of: u64,
+    /// Deals, or look-ups, checked.
+    pub deals: u64,
+    affected: BTreeMap<Rule, u64>,
+}
+
+impl Counts {
+    /// Counts of deals only.
+    #[must_use]
+    pub fn of_deals(deals: u64) -> Self {
+        Self { deals, ..Self::default() }
+    }
+
+    /// Counts `n` more breaches of a rule.
+    pub fn add(&mut self, rule: Rule, n: u64) {
+        if n > 0 {
+            *self.affected.entry(rule).or_insert(0) += n;
+        }
+    }
+
+    /// How often a rule was broken.
+    #[must_use]
+    pub fn of(&self, rule: Rule) -> u64 {
+        self.affected.get(&rule).copied().unwrap_or(0)
+    }
+
+    /// Adds the counts of another part of the same input.
+    pub fn merge(&mut self, other: &Self) {
+        self.rows_in += other.rows_in;
+        self.folded += other.folded;
+        self.quarantined += other.quarantined;
+        self.after_as_of += other.after_as_of;
+        self.deals += other.deals;
+        for (rule, n) in &other.affected {
+            self.add(*rule, *n);
+        }
+    }
+}
+
+/// One line of the quality report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The input.
+    pub input: String,
+    /// The rule.
+    pub rule: Rule,
+    /// What happens.
+    pub severity: Severity,
+    /// How many rows, deals or values break it.
+    pub affected: u64,
+    /// How many it was applied to.
+    pub checked: u64,
+}
+
+/// Collects counts and quarantined rows from all threads.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    severity: BTreeMap<String, Severity>,
+    inputs: Mutex<BTreeMap<String, Counts>>,
+    quarantine: Mutex<BTreeMap<String, Vec<QuarantinedRow>>>,
+}
+
+impl Ledger {
+    /// An empty ledger with the configured severities.
+    #[must_use]
+    pub fn new(severity: &BTreeMap<String, Severity>) -> Self {
+        Self { severity: severity.clone(), ..Self::default() }
+    }
+
+    /// What happens when a rule is broken in this run.
+    #[must_use]
+    pub fn severity(&self, rule: Rule) -> Severity {
+        self.severity.get(rule.name()).copied().unwrap_or_else(|| rule.default_severity())
+    }
+
+    /// Adds the counts of a part of an input.
+    pub fn record(&self, input: &str, counts: &Counts) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        inputs.entry(input.to_owned()).or_default().merge(counts);
+    }
+
+    /// Keeps rows out of an input. They are counted by [`Ledger::record`].
+    pub fn quarantine(&self, input: &str, rows: Vec<QuarantinedRow>) {
+        if !rows.is_empty() {
+            let mut all = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(input.to_owned()).or_default().extend(rows);
+        }
+    }
+
+    /// The counts by input.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, Counts> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The quarantined rows by input, in order of file and row.
+    #[must_use]
+    pub fn quarantined(&self) -> BTreeMap<String, Vec<QuarantinedRow>> {
+        let mut all = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for rows in all.values_mut() {
+            rows.sort();
+        }
+        all
+    }
+
+    /// Every rule that applies to each input, broken or not.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (input, counts) in self.counts() {
+            for rule in Rule::EVERY {
+                let affected = counts.of(*rule);
+                let checked = match rule.subject() {
+                    Subject::Rows => counts.rows_in,
+                    Subject::Deals => counts.deals,
+                    Subject::Values => affected,
+                };
+                if affected > 0 || checked > 0 {
+                    let severity = self.severity(*rule);
+                    findings.push(Finding {
+                        input: input.clone(),
+                        rule: *rule,
+                        severity,
+                        affected,
+                        checked,
+                    });
+                }
+            }
+        }
+        findings
+    }
+
+    /// Checks that no row was lost and that no rule of severity `fail` was broken.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if rows do not add up, [`Error::QualityFailed`] for broken rules.
+    pub fn judge(&self) -> Result<(), Error> {
+        for (input, c) in self.counts() {
+            if c.rows_in != c.folded + c.quarantined + c.after_as_of {
+                return Err(Error::Bug(format!(
+                    "rows of input {input:?} are lost: {} in, {} folded, {} quarantined, {} after as_of",
+                    c.rows_in, c.folded, c.quarantined, c.after_as_of
+                )));
+            }
+        }
+        let failed: Vec<String> = self
+            .findings()
+            .into_iter()
+            .filter(|f| f.severity == Severity::Fail && f.affected > 0)
+            .map(|f| format!("{} ({} in {})", f.rule.name(), f.affected, f.input))
+            .collect();
+        if failed.is_empty() { Ok(()) } else { Err(Error::QualityFailed(failed)) }
+    }
+}

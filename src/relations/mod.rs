@@ -10,10 +10,15 @@
 //! Every relation also carries the run's dimensions as columns of their own name, except where a
 //! relation says otherwise.
 
+pub mod assemble;
 pub mod customer_periods;
 pub mod customers;
+mod customers_pass;
 pub mod deals;
 pub mod findings;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod frame;
 pub mod orders;
 pub mod spend;
 pub mod visits;
@@ -142,7 +147,7 @@ impl Dictionaries {
 /// One relation ready to be queried.
 #[derive(Debug, Clone)]
 pub struct RelationFrame {
-    /// Its rows; names are Polars Enums over the run's dictionaries.
+    /// Its rows; names are Polars Categoricals whose codes are positions in the run's dictionaries.
     pub frame: pl::DataFrame,
     /// The dimensions it carries.
     pub dimensions: Vec<String>,

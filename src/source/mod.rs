@@ -1,1 +1,371 @@
-//! Bytes to canonical columns: discovery of files and partitions, Parquet, CSV, one file per input shape.
+//! Bytes to canonical columns: discovery of files and partitions, Parquet and CSV, one file per
+//! input shape.
+//!
+//! It judges rows one by one and counts what it keeps out; it knows nothing of the order of events.
+
+mod convert;
+mod discover;
+mod events;
+mod intern;
+mod lookup;
+mod preflight;
+mod read;
+mod spend;
+mod stage_dates;
+pub mod synthetic;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rayon::prelude::*;
+
+pub use discover::{FileFormat, FoundFile, Listing, discover};
+pub use intern::{Interner, Names, hash_integer, hash_text};
+pub use lookup::{Lookup, LookupKey, read_lookups};
+pub use read::CheckedInput;
+pub use spend::{SpendRow, read_spend};
+
+use crate::config::{Config, Input, Outcome, Shape};
+use crate::contract::{CanonicalColumn, ColumnType};
+use crate::contract::{DEAL_EVENTS, EventBatch, Need, STAGE_DATES, StageTable};
+use crate::error::Error;
+use crate::money::Currency;
+use crate::quality::Ledger;
+use crate::time::{Calendar, Instant, NO_INSTANT};
+use convert::Clock;
+use preflight::{Origin, Wanted};
+use read::Unit;
+
+/// The names of a run, shared by all decoding threads.
+#[derive(Debug, Default)]
+pub struct Interners {
+    /// Deals with textual identifiers.
+    pub deal: Interner,
+    /// Customers with textual identifiers.
+    pub customer: Interner,
+    /// Owners.
+    pub owner: Arc<Interner>,
+    /// Events with textual identifiers.
+    pub event: Interner,
+    /// Each dimension that comes with the events, in the order of [`DealSource::dimensions`].
+    pub dimensions: Vec<Arc<Interner>>,
+}
+
+impl Interners {
+    /// Empty sets of names for these dimensions. A dimension `owner` shares the owners' names.
+    #[must_use]
+    pub fn new(dimensions: &[String]) -> Self {
+        let owner = Arc::new(Interner::default());
+        let of = |d: &String| if d == "owner" { owner.clone() } else { Arc::default() };
+        let dimensions = dimensions.iter().map(of).collect();
+        Self { owner, dimensions, ..Self::default() }
+    }
+}
+
+/// What decoding needs to know beside the bytes.
+pub(crate) struct Decoding<'a> {
+    pub(crate) names: &'a Interners,
+    pub(crate) stages: &'a StageTable,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) currency: &'a Currency,
+    pub(crate) as_of: Option<Instant>,
+    pub(crate) pipelines: &'a [String],
+    pub(crate) values: &'a BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Decoding<'_> {
+    fn replacement(&self, column: &str) -> Option<&BTreeMap<String, String>> {
+        self.values.get(column)
+    }
+}
+
+/// Positions of the canonical columns among the wanted ones; `None` where no file has the column.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Layout {
+    deal_id: Option<usize>,
+    event_time: Option<usize>,
+    event_type: Option<usize>,
+    stage_id: Option<usize>,
+    pipeline_id: Option<usize>,
+    amount: Option<usize>,
+    owner_id: Option<usize>,
+    customer_id: Option<usize>,
+    expected_close: Option<usize>,
+    seq: Option<usize>,
+    event_id: Option<usize>,
+    ingested_at: Option<usize>,
+    created_at: Option<usize>,
+    dimensions: Vec<(String, Option<usize>)>,
+    stage_dates: Vec<(u16, usize)>,
+    outcome: Option<Outcome>,
+    outcome_column: Option<usize>,
+    outcome_date: Option<usize>,
+}
+
+/// Which optional columns any input of the run has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Present {
+    /// The amount of a deal.
+    pub amount: bool,
+    /// The owner.
+    pub owner: bool,
+    /// The customer.
+    pub customer: bool,
+    /// The expected close date.
+    pub expected_close: bool,
+    /// The order within one instant.
+    pub seq: bool,
+    /// Identifiers of events.
+    pub event_id: bool,
+    /// When rows arrived.
+    pub ingested: bool,
+}
+
+struct DealInput {
+    checked: CheckedInput,
+    shape: Shape,
+    layout: Layout,
+    values: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The checked inputs that tell the deals' histories.
+pub struct DealSource {
+    inputs: Vec<DealInput>,
+    /// Names of the dimensions that come with the events.
+    pub dimensions: Vec<String>,
+    /// Which optional columns there are.
+    pub present: Present,
+}
+
+/// What reading the events gave beside the events.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Read {
+    /// The latest instant at or before `as_of`; [`NO_INSTANT`] if there is no event.
+    pub latest: Instant,
+    /// Compressed bytes of the columns and row groups that were read.
+    pub bytes: u64,
+}
+
+/// The zone and format by which an input's times are read.
+///
+/// # Errors
+/// [`Error::Config`] for an unknown zone.
+pub(crate) fn clock(name: &str, input: &Input, reporting: Calendar) -> Result<Clock, Error> {
+    let naive = match &input.timezone {
+        None => None,
+        Some(zone) => {
+            let unknown = |_| {
+                Error::Config(vec![format!("inputs.{name}.timezone: {zone:?} is not an IANA zone")])
+            };
+            Some(Calendar { zone: zone.parse().map_err(unknown)?, ..reporting })
+        }
+    };
+    Ok(Clock { reporting, naive, format: input.time_format.clone() })
+}
+
+/// The name in the files of a canonical column.
+pub(crate) fn source_name(input: &Input, canonical: &str) -> String {
+    input.columns.get(canonical).cloned().unwrap_or_else(|| canonical.to_owned())
+}
+
+pub(crate) fn wanted_columns(input: &Input, contract: &[CanonicalColumn]) -> Vec<Wanted> {
+    contract
+        .iter()
+        .map(|column| Wanted {
+            canonical: column.name.to_owned(),
+            source: source_name(input, column.name),
+            holds: column.holds,
+            need: column.need,
+        })
+        .collect()
+}
+
+impl DealSource {
+    /// Lists and checks every input that tells deals' histories. `event_dimensions` are the
+    /// dimensions that are columns of the events.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files, collected.
+    pub fn open(
+        config: &Config,
+        calendar: Calendar,
+        stages: &StageTable,
+        event_dimensions: &[String],
+    ) -> Result<Self, Error> {
+        let mut inputs = Vec::new();
+        let mut faults = Vec::new();
+        for (name, input) in &config.inputs {
+            if !matches!(input.shape, Shape::Events | Shape::StageDates) {
+                continue;
+            }
+            match open_input(name, input, calendar, stages, event_dimensions) {
+                Ok(opened) => inputs.push(opened),
+                Err(Error::Faults(more)) => faults.extend(more),
+                Err(other) => return Err(other),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Error::Faults(faults));
+        }
+        let has = |f: fn(&Layout) -> Option<usize>| inputs.iter().any(|i| f(&i.layout).is_some());
+        let present = Present {
+            amount: has(|l| l.amount),
+            owner: has(|l| l.owner_id),
+            customer: has(|l| l.customer_id),
+            expected_close: has(|l| l.expected_close),
+            seq: has(|l| l.seq),
+            event_id: has(|l| l.event_id),
+            ingested: has(|l| l.ingested_at),
+        };
+        Ok(Self { inputs, dimensions: event_dimensions.to_vec(), present })
+    }
+
+    /// The checked inputs, for the manifest.
+    pub fn inputs(&self) -> impl Iterator<Item = &CheckedInput> {
+        self.inputs.iter().map(|i| &i.checked)
+    }
+
+    /// How many rows there are by the footers, for sizing.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.inputs.iter().flat_map(|i| i.checked.units()).map(|u| u.rows).sum()
+    }
+
+    /// Reads everything in parallel; `take` gets each unit's events with the unit's number, which
+    /// ascends in the order of inputs, files and rows.
+    ///
+    /// # Errors
+    /// The first file that cannot be decoded, in the order of files, whatever the threads.
+    #[expect(clippy::too_many_arguments, reason = "no hidden inputs: each is what decoding needs")]
+    pub fn read<T: Send>(
+        &self,
+        names: &Interners,
+        stages: &StageTable,
+        ledger: &Ledger,
+        currency: &Currency,
+        as_of: Option<Instant>,
+        pipelines: &[String],
+        take: impl Fn(usize, EventBatch) -> T + Sync,
+    ) -> Result<(Vec<T>, Read), Error> {
+        let latest = AtomicI64::new(NO_INSTANT);
+        let work: Vec<(&DealInput, Unit)> = self
+            .inputs
+            .iter()
+            .flat_map(|input| input.checked.units().into_iter().map(move |unit| (input, unit)))
+            .collect();
+        for input in &self.inputs {
+            ledger.record(&input.checked.name, &crate::quality::Counts::default());
+        }
+        let bytes = work.iter().map(|(_, unit)| unit.bytes).sum();
+        let read_one = |(number, (input, unit)): (usize, &(&DealInput, Unit))| {
+            let decoding = Decoding {
+                names,
+                stages,
+                ledger,
+                currency,
+                as_of,
+                pipelines,
+                values: &input.values,
+            };
+            let read_unit = match input.shape {
+                Shape::StageDates => stage_dates::read_unit,
+                _ => events::read_unit,
+            };
+            let mut batch = read_unit(&decoding, &input.checked, unit, &input.layout, &latest)?;
+            events::fill_missing(&mut batch, self.present, self.dimensions.len());
+            Ok(take(number, batch))
+        };
+        let results: Vec<Result<T, Error>> = work.par_iter().enumerate().map(read_one).collect();
+        let taken = results.into_iter().collect::<Result<Vec<T>, Error>>()?;
+        Ok((taken, Read { latest: latest.load(Ordering::Relaxed), bytes }))
+    }
+}
+
+fn open_input(
+    name: &str,
+    input: &Input,
+    calendar: Calendar,
+    stages: &StageTable,
+    event_dimensions: &[String],
+) -> Result<DealInput, Error> {
+    let contract = if input.shape == Shape::StageDates { STAGE_DATES } else { DEAL_EVENTS };
+    let mut wanted = wanted_columns(input, contract);
+    let mut explicit = input.columns.clone();
+    let optional = |canonical: &str, source: String, holds| Wanted {
+        canonical: canonical.to_owned(),
+        source,
+        holds,
+        need: Need::Optional,
+    };
+    let dimensions_at = wanted.len();
+    for dimension in event_dimensions {
+        let source = dimension_source(input, contract, dimension);
+        explicit.insert(dimension.clone(), source.clone());
+        wanted.push(optional(dimension, source, ColumnType::Text));
+    }
+    let dates_at = wanted.len();
+    let mut dated = Vec::new();
+    for (stage, column) in &input.stage_dates {
+        dated.push(stages.code(stage)?);
+        explicit.insert(stage.clone(), column.clone());
+        wanted.push(optional(stage, column.clone(), ColumnType::Instant));
+    }
+    let outcome_at = wanted.len();
+    if let Some(outcome) = &input.outcome {
+        explicit.insert("outcome".into(), outcome.column.clone());
+        explicit.insert("outcome date".into(), outcome.date.clone());
+        wanted.push(optional("outcome", outcome.column.clone(), ColumnType::Text));
+        wanted.push(optional("outcome date", outcome.date.clone(), ColumnType::Instant));
+    }
+    let strict = Input { columns: explicit, ..input.clone() };
+    let checked = CheckedInput::open(name, &strict, &wanted, clock(name, input, calendar)?)?;
+    let in_some_file = |index: usize| {
+        let has = |f: &preflight::CheckedFile| f.origins.get(index) != Some(&Origin::Missing);
+        checked.files.iter().any(has).then_some(index)
+    };
+    let position =
+        |column: &str| contract.iter().position(|c| c.name == column).and_then(in_some_file);
+    let layout = Layout {
+        deal_id: position("deal_id"),
+        event_time: position("event_time"),
+        event_type: position("event_type"),
+        stage_id: position("stage_id"),
+        pipeline_id: position("pipeline_id"),
+        amount: position("amount"),
+        owner_id: position("owner_id"),
+        customer_id: position("customer_id"),
+        expected_close: position("expected_close"),
+        seq: position("seq"),
+        event_id: position("event_id"),
+        ingested_at: position("ingested_at"),
+        created_at: position("created_at"),
+        dimensions: event_dimensions
+            .iter()
+            .enumerate()
+            .map(|(i, d)| (d.clone(), in_some_file(dimensions_at + i)))
+            .collect(),
+        stage_dates: dated
+            .into_iter()
+            .enumerate()
+            .map(|(i, stage)| (stage, dates_at + i))
+            .collect(),
+        outcome: input.outcome.clone(),
+        outcome_column: input.outcome.as_ref().map(|_| outcome_at),
+        outcome_date: input.outcome.as_ref().map(|_| outcome_at + 1),
+    };
+    Ok(DealInput { checked, shape: input.shape, layout, values: input.values.clone() })
+}
+
+/// Where a dimension is read from: its mapped column, a canonical column of its name, or of its
+/// name with `_id` (`owner` is `owner_id`), or a column of its own name.
+fn dimension_source(input: &Input, contract: &[CanonicalColumn], dimension: &str) -> String {
+    if let Some(column) = input.columns.get(dimension) {
+        return column.clone();
+    }
+    let with_id = format!("{dimension}_id");
+    if contract.iter().any(|c| c.name == with_id) {
+        return source_name(input, &with_id);
+    }
+    source_name(input, dimension)
+}

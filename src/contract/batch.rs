@@ -1,0 +1,117 @@
+//! The event batch: what every input shape becomes before the fold.
+
+/// Stands for "no name" in columns of codes.
+pub const NO_CODE: u32 = u32::MAX;
+/// Stands for "no stage" in the stage column.
+pub const NO_STAGE: u16 = u16::MAX;
+/// Stands for "no identifier" in columns of identifiers.
+pub const NO_ID: i64 = i64::MIN;
+
+/// What an event does to its deal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub enum EventKind {
+    /// Changes attributes only.
+    #[default]
+    Attribute = 0,
+    /// Creates the deal, in a stage if one is given.
+    Created = 1,
+    /// Moves the deal to a stage.
+    Stage = 2,
+    /// Wins the deal.
+    Won = 3,
+    /// Loses the deal.
+    Lost = 4,
+    /// Opens a closed deal again.
+    Reopened = 5,
+    /// Deletes the deal, or merges it into another.
+    Deleted = 6,
+    /// Takes a deletion back.
+    Restored = 7,
+}
+
+impl EventKind {
+    /// The kind of an `event_type` of the contract, `None` if it is not one of them.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "created" => Self::Created,
+            "stage" => Self::Stage,
+            "won" => Self::Won,
+            "lost" => Self::Lost,
+            "reopened" => Self::Reopened,
+            "deleted" | "merged" => Self::Deleted,
+            "restored" => Self::Restored,
+            "amount" | "close_date" | "owner" | "probability" | "forecast_category"
+            | "pipeline" | "attribute" => Self::Attribute,
+            _ => return None,
+        })
+    }
+
+    /// Every `event_type` that the contract knows.
+    pub const NAMES: [&'static str; 15] = [
+        "created",
+        "stage",
+        "won",
+        "lost",
+        "reopened",
+        "deleted",
+        "merged",
+        "restored",
+        "amount",
+        "close_date",
+        "owner",
+        "probability",
+        "forecast_category",
+        "pipeline",
+        "attribute",
+    ];
+}
+
+/// Events as plain typed columns of equal length; optional columns are empty where the input has
+/// none. Rows are in the order of the source.
+#[derive(Debug, Clone, Default)]
+pub struct EventBatch {
+    /// Identifier of the deal: the integer itself, or the number of the interned text.
+    pub deal: Vec<i64>,
+    /// Hash of the deal's identifier, equal for equal identifiers in every run.
+    pub deal_hash: Vec<u64>,
+    /// Microseconds since the epoch.
+    pub time: Vec<i64>,
+    /// What the event does.
+    pub kind: Vec<EventKind>,
+    /// Code of the stage, [`NO_STAGE`] if none.
+    pub stage: Vec<u16>,
+    /// Row number within the unit that was read.
+    pub row: Vec<u32>,
+    /// Minor units, [`crate::money::NO_AMOUNT`] if none; empty without the column.
+    pub amount: Vec<i64>,
+    /// Code of the owner.
+    pub owner: Vec<u32>,
+    /// Identifier of the customer.
+    pub customer: Vec<i64>,
+    /// Civil day, [`crate::time::NO_DAY`] if none.
+    pub expected_close: Vec<i32>,
+    /// Order within one instant; `i64::MIN` if none.
+    pub seq: Vec<i64>,
+    /// Identifier of the event.
+    pub event_id: Vec<i64>,
+    /// When the row arrived.
+    pub ingested: Vec<i64>,
+    /// Codes of each dimension that comes with the events.
+    pub dimensions: Vec<Vec<u32>>,
+}
+
+impl EventBatch {
+    /// Number of events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.deal.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.deal.is_empty()
+    }
+}

@@ -1,0 +1,559 @@
+//! The state machine: one deal's ordered events to its visits and its outcome, in one pass.
+//!
+//! It looks at plain values only, so it is tested without files, engines or relations. It keeps its
+//! buffers between deals, so that a deal costs no allocation.
+
+use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
+use crate::contract::{
+    EventKind, NO_CODE, NO_ID, NO_STAGE, STAGE_DELETED, STAGE_START, STAGE_STILL, Stage,
+    StageClass, StageTable,
+};
+use crate::money::NO_AMOUNT;
+use crate::time::{Instant, NO_DAY, NO_INSTANT};
+
+/// Kinds of move; the number is its position in [`crate::relations::visits::MOVES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Move {
+    /// Begins a deal's first visit.
+    #[default]
+    Created = 0,
+    /// To the next stage of the order.
+    Advanced = 1,
+    /// Forward, past at least one stage.
+    Skipped = 2,
+    /// Backward.
+    Regressed = 3,
+    /// From or to a stage without an order.
+    Unordered = 4,
+    /// Into a won stage.
+    Won = 5,
+    /// Into a lost stage.
+    Lost = 6,
+    /// From a won or lost stage to another class.
+    Reopened = 7,
+    /// Ended by deletion.
+    Deleted = 8,
+    /// To another pipeline.
+    Handoff = 9,
+    /// Not ended.
+    Still = 10,
+}
+
+/// The rules that have alternatives.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// What becomes of deleted deals.
+    pub deleted: Deleted,
+    /// From when a cycle counts.
+    pub cycle_start: CycleStart,
+    /// Which close ends it.
+    pub cycle_end: CycleEnd,
+    /// Which value of a dimension a deal carries.
+    pub dimension_at: DimensionAt,
+}
+
+/// One event of a deal.
+#[derive(Debug, Clone, Copy)]
+pub struct Event {
+    /// When.
+    pub time: Instant,
+    /// What it does.
+    pub kind: EventKind,
+    /// The stage, or [`NO_STAGE`].
+    pub stage: u16,
+    /// Minor units, or [`NO_AMOUNT`].
+    pub amount: i64,
+    /// The owner, or [`NO_CODE`].
+    pub owner: u32,
+    /// The customer, or [`NO_ID`].
+    pub customer: i64,
+    /// The expected close day, or [`NO_DAY`].
+    pub expected_close: i32,
+}
+
+/// One visit of the deal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Visit {
+    /// The stage visited.
+    pub stage: u16,
+    /// Where the deal came from.
+    pub prev: u16,
+    /// Where it went.
+    pub next: u16,
+    /// How the visit began.
+    pub arrival: Move,
+    /// How it ended.
+    pub ended: Move,
+    /// 1 for the first visit to this stage.
+    pub visit_no: u32,
+    /// When it began.
+    pub entered: Instant,
+    /// When it ended; [`NO_INSTANT`] if it has not.
+    pub left: Instant,
+    /// Amount at entry.
+    pub amount: i64,
+    /// Amount at the end, or at `as_of`.
+    pub move_amount: i64,
+    /// Owner at entry.
+    pub owner: u32,
+    /// The first time the deal ends a visit to this stage towards `next`.
+    pub first_move: bool,
+    /// The last visit to this stage.
+    pub last_visit: bool,
+}
+
+/// How a deal ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Outcome {
+    /// It has not.
+    #[default]
+    Open = 0,
+    /// Won.
+    Won = 1,
+    /// Lost.
+    Lost = 2,
+    /// Deleted, where deleted deals are kept.
+    Deleted = 3,
+}
+
+/// What is known of a deal after its last event.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each field is the relation's column of the same name")]
+pub struct Deal {
+    pub first_event: Instant,
+    pub created: Instant,
+    pub entered_first: Instant,
+    pub entered_any: Instant,
+    pub first_closed: Instant,
+    pub first_outcome: Outcome,
+    pub closed: Instant,
+    pub outcome: Outcome,
+    pub ever_won: bool,
+    pub deleted: Instant,
+    pub amount: i64,
+    pub created_amount: i64,
+    pub closed_amount: i64,
+    pub owner: u32,
+    pub created_owner: u32,
+    pub closed_owner: u32,
+    pub customer: i64,
+    pub expected_close: i32,
+    pub skips: u32,
+    pub regressions: u32,
+    pub reopens: u32,
+    pub pushes: u32,
+    pub no_ops: u64,
+    pub before_creation: u64,
+    pub after_deletion: u64,
+    pub unknown_stage_events: u64,
+}
+
+impl Default for Deal {
+    fn default() -> Self {
+        Self {
+            first_event: NO_INSTANT,
+            created: NO_INSTANT,
+            entered_first: NO_INSTANT,
+            entered_any: NO_INSTANT,
+            first_closed: NO_INSTANT,
+            first_outcome: Outcome::Open,
+            closed: NO_INSTANT,
+            outcome: Outcome::Open,
+            ever_won: false,
+            deleted: NO_INSTANT,
+            amount: NO_AMOUNT,
+            created_amount: NO_AMOUNT,
+            closed_amount: NO_AMOUNT,
+            owner: NO_CODE,
+            created_owner: NO_CODE,
+            closed_owner: NO_CODE,
+            customer: NO_ID,
+            expected_close: NO_DAY,
+            skips: 0,
+            regressions: 0,
+            reopens: 0,
+            pushes: 0,
+            no_ops: 0,
+            before_creation: 0,
+            after_deletion: 0,
+            unknown_stage_events: 0,
+        }
+    }
+}
+
+/// Folds one deal at a time.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    stages: &'a StageTable,
+    rules: Rules,
+    /// What is known of the deal so far.
+    pub deal: Deal,
+    /// Its visits so far, in order.
+    pub visits: Vec<Visit>,
+    /// Its dimensions so far: the value it carries, by [`Rules::dimension_at`].
+    pub dimensions: Vec<u32>,
+    dimensions_now: Vec<u32>,
+    current: Option<u16>,
+    last_open: u16,
+    /// Events so far, those before the current instant, and that instant.
+    seen: u64,
+    earlier: u64,
+    latest: Instant,
+    /// Visits by stage, and the stages touched, to reset them cheaply.
+    visits_by_stage: Vec<u32>,
+    pairs: Vec<(u16, u16)>,
+}
+
+impl<'a> Machine<'a> {
+    /// A machine for deals with so many dimensions.
+    #[must_use]
+    pub fn new(stages: &'a StageTable, rules: Rules, dimensions: usize) -> Self {
+        Self {
+            stages,
+            rules,
+            deal: Deal::default(),
+            visits: Vec::new(),
+            dimensions: vec![NO_CODE; dimensions],
+            dimensions_now: vec![NO_CODE; dimensions],
+            current: None,
+            last_open: NO_STAGE,
+            seen: 0,
+            earlier: 0,
+            latest: NO_INSTANT,
+            visits_by_stage: Vec::new(),
+            pairs: Vec::new(),
+        }
+    }
+
+    /// Begins a deal.
+    pub fn begin(&mut self) {
+        for visit in &self.visits {
+            if let Some(n) = self.visits_by_stage.get_mut(usize::from(visit.stage)) {
+                *n = 0;
+            }
+        }
+        self.deal = Deal::default();
+        self.visits.clear();
+        self.dimensions.fill(NO_CODE);
+        self.dimensions_now.fill(NO_CODE);
+        self.current = None;
+        self.last_open = NO_STAGE;
+        (self.seen, self.earlier, self.latest) = (0, 0, NO_INSTANT);
+    }
+
+    /// Applies the deal's next event. `dimension` gives the event's value of each dimension.
+    pub fn apply(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
+        if self.deal.first_event == NO_INSTANT {
+            self.deal.first_event = event.time;
+        }
+        if event.time != self.latest {
+            (self.earlier, self.latest) = (self.seen, event.time);
+        }
+        self.seen += 1;
+        self.apply_attributes(event, dimension);
+        let kind = match event.kind {
+            EventKind::Deleted if self.rules.deleted == Deleted::AsLost => EventKind::Lost,
+            kind => kind,
+        };
+        if self.deal.deleted != NO_INSTANT && kind != EventKind::Restored {
+            self.deal.after_deletion += u64::from(kind != EventKind::Attribute);
+            return;
+        }
+        match kind {
+            EventKind::Attribute => {}
+            EventKind::Created => {
+                if self.deal.created == NO_INSTANT {
+                    self.deal.created = event.time;
+                    self.deal.before_creation = self.earlier;
+                }
+                if event.stage != NO_STAGE {
+                    self.enter(event.stage, event);
+                }
+            }
+            EventKind::Stage => self.enter(event.stage, event),
+            EventKind::Won => self.enter(self.or_default(event.stage, StageClass::Won), event),
+            EventKind::Lost => self.enter(self.or_default(event.stage, StageClass::Lost), event),
+            EventKind::Reopened => self.reopen(event),
+            EventKind::Deleted => self.delete(event.time),
+            EventKind::Restored => self.restore(event),
+        }
+    }
+
+    fn apply_attributes(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
+        let deal = &mut self.deal;
+        if event.amount != NO_AMOUNT {
+            deal.amount = event.amount;
+            if deal.created_amount == NO_AMOUNT {
+                deal.created_amount = event.amount;
+            }
+        }
+        if event.owner != NO_CODE {
+            deal.owner = event.owner;
+            if deal.created_owner == NO_CODE {
+                deal.created_owner = event.owner;
+            }
+        }
+        if event.customer != NO_ID {
+            deal.customer = event.customer;
+        }
+        if event.expected_close != NO_DAY {
+            let known = deal.expected_close != NO_DAY;
+            deal.pushes += u32::from(known && event.expected_close > deal.expected_close);
+            deal.expected_close = event.expected_close;
+        }
+        let closed = self.deal.outcome != Outcome::Open;
+        for (index, now) in self.dimensions_now.iter_mut().enumerate() {
+            let value = dimension(index);
+            if value == NO_CODE {
+                continue;
+            }
+            *now = value;
+            let Some(kept) = self.dimensions.get_mut(index) else { continue };
+            let keep = match self.rules.dimension_at {
+                DimensionAt::AsOf => true,
+                DimensionAt::Created => *kept == NO_CODE,
+                DimensionAt::Close => !closed || *kept == NO_CODE,
+            };
+            if keep {
+                *kept = value;
+            }
+        }
+    }
+
+    /// The given stage if it is of the class, else the pipeline's own stage of that class.
+    fn or_default(&self, stage: u16, class: StageClass) -> u16 {
+        if stage != NO_STAGE && self.stages.stage(stage).class == class {
+            return stage;
+        }
+        if class == StageClass::Won { self.stages.won() } else { self.stages.lost() }
+    }
+
+    fn reopen(&mut self, event: &Event) {
+        let terminal = self.current.map(|c| self.stages.stage(c).class);
+        let closed = matches!(terminal, Some(StageClass::Won | StageClass::Lost));
+        if event.stage != NO_STAGE {
+            self.enter(event.stage, event);
+        } else if closed {
+            let to =
+                if self.last_open == NO_STAGE { self.stages.first_open() } else { self.last_open };
+            self.enter(to, event);
+        } else {
+            self.deal.no_ops += 1;
+        }
+    }
+
+    fn delete(&mut self, at: Instant) {
+        self.deal.deleted = at;
+        self.close_visit(STAGE_DELETED, Move::Deleted, at);
+        self.current = None;
+    }
+
+    fn restore(&mut self, event: &Event) {
+        if self.deal.deleted == NO_INSTANT {
+            self.deal.no_ops += 1;
+            return;
+        }
+        self.deal.deleted = NO_INSTANT;
+        let back = self.visits.last().map(|v| v.stage);
+        if let Some(stage) = if event.stage == NO_STAGE { back } else { Some(event.stage) } {
+            self.open_visit(stage, STAGE_DELETED, Move::Reopened, event);
+            self.settle_outcome(self.stages.stage(stage).class, event.time);
+        }
+    }
+
+    fn enter(&mut self, to: u16, event: &Event) {
+        let target = self.stages.stage(to);
+        if target.class == StageClass::Ignored {
+            return;
+        }
+        self.deal.unknown_stage_events += u64::from(target.class == StageClass::Unknown);
+        let (from, kind) = match self.current {
+            None => (STAGE_START, Move::Created),
+            Some(from) if from == to => {
+                self.deal.no_ops += 1;
+                return;
+            }
+            Some(from) => (from, classify(self.stages.stage(from), target)),
+        };
+        self.close_visit(to, kind, event.time);
+        match kind {
+            Move::Skipped => self.deal.skips += 1,
+            Move::Regressed => self.deal.regressions += 1,
+            Move::Reopened => self.deal.reopens += 1,
+            _ => {}
+        }
+        self.open_visit(to, from, kind, event);
+        self.settle_outcome(target.class, event.time);
+    }
+
+    fn close_visit(&mut self, next: u16, kind: Move, at: Instant) {
+        let amount = self.deal.amount;
+        if self.current.is_some()
+            && let Some(visit) = self.visits.last_mut()
+        {
+            visit.next = next;
+            visit.ended = kind;
+            visit.left = at;
+            visit.move_amount = amount;
+        }
+    }
+
+    fn open_visit(&mut self, stage: u16, prev: u16, arrival: Move, event: &Event) {
+        let index = usize::from(stage);
+        if self.visits_by_stage.len() <= index {
+            self.visits_by_stage.resize(index + 1, 0);
+        }
+        let mut visit_no = 1;
+        if let Some(n) = self.visits_by_stage.get_mut(index) {
+            *n += 1;
+            visit_no = *n;
+        }
+        self.visits.push(Visit {
+            stage,
+            prev,
+            next: STAGE_STILL,
+            arrival,
+            ended: Move::Still,
+            visit_no,
+            entered: event.time,
+            left: NO_INSTANT,
+            amount: self.deal.amount,
+            move_amount: self.deal.amount,
+            owner: self.deal.owner,
+            first_move: false,
+            last_visit: false,
+        });
+        self.current = Some(stage);
+        let Stage { class, order } = self.stages.stage(stage);
+        if class == StageClass::Open {
+            self.last_open = stage;
+            if self.deal.entered_any == NO_INSTANT {
+                self.deal.entered_any = event.time;
+            }
+            if order == 1 && self.deal.entered_first == NO_INSTANT {
+                self.deal.entered_first = event.time;
+            }
+        }
+    }
+
+    /// Brings the outcome in line with the class of the stage just entered.
+    fn settle_outcome(&mut self, class: StageClass, at: Instant) {
+        let outcome = match class {
+            StageClass::Won => Outcome::Won,
+            StageClass::Lost => Outcome::Lost,
+            _ => Outcome::Open,
+        };
+        let deal = &mut self.deal;
+        deal.ever_won |= outcome == Outcome::Won;
+        if outcome == deal.outcome {
+            return;
+        }
+        deal.outcome = outcome;
+        if outcome == Outcome::Open {
+            deal.closed = NO_INSTANT;
+            deal.closed_amount = NO_AMOUNT;
+            deal.closed_owner = NO_CODE;
+            if self.rules.dimension_at == DimensionAt::Close {
+                self.dimensions.clone_from(&self.dimensions_now);
+            }
+            return;
+        }
+        deal.closed = at;
+        deal.closed_amount = deal.amount;
+        deal.closed_owner = deal.owner;
+        if deal.first_closed == NO_INSTANT {
+            deal.first_closed = at;
+            deal.first_outcome = outcome;
+        }
+        if self.rules.dimension_at == DimensionAt::Close {
+            self.dimensions.clone_from(&self.dimensions_now);
+        }
+    }
+
+    /// Ends the deal. Returns `false` if the deletion policy leaves it out.
+    pub fn finish(&mut self) -> bool {
+        if self.deal.deleted != NO_INSTANT {
+            if self.rules.deleted == Deleted::Exclude {
+                return false;
+            }
+            self.deal.outcome = Outcome::Deleted;
+        } else {
+            let amount = self.deal.amount;
+            if let Some(visit) = self.visits.last_mut() {
+                visit.move_amount = amount;
+            }
+        }
+        self.mark_firsts_and_lasts();
+        true
+    }
+
+    fn mark_firsts_and_lasts(&mut self) {
+        self.pairs.clear();
+        for visit in &mut self.visits {
+            let pair = (visit.stage, visit.next);
+            visit.first_move = !self.pairs.contains(&pair);
+            if visit.first_move {
+                self.pairs.push(pair);
+            }
+            let visits = self.visits_by_stage.get(usize::from(visit.stage));
+            visit.last_visit = visits == Some(&visit.visit_no);
+        }
+    }
+
+    /// Start of the sales cycle; [`NO_INSTANT`] if there is none.
+    #[must_use]
+    pub fn cycle_start(&self) -> Instant {
+        match self.rules.cycle_start {
+            CycleStart::Created => self.created(),
+            CycleStart::FirstStage => self.deal.entered_any,
+        }
+    }
+
+    /// Creation: the created event, or an earlier event (G11).
+    #[must_use]
+    pub fn created(&self) -> Instant {
+        if self.deal.created == NO_INSTANT {
+            self.deal.first_event
+        } else {
+            self.deal.created.min(self.deal.first_event)
+        }
+    }
+
+    /// End of the sales cycle and how it ended.
+    #[must_use]
+    pub fn cycle_end(&self, as_of: Instant) -> (Instant, Outcome) {
+        let deal = &self.deal;
+        let (at, outcome) = match self.rules.cycle_end {
+            CycleEnd::FirstClose => (deal.first_closed, deal.first_outcome),
+            CycleEnd::Final => (deal.closed, deal.outcome),
+        };
+        if at != NO_INSTANT && outcome != Outcome::Deleted {
+            (at, outcome)
+        } else if deal.deleted != NO_INSTANT {
+            (deal.deleted, Outcome::Deleted)
+        } else {
+            (as_of, Outcome::Open)
+        }
+    }
+}
+
+fn classify(from: Stage, to: Stage) -> Move {
+    let closed = matches!(from.class, StageClass::Won | StageClass::Lost);
+    match to.class {
+        StageClass::Won => Move::Won,
+        StageClass::Lost => Move::Lost,
+        _ if closed => Move::Reopened,
+        StageClass::Open if from.class == StageClass::Open => {
+            if to.order < from.order {
+                Move::Regressed
+            } else if to.order == from.order + 1 {
+                Move::Advanced
+            } else {
+                Move::Skipped
+            }
+        }
+        _ => Move::Unordered,
+    }
+}

@@ -1,0 +1,201 @@
+//! Order: a bucket's events by (deal, time, seq, forward stage order, position in the source), G2;
+//! duplicates out, ties counted, G3.
+
+use crate::config::Ties;
+use crate::contract::{EventBatch, EventKind, NO_ID, StageClass, StageTable};
+
+/// A row's sort key; the last field is the rank within an instant above the row's position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    hash: u64,
+    time: i64,
+    rank_and_row: u64,
+}
+
+/// Rows of a bucket in order, with the deals' ranges.
+#[derive(Debug, Default)]
+pub struct Ordered {
+    /// Row numbers of the bucket in order.
+    pub rows: Vec<u32>,
+    /// Ends of the deals' ranges in `rows`.
+    pub ends: Vec<usize>,
+}
+
+/// Orders a bucket's events.
+#[must_use]
+pub fn order(events: &EventBatch, stages: &StageTable, ties: Ties) -> Ordered {
+    let mut keys = keys(events, stages, ties);
+    if events.seq.is_empty() {
+        if !keys.is_sorted() {
+            keys.sort_unstable();
+        }
+    } else {
+        let seq = |key: &Key| events.seq.get(key.rank_and_row as u32 as usize).copied();
+        keys.sort_unstable_by(|a, b| {
+            (a.hash, a.time, seq(a), a.rank_and_row).cmp(&(b.hash, b.time, seq(b), b.rank_and_row))
+        });
+    }
+    let mut ordered = Ordered { rows: Vec::with_capacity(keys.len()), ends: Vec::new() };
+    for deal in keys.chunk_by_mut(|a, b| a.hash == b.hash) {
+        split_collisions(events, deal, &mut ordered);
+    }
+    ordered
+}
+
+fn keys(events: &EventBatch, stages: &StageTable, ties: Ties) -> Vec<Key> {
+    let columns = events.deal_hash.iter().zip(&events.time).zip(&events.kind).zip(&events.stage);
+    columns
+        .enumerate()
+        .map(|(row, (((hash, time), kind), stage))| {
+            let rank = match ties {
+                Ties::SourceOrder => 0,
+                Ties::Forward | Ties::Reject => u64::from(rank(*kind, *stage, stages)),
+            };
+            Key { hash: *hash, time: *time, rank_and_row: rank << 32 | row as u64 }
+        })
+        .collect()
+}
+
+/// The place of an event among those of its deal at one instant: attributes first, so that an
+/// amount given with the close counts at the close; then restoring, creating, re-opening, the open
+/// stages in order, unknown stages, won, lost, and deletion last.
+fn rank(kind: EventKind, stage: u16, stages: &StageTable) -> u16 {
+    match kind {
+        EventKind::Attribute => 0,
+        EventKind::Restored => 1,
+        EventKind::Created => 2,
+        EventKind::Reopened => 3,
+        EventKind::Won => 40_001,
+        EventKind::Lost => 40_002,
+        EventKind::Deleted => 40_003,
+        EventKind::Stage => {
+            let stage = stages.stage(stage);
+            match stage.class {
+                StageClass::Ignored => 0,
+                StageClass::Open => 10 + stage.order.cast_unsigned(),
+                StageClass::Unknown => 40_000,
+                StageClass::Won => 40_001,
+                StageClass::Lost => 40_002,
+            }
+        }
+    }
+}
+
+/// One deal's rows as they are; where two identifiers share a hash, one range for each.
+fn split_collisions(events: &EventBatch, keys: &mut [Key], ordered: &mut Ordered) {
+    let deal = |key: &Key| events.deal.get(key.rank_and_row as u32 as usize).copied();
+    let first = keys.first().and_then(deal);
+    if keys.iter().any(|key| deal(key) != first) {
+        // Stable, so that each deal's events keep their order.
+        keys.sort_by_key(deal);
+    }
+    for one in keys.chunk_by(|a, b| deal(a) == deal(b)) {
+        ordered.rows.extend(one.iter().map(|key| key.rank_and_row as u32));
+        ordered.ends.push(ordered.rows.len());
+    }
+}
+
+/// What was noticed while duplicates were taken out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Noticed {
+    /// Events left out because they are given again.
+    pub duplicates: u64,
+    /// Stage events at the instant of another one of the same deal, without `seq`.
+    pub ties: u64,
+}
+
+/// Takes the duplicates out of one deal's ordered rows: of several rows with one event id the last
+/// ingested stays; of rows without id that are equal in every column, the first.
+pub fn deduplicate(events: &EventBatch, rows: &mut Vec<u32>) -> Noticed {
+    let mut noticed = Noticed::default();
+    if rows.len() < 2 {
+        return noticed;
+    }
+    let before = rows.len();
+    if !events.event_id.is_empty() {
+        keep_last_ingested(events, rows);
+    }
+    drop_equal(events, rows);
+    noticed.duplicates = (before - rows.len()) as u64;
+    noticed.ties = count_ties(events, rows);
+    noticed
+}
+
+fn keep_last_ingested(events: &EventBatch, rows: &mut Vec<u32>) {
+    let id = |row: u32| events.event_id.get(row as usize).copied().unwrap_or(NO_ID);
+    let ingested = |row: u32| events.ingested.get(row as usize).copied();
+    let mut by_id: Vec<(i64, Option<i64>, u32)> =
+        rows.iter().filter(|r| id(**r) != NO_ID).map(|r| (id(*r), ingested(*r), *r)).collect();
+    by_id.sort_unstable();
+    let mut dropped: Vec<u32> = by_id
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [a, b] if a.0 == b.0 => Some(a.2),
+            _ => None,
+        })
+        .collect();
+    if !dropped.is_empty() {
+        dropped.sort_unstable();
+        rows.retain(|row| dropped.binary_search(row).is_err());
+    }
+}
+
+fn drop_equal(events: &EventBatch, rows: &mut Vec<u32>) {
+    let time = |row: &u32| events.time.get(*row as usize).copied();
+    let mut dropped: Vec<u32> = Vec::new();
+    for instant in rows.chunk_by(|a, b| time(a) == time(b)).filter(|c| c.len() > 1) {
+        let mut sorted = instant.to_vec();
+        sorted.sort_by(|a, b| content(events, *a).cmp(&content(events, *b)).then(a.cmp(b)));
+        for pair in sorted.windows(2) {
+            if let [a, b] = pair
+                && events.event_id.get(*b as usize).is_none_or(|id| *id == NO_ID)
+                && content(events, *a) == content(events, *b)
+                && dimensions_equal(events, *a, *b)
+            {
+                dropped.push(*b);
+            }
+        }
+    }
+    if !dropped.is_empty() {
+        dropped.sort_unstable();
+        rows.retain(|row| dropped.binary_search(row).is_err());
+    }
+}
+
+type Content = (Option<EventKind>, [Option<i64>; 6]);
+
+fn content(events: &EventBatch, row: u32) -> Content {
+    let at = row as usize;
+    let wide = |v: Option<&u32>| v.map(|v| i64::from(*v));
+    (
+        events.kind.get(at).copied(),
+        [
+            events.stage.get(at).map(|s| i64::from(*s)),
+            events.amount.get(at).copied(),
+            wide(events.owner.get(at)),
+            events.customer.get(at).copied(),
+            events.expected_close.get(at).map(|d| i64::from(*d)),
+            events.seq.get(at).copied(),
+        ],
+    )
+}
+
+fn dimensions_equal(events: &EventBatch, a: u32, b: u32) -> bool {
+    events.dimensions.iter().all(|d| d.get(a as usize) == d.get(b as usize))
+}
+
+fn count_ties(events: &EventBatch, rows: &[u32]) -> u64 {
+    let moves = |row: &u32| {
+        events.kind.get(*row as usize).is_some_and(|k| {
+            matches!(k, EventKind::Stage | EventKind::Won | EventKind::Lost | EventKind::Created)
+        })
+    };
+    let place = |row: &u32| {
+        let at = *row as usize;
+        (events.time.get(at).copied(), events.seq.get(at).copied())
+    };
+    rows.chunk_by(|a, b| place(a) == place(b))
+        .map(|instant| instant.iter().filter(|row| moves(row)).count() as u64)
+        .filter(|n| *n > 1)
+        .sum()
+}

@@ -1,0 +1,278 @@
+//! Who is new, who stayed, who came back and who left, in each period.
+//!
+//! A customer is active in a period with an order in it. Churn here is observed, period over
+//! period: it may come back, and is then reactivated; it is no statement that a customer is lost
+//! for good. Invariant: active = active of the previous period + new + reactivated − churned.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Error;
+use crate::metrics::{
+    Dims, Gathered, Group, Identity, Metric, Rows, Settings, State, StateRows, View, period_start,
+};
+use crate::relations::Relation;
+use crate::stats::interval::wilson;
+use crate::stats::{Z_95, ratio};
+use crate::table::{ColumnSpec, Value};
+use crate::time::{Day, NO_DAY, Period};
+
+/// Definition: customers by period; new by the period of their first order, returning if active in
+/// the period before too, reactivated if active again after at least one period without.
+///
+/// Edge cases: every period from the first order to as_of is there, with zeros where nothing
+/// happened; in the period that has not ended, who has not ordered yet counts as churned so far,
+/// and the rates of retention and churn are null. The row of the whole history counts every
+/// customer as new.
+pub static METRIC: Metric = Metric {
+    name: "customer_growth",
+    question: "How many customers are won, kept, won back and lost in each period?",
+    grain: "one row per slice and period",
+    states: &[
+        State {
+            relation: Relation::CustomerPeriods,
+            sql: "SELECT grain, period_start, COUNT(*) AS active_n, SUM(is_new) AS new_n, \
+                  SUM(is_returning) AS returning_n, SUM(is_reactivated) AS reactivated_n, \
+                  SUM(orders_n) AS order_n, SUM(amount) AS net_amount, \
+                  SUM(CASE WHEN is_new = 1 THEN amount ELSE 0 END) AS new_amount, \
+                  SUM(CASE WHEN is_returning = 1 THEN amount ELSE 0 END) AS returning_amount, \
+                  SUM(CASE WHEN is_reactivated = 1 THEN amount ELSE 0 END) AS reactivated_amount \
+                  FROM customer_periods GROUP BY grain, period_start",
+        },
+        State {
+            relation: Relation::CustomerPeriods,
+            sql: "SELECT grain, churned_start, COUNT(*) AS churned_n FROM customer_periods \
+                  WHERE is_churned = 1 GROUP BY grain, churned_start",
+        },
+        State {
+            relation: Relation::Customers,
+            sql: "SELECT cohort_period AS cohort, COUNT(*) AS customers_n, \
+                  SUM(orders_n) AS order_n, SUM(amount) AS net_amount, \
+                  SUM(CASE WHEN purchase_days_n >= 1 THEN 1 ELSE 0 END) AS buyers_n, \
+                  SUM(CASE WHEN purchase_days_n >= 2 THEN 1 ELSE 0 END) AS repeat_buyers_n \
+                  FROM customers GROUP BY cohort",
+        },
+    ],
+    output: OUTPUT,
+    view: View::Line("active_n"),
+    references: &[
+        "Wilson, 1927, Probable Inference, the Law of Succession, and Statistical Inference",
+    ],
+    finish,
+    identities: IDENTITIES,
+};
+
+const OUTPUT: &[ColumnSpec] = &[
+    ColumnSpec::count("previous_active_n", "customers", "Customers active in the period before."),
+    ColumnSpec::count("active_n", "customers", "Customers with an order in the period."),
+    ColumnSpec::count("new_n", "customers", "Active customers whose first period it is."),
+    ColumnSpec::count("returning_n", "customers", "Active customers active in the period before."),
+    ColumnSpec::count(
+        "reactivated_n",
+        "customers",
+        "Active customers that are not new and were not active in the period before.",
+    ),
+    ColumnSpec::count("churned_n", "customers", "Active in the period before, not in this one."),
+    ColumnSpec::count("orders_n", "orders", "Orders."),
+    ColumnSpec::money("amount", "Net amount of the orders."),
+    ColumnSpec::money("new_amount", "Of this, of new customers."),
+    ColumnSpec::money("returning_amount", "Of this, of returning customers."),
+    ColumnSpec::money("reactivated_amount", "Of this, of reactivated customers."),
+    ColumnSpec::rate("new_customer_rate", "new_n / active_n."),
+    ColumnSpec::rate(
+        "retention_rate",
+        "returning_n / previous_active_n; null while the period has not ended.",
+    ),
+    ColumnSpec::rate("retention_rate_low", "Lower Wilson 95 % limit of retention_rate."),
+    ColumnSpec::rate("retention_rate_high", "Upper Wilson 95 % limit of retention_rate."),
+    ColumnSpec::rate(
+        "churn_rate",
+        "churned_n / previous_active_n; null while the period has not ended.",
+    ),
+    ColumnSpec::count(
+        "buyers_n",
+        "customers",
+        "Customers of the cohort (first order in the period) with at least one purchase day.",
+    ),
+    ColumnSpec::count(
+        "repeat_buyers_n",
+        "customers",
+        "Customers of the cohort with at least two purchase days by as_of.",
+    ),
+    ColumnSpec::rate(
+        "repurchase_rate",
+        "repeat_buyers_n / buyers_n; young cohorts have had less time for it.",
+    ),
+    ColumnSpec::rate("repurchase_rate_low", "Lower Wilson 95 % limit of repurchase_rate."),
+    ColumnSpec::rate("repurchase_rate_high", "Upper Wilson 95 % limit of repurchase_rate."),
+    ColumnSpec::flag("is_complete_period", "The period has ended by as_of."),
+    ColumnSpec::flag("low_n", "previous_active_n is below the rate floor."),
+];
+
+const IDENTITIES: &[Identity] = &[
+    Identity {
+        claim: "active_n = previous_active_n + new_n + reactivated_n − churned_n",
+        holds: |row| {
+            let plus = ["previous_active_n", "new_n", "reactivated_n"];
+            let sum = plus.iter().map(|n| row.int(n)).sum::<Option<i64>>();
+            row.int("active_n") == sum.zip(row.int("churned_n")).map(|(sum, lost)| sum - lost)
+        },
+    },
+    Identity {
+        claim: "active_n = new_n + returning_n + reactivated_n",
+        holds: |row| {
+            let parts = ["new_n", "returning_n", "reactivated_n"];
+            row.int("active_n") == parts.iter().map(|n| row.int(n)).sum::<Option<i64>>()
+        },
+    },
+    Identity {
+        claim: "amount = new_amount + returning_amount + reactivated_amount",
+        holds: |row| {
+            let parts = ["new_amount", "returning_amount", "reactivated_amount"];
+            row.money("amount") == parts.iter().map(|n| row.money(n)).sum()
+        },
+    },
+    Identity {
+        claim: "repeat_buyers_n ≤ buyers_n",
+        holds: |row| row.int("repeat_buyers_n") <= row.int("buyers_n"),
+    },
+];
+
+/// What happened to the customers of one group in one period.
+#[derive(Debug, Default, Clone, Copy)]
+struct Change {
+    active_n: i64,
+    new_n: i64,
+    returning_n: i64,
+    reactivated_n: i64,
+    churned_n: i64,
+    orders_n: i64,
+    amount: i64,
+    new_amount: i64,
+    returning_amount: i64,
+    reactivated_amount: i64,
+    buyers_n: i64,
+    repeat_buyers_n: i64,
+}
+
+/// Per dimensions and first day of the period.
+type Changes = Gathered<Day, Change>;
+
+fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
+    let [active, churned, cohorts] = group.states else {
+        return Err(Error::Bug("the customer growth has three states".into()));
+    };
+    let mut changes = Changes::new();
+    if group.period != Period::All {
+        add_active(&mut changes, active)?;
+        add(&mut changes, churned, "churned_start", "churned_n", |c| &mut c.churned_n)?;
+    }
+    add(&mut changes, cohorts, "cohort", "buyers_n", |c| &mut c.buyers_n)?;
+    add(&mut changes, cohorts, "cohort", "repeat_buyers_n", |c| &mut c.repeat_buyers_n)?;
+    if group.period == Period::All {
+        // Over the whole history every customer is new once; there is no period before.
+        add(&mut changes, cohorts, "cohort", "customers_n", |c| &mut c.active_n)?;
+        add(&mut changes, cohorts, "cohort", "customers_n", |c| &mut c.new_n)?;
+        add(&mut changes, cohorts, "cohort", "order_n", |c| &mut c.orders_n)?;
+        add(&mut changes, cohorts, "cohort", "net_amount", |c| &mut c.amount)?;
+        add(&mut changes, cohorts, "cohort", "net_amount", |c| &mut c.new_amount)?;
+    }
+    let everyone: BTreeSet<Dims> = changes.keys().map(|(dims, _)| dims.clone()).collect();
+    for dims in everyone {
+        push_changes(group, rows, &dims, &changes)?;
+    }
+    Ok(())
+}
+
+fn add_active(changes: &mut Changes, state: &StateRows) -> Result<(), Error> {
+    let key = "period_start";
+    add(changes, state, key, "active_n", |c| &mut c.active_n)?;
+    add(changes, state, key, "new_n", |c| &mut c.new_n)?;
+    add(changes, state, key, "returning_n", |c| &mut c.returning_n)?;
+    add(changes, state, key, "reactivated_n", |c| &mut c.reactivated_n)?;
+    add(changes, state, key, "order_n", |c| &mut c.orders_n)?;
+    add(changes, state, key, "net_amount", |c| &mut c.amount)?;
+    add(changes, state, key, "new_amount", |c| &mut c.new_amount)?;
+    add(changes, state, key, "returning_amount", |c| &mut c.returning_amount)?;
+    add(changes, state, key, "reactivated_amount", |c| &mut c.reactivated_amount)
+}
+
+fn add(
+    changes: &mut Changes,
+    state: &StateRows,
+    key: &str,
+    value: &str,
+    pick: fn(&mut Change) -> &mut i64,
+) -> Result<(), Error> {
+    let rows = state.key(key)?.iter().zip(state.value(value)?);
+    for (row, (period, count)) in rows.enumerate() {
+        *pick(changes.entry((state.dims(row), period_start(*period))).or_default()) += count;
+    }
+    Ok(())
+}
+
+/// Every period from the group's first to that of as_of, in order.
+fn push_changes(
+    group: &Group<'_>,
+    rows: &mut Rows<'_>,
+    dims: &Dims,
+    changes: &Changes,
+) -> Result<(), Error> {
+    let of_group = changes.range((dims.clone(), Day::MIN)..=(dims.clone(), Day::MAX));
+    let found: BTreeMap<Day, Change> = of_group.map(|((_, day), c)| (*day, *c)).collect();
+    let Some((first, last)) = found.keys().next().zip(found.keys().next_back()) else {
+        return Ok(());
+    };
+    let (calendar, as_of) = (&group.settings.calendar, group.settings.as_of);
+    let current = calendar.start(group.period, calendar.day(as_of)).max(*last);
+    let mut previous_active_n = 0;
+    for step in 0..=calendar.distance(group.period, *first, current) {
+        let start = calendar.shift(group.period, *first, step);
+        let change = found.get(&start).copied().unwrap_or_default();
+        push_change(group, rows, (dims, start), previous_active_n, &change)?;
+        previous_active_n = change.active_n;
+    }
+    Ok(())
+}
+
+fn push_change(
+    group: &Group<'_>,
+    rows: &mut Rows<'_>,
+    (dims, start): (&Dims, Day),
+    previous_active_n: i64,
+    change: &Change,
+) -> Result<(), Error> {
+    let Settings { calendar, as_of, rate_floor, .. } = group.settings;
+    let is_complete = start != NO_DAY && calendar.is_complete(group.period, start, *as_of);
+    let base_n = if is_complete { previous_active_n } else { 0 };
+    let retention = wilson(change.returning_n, base_n, Z_95);
+    let repurchase = wilson(change.repeat_buyers_n, change.buyers_n, Z_95);
+    rows.push(
+        dims,
+        start,
+        &[
+            ("previous_active_n", Value::Int(previous_active_n)),
+            ("active_n", Value::Int(change.active_n)),
+            ("new_n", Value::Int(change.new_n)),
+            ("returning_n", Value::Int(change.returning_n)),
+            ("reactivated_n", Value::Int(change.reactivated_n)),
+            ("churned_n", Value::Int(change.churned_n)),
+            ("orders_n", Value::Int(change.orders_n)),
+            ("amount", Value::Money(change.amount)),
+            ("new_amount", Value::Money(change.new_amount)),
+            ("returning_amount", Value::Money(change.returning_amount)),
+            ("reactivated_amount", Value::Money(change.reactivated_amount)),
+            ("new_customer_rate", Value::float(ratio(change.new_n, change.active_n))),
+            ("retention_rate", Value::float(ratio(change.returning_n, base_n))),
+            ("retention_rate_low", Value::float(retention.map(|l| l.0))),
+            ("retention_rate_high", Value::float(retention.map(|l| l.1))),
+            ("churn_rate", Value::float(ratio(change.churned_n, base_n))),
+            ("buyers_n", Value::Int(change.buyers_n)),
+            ("repeat_buyers_n", Value::Int(change.repeat_buyers_n)),
+            ("repurchase_rate", Value::float(ratio(change.repeat_buyers_n, change.buyers_n))),
+            ("repurchase_rate_low", Value::float(repurchase.map(|l| l.0))),
+            ("repurchase_rate_high", Value::float(repurchase.map(|l| l.1))),
+            ("is_complete_period", Value::Bool(is_complete)),
+            ("low_n", Value::Bool(previous_active_n < *rate_floor)),
+        ],
+    )
+}

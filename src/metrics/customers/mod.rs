@@ -1,0 +1,3 @@
+//! How the base of active customers changes from period to period.
+
+pub mod customer_growth;

@@ -1,0 +1,137 @@
+//! The points of the curve behind the cycle length: what share of deals is still open after each
+//! time, with the deals that have not closed yet censored.
+//!
+//! It is made for the whole history only, per slice: a curve per period has too few deals to read
+//! and many points to store, and `cycle_length` gives its quartiles per period.
+
+use super::read_cycles;
+use crate::error::Error;
+use crate::metrics::durations::days;
+use crate::metrics::{Dims, Group, Identity, Metric, Rows, State, View};
+use crate::relations::Relation;
+use crate::stats::Z_95;
+use crate::stats::survival::{Curve, Scale};
+use crate::table::{ColumnSpec, Value};
+use crate::time::NO_DAY;
+
+/// Points kept of one curve at most. A screen is about as wide as twice this, and the step between
+/// neighbours is then below half a percent of the points.
+pub const POINTS_MAX: usize = 500;
+
+/// Definition: Kaplan–Meier `S = Π (1 − d/n)` at every distinct duration; endpoint `any` counts
+/// any close, endpoint `won` counts wins and censors losses.
+///
+/// Edge cases: a curve of more than [`POINTS_MAX`] durations keeps that many, evenly spread from
+/// the first to the last; the values at the points kept do not change by it, because counts are
+/// cumulative.
+pub static METRIC: Metric = Metric {
+    name: "cycle_curve",
+    question: "What share of deals is still open after each length of time?",
+    grain: "one row per slice, endpoint and time since the start, for the whole history",
+    states: &[State {
+        relation: Relation::Deals,
+        sql: "SELECT CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, \
+              cycle_status, COUNT(*) AS deals_n FROM deals GROUP BY duration, cycle_status",
+    }],
+    output: OUTPUT,
+    view: View::Steps("survival_rate"),
+    references: &[
+        "Kaplan and Meier, 1958, Nonparametric Estimation from Incomplete Observations",
+        "Greenwood, 1926, The Natural Duration of Cancer",
+    ],
+    finish,
+    identities: IDENTITIES,
+};
+
+const OUTPUT: &[ColumnSpec] = &[
+    ColumnSpec::text("endpoint", "What ends the wait: any (close) or won (losses censored).").key(),
+    ColumnSpec::number("duration_days", "days", "Time since the start of the cycle.").key(),
+    ColumnSpec::count("subjects_n", "deals", "Deals followed from the start."),
+    ColumnSpec::count("at_risk_n", "deals", "Deals neither ended nor censored before this time."),
+    ColumnSpec::count("observed_n", "deals", "Deals that ended by this time."),
+    ColumnSpec::count("censored_n", "deals", "Deals censored by this time."),
+    ColumnSpec::rate("survival_rate", "Estimated share that lasts longer than this time."),
+    ColumnSpec::rate("survival_rate_low", "Lower log-log 95 % limit; null where the share is 0."),
+    ColumnSpec::rate("survival_rate_high", "Upper log-log 95 % limit; null where the share is 0."),
+];
+
+const IDENTITIES: &[Identity] = &[
+    Identity {
+        claim: "observed_n + censored_n ≤ subjects_n and at_risk_n ≤ subjects_n",
+        holds: |row| {
+            let subjects = row.int("subjects_n");
+            let ended = row.int("observed_n").zip(row.int("censored_n")).map(|(o, c)| o + c);
+            ended <= subjects && row.int("at_risk_n") <= subjects
+        },
+    },
+    Identity {
+        claim: "survival_rate_low ≤ survival_rate ≤ survival_rate_high",
+        holds: |row| {
+            let limits = row.float("survival_rate_low").zip(row.float("survival_rate_high"));
+            match (limits, row.float("survival_rate")) {
+                (Some((low, high)), Some(rate)) => low <= rate && rate <= high,
+                (None, Some(rate)) => rate <= 0.0,
+                (_, None) => false,
+            }
+        },
+    },
+];
+
+fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
+    let [state] = group.states else {
+        return Err(Error::Bug("the cycle curve has one state".into()));
+    };
+    for run in state.runs(0) {
+        let dims = state.dims(run.start);
+        let cycles = read_cycles(state, run)?;
+        push_curve(group, rows, (&dims, "any"), &cycles.close_curve())?;
+        push_curve(group, rows, (&dims, "won"), &cycles.win_curve())?;
+    }
+    Ok(())
+}
+
+fn push_curve(
+    group: &Group<'_>,
+    rows: &mut Rows<'_>,
+    (dims, endpoint): (&Dims, &str),
+    curve: &Curve,
+) -> Result<(), Error> {
+    let subjects_n = curve.subjects();
+    let (mut observed_n, mut censored_n) = (0, 0);
+    for (position, step) in curve.steps.iter().enumerate() {
+        observed_n += step.observed;
+        censored_n += step.censored;
+        if !is_kept(position, curve.steps.len()) {
+            continue;
+        }
+        let limits = step.limits(Scale::LogLog, Z_95);
+        rows.push(
+            dims,
+            NO_DAY,
+            &[
+                ("endpoint", Value::Text(endpoint)),
+                ("duration_days", Value::Float(days(step.duration, group.settings.resolution))),
+                ("subjects_n", Value::Int(subjects_n)),
+                ("at_risk_n", Value::Int(step.at_risk)),
+                ("observed_n", Value::Int(observed_n)),
+                ("censored_n", Value::Int(censored_n)),
+                ("survival_rate", Value::Float(step.survival)),
+                ("survival_rate_low", Value::float(limits.map(|l| l.0))),
+                ("survival_rate_high", Value::float(limits.map(|l| l.1))),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether a point stays when a curve is thinned: the places `0, …, POINTS_MAX − 1` are stretched
+/// over the points, so the first and the last stay and the rest are evenly spread.
+fn is_kept(position: usize, points: usize) -> bool {
+    if points <= POINTS_MAX {
+        return true;
+    }
+    let (places, span) = (POINTS_MAX - 1, points - 1);
+    // The first place at or after this point, and whether it lands on it.
+    let place = (position * places).div_ceil(span);
+    place * span / places == position
+}

@@ -1,0 +1,251 @@
+//! How long deals stay in each stage, and where they wait most.
+//!
+//! A mean of ended visits forgets those still waiting; a mean over all deals counts them as if they
+//! left today. Each is here under its own name, beside the estimates that treat waiting visits as
+//! what they are: censored. It says nothing of where deals go; that is `stage_transitions`.
+//! Invariant: per stage, visits are completed, open or negative, and nothing else.
+
+use super::{NO_DURATION, stage_place};
+use crate::error::Error;
+use crate::metrics::durations::{Durations, curve_days, limits_days, mean_days, tally};
+use crate::metrics::{Dims, Group, Identity, Metric, Rows, State, StateRows, View, period_start};
+use crate::relations::Relation;
+use crate::stats::ratio;
+use crate::stats::survival::{Curve, QuantileRule, Tally};
+use crate::table::{ColumnSpec, Value};
+
+/// Definition: visits to a stage by the period in which they began; time is from entry to exit, or
+/// to as_of for a visit that has not ended.
+///
+/// Edge cases: won and lost stages are left out, because nothing waits there; a visit ended by
+/// deletion counts as open, because its end is not known; a visit that ends before it begins is
+/// counted and has no time.
+pub static METRIC: Metric = Metric {
+    name: "stage_time",
+    question: "How long do deals stay in each stage, and which stage holds them up?",
+    grain: "one row per slice, period of entry and stage",
+    states: &[State {
+        relation: Relation::Visits,
+        sql: "SELECT entered_period AS period, stage, \
+              CASE WHEN is_negative = 1 THEN -1 ELSE dwell END AS time_in_stage, is_censored, \
+              COUNT(*) AS visits_n, SUM(is_first_visit) AS first_n, SUM(is_last_visit) AS last_n, \
+              SUM(CASE WHEN move = 'lost' THEN 1 ELSE 0 END) AS lost_n, \
+              SUM(CASE WHEN visit_no = 2 THEN 1 ELSE 0 END) AS second_n, \
+              SUM(CASE WHEN visit_no > 1 THEN 1 ELSE 0 END) AS repeat_n \
+              FROM visits WHERE stage_class <> 'won' AND stage_class <> 'lost' \
+              GROUP BY period, stage, time_in_stage, is_censored",
+    }],
+    output: OUTPUT,
+    view: View::Bars("wait_share"),
+    references: &[
+        "Kaplan and Meier, 1958, Nonparametric Estimation from Incomplete Observations",
+        "Brookmeyer and Crowley, 1982, A Confidence Interval for the Median Survival Time",
+    ],
+    finish,
+    identities: IDENTITIES,
+};
+
+const OUTPUT: &[ColumnSpec] = &[
+    ColumnSpec::count("stage_order", "place", "Place of the stage in the pipeline, from 1.").key(),
+    ColumnSpec::text("stage", "Name of the stage.").key(),
+    ColumnSpec::count("visits_n", "visits", "Visits that began in the period."),
+    ColumnSpec::count("completed_n", "visits", "Visits that have ended."),
+    ColumnSpec::count("open_n", "visits", "Visits not ended by as_of, or ended by deletion."),
+    ColumnSpec::count("negative_n", "visits", "Visits that end before they begin; not timed."),
+    ColumnSpec::count("deals_n", "deals", "Deals whose first visit to the stage is among these."),
+    ColumnSpec::days("dwell_days_mean_completed", "Mean time of the completed visits."),
+    ColumnSpec::days(
+        "dwell_days_mean_per_deal",
+        "Time of all visits, open ones until as_of, per deal of deals_n: the common CRM style.",
+    ),
+    ColumnSpec::days(
+        "dwell_days_mean_exposure",
+        "Time of all visits per completed visit: right for open visits if the chance to leave \
+         does not change with time.",
+    ),
+    ColumnSpec::days("dwell_days_mean_first_visit", "Mean time of completed first visits."),
+    ColumnSpec::days("dwell_days_mean_last_visit", "Mean time of completed last visits."),
+    ColumnSpec::days(
+        "dwell_days_km_p50",
+        "Kaplan–Meier median, open visits censored: the first time by which half have left; null \
+         where it is not reached.",
+    ),
+    ColumnSpec::days("dwell_days_km_p50_low", "Lower log-log 95 % limit of that median."),
+    ColumnSpec::days("dwell_days_km_p50_high", "Upper log-log 95 % limit; null if not reached."),
+    ColumnSpec::days(
+        "dwell_days_km_p50_midpoint",
+        "The same median, but the midpoint where exactly half stay over an interval (R's rule).",
+    ),
+    ColumnSpec::days("dwell_days_p50", "Median time (type 7) of the completed visits."),
+    ColumnSpec::days("dwell_days_p90", "0.9-quantile (type 7) of the completed visits' time."),
+    ColumnSpec::days("wait_days", "Time of all visits, open ones until as_of."),
+    ColumnSpec::rate("wait_share", "wait_days as a share of those of all stages."),
+    ColumnSpec::count("lost_n", "visits", "Visits that ended with the loss of the deal."),
+    ColumnSpec::rate("loss_share", "lost_n as a share of those of all stages."),
+    ColumnSpec::count(
+        "bottleneck_rank",
+        "place",
+        "1 for the stage with the largest wait_days; of equals the earlier stage.",
+    ),
+    ColumnSpec::count(
+        "rework_deals_n",
+        "deals",
+        "Deals that came back: those whose second visit began in the period.",
+    ),
+    ColumnSpec::days("rework_days", "Time of all visits after a deal's first to the stage."),
+    ColumnSpec::flag("low_n", "Fewer completed visits than the quantile floor."),
+];
+
+const IDENTITIES: &[Identity] = &[
+    Identity {
+        claim: "visits_n = completed_n + open_n + negative_n",
+        holds: |row| {
+            let parts = [row.int("completed_n"), row.int("open_n"), row.int("negative_n")];
+            row.int("visits_n") == parts.into_iter().sum::<Option<i64>>()
+        },
+    },
+    Identity {
+        claim: "deals_n ≤ visits_n and rework_deals_n ≤ visits_n",
+        holds: |row| {
+            let visits = row.int("visits_n");
+            row.int("deals_n") <= visits && row.int("rework_deals_n") <= visits
+        },
+    },
+];
+
+/// What is known of the visits to one stage that began in one period.
+#[derive(Debug, Default)]
+struct Stay {
+    stage: i64,
+    visits_n: i64,
+    negative_n: i64,
+    open_n: i64,
+    deals_n: i64,
+    lost_n: i64,
+    rework_deals_n: i64,
+    completed: Durations,
+    first: Durations,
+    last: Durations,
+    tallies: Vec<Tally>,
+    wait: i128,
+    rework: i128,
+}
+
+fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
+    let [state] = group.states else {
+        return Err(Error::Bug("the stage time has one state".into()));
+    };
+    let periods = state.key("period")?;
+    let stays = state.runs(2).into_iter().map(|run| (run.start, read_stay(state, run)));
+    let mut together: Vec<Stay> = Vec::new();
+    let mut place: Option<(Dims, i64)> = None;
+    for (first, stay) in stays {
+        let here = (state.dims(first), periods.get(first).copied().unwrap_or_default());
+        if let Some(before) = place.take().filter(|before| *before != here) {
+            push_stays(group, rows, &before, &std::mem::take(&mut together))?;
+        }
+        place = Some(here);
+        together.push(stay?);
+    }
+    place.map_or(Ok(()), |before| push_stays(group, rows, &before, &together))
+}
+
+fn read_stay(state: &StateRows, run: std::ops::Range<usize>) -> Result<Stay, Error> {
+    let (stages, times) = (state.key("stage")?, state.key("time_in_stage")?);
+    let censored = state.key("is_censored")?;
+    let (visits, lost) = (state.value("visits_n")?, state.value("lost_n")?);
+    let (first, last) = (state.value("first_n")?, state.value("last_n")?);
+    let (second, repeat) = (state.value("second_n")?, state.value("repeat_n")?);
+    let at = |column: &[i64], row: usize| column.get(row).copied().unwrap_or(0);
+    let mut stay = Stay { stage: at(stages, run.start), ..Stay::default() };
+    for row in run {
+        let (time, n) = (at(times, row), at(visits, row));
+        stay.visits_n += n;
+        stay.deals_n += at(first, row);
+        stay.lost_n += at(lost, row);
+        stay.rework_deals_n += at(second, row);
+        if time == NO_DURATION {
+            stay.negative_n += n;
+            continue;
+        }
+        stay.wait += i128::from(time) * i128::from(n);
+        stay.rework += i128::from(time) * i128::from(at(repeat, row));
+        if at(censored, row) == 1 {
+            stay.open_n += n;
+            tally(&mut stay.tallies, time, 0, n);
+        } else {
+            tally(&mut stay.tallies, time, n, 0);
+            stay.completed.add(time, n);
+            stay.first.add(time, at(first, row));
+            stay.last.add(time, at(last, row));
+        }
+    }
+    Ok(stay)
+}
+
+fn push_stays(
+    group: &Group<'_>,
+    rows: &mut Rows<'_>,
+    (dims, period): &(Dims, i64),
+    stays: &[Stay],
+) -> Result<(), Error> {
+    let (wait, lost_n) = (stays.iter().map(|s| s.wait).sum(), stays.iter().map(|s| s.lost_n).sum());
+    // Stages come in the order of the pipeline, and the sort is stable.
+    let mut ranked: Vec<&Stay> = stays.iter().collect();
+    ranked.sort_by_key(|stay| std::cmp::Reverse(stay.wait));
+    for (rank, stay) in (1..).zip(ranked) {
+        let totals = Totals { wait, lost_n, rank };
+        let (stage, order) = stage_place(group.settings, stay.stage)?;
+        let mut values = vec![("stage_order", Value::Int(order)), ("stage", Value::Text(stage))];
+        values.extend(measures(stay, &totals, group));
+        rows.push(dims, period_start(*period), &values)?;
+    }
+    Ok(())
+}
+
+/// What a stage is compared with.
+struct Totals {
+    wait: i128,
+    lost_n: i64,
+    rank: i64,
+}
+
+fn measures(
+    stay: &Stay,
+    totals: &Totals,
+    group: &Group<'_>,
+) -> [(&'static str, Value<'static>); 24] {
+    let resolution = group.settings.resolution;
+    let completed_n = stay.completed.count();
+    let curve = Curve::fit(&stay.tallies);
+    let (low, high) = limits_days(&curve, 0.5, resolution);
+    let median = |rule| Value::float(curve_days(&curve, 0.5, rule, resolution));
+    let wait_share = (totals.wait > 0).then(|| stay.wait as f64 / totals.wait as f64);
+    let mean = |durations: &Durations| Value::float(durations.mean_days(resolution));
+    [
+        ("visits_n", Value::Int(stay.visits_n)),
+        ("completed_n", Value::Int(completed_n)),
+        ("open_n", Value::Int(stay.open_n)),
+        ("negative_n", Value::Int(stay.negative_n)),
+        ("deals_n", Value::Int(stay.deals_n)),
+        ("dwell_days_mean_completed", mean(&stay.completed)),
+        ("dwell_days_mean_per_deal", Value::float(mean_days(stay.wait, stay.deals_n, resolution))),
+        ("dwell_days_mean_exposure", Value::float(mean_days(stay.wait, completed_n, resolution))),
+        ("dwell_days_mean_first_visit", mean(&stay.first)),
+        ("dwell_days_mean_last_visit", mean(&stay.last)),
+        ("dwell_days_km_p50", median(QuantileRule::First)),
+        ("dwell_days_km_p50_low", Value::float(low)),
+        ("dwell_days_km_p50_high", Value::float(high)),
+        ("dwell_days_km_p50_midpoint", median(QuantileRule::Midpoint)),
+        ("dwell_days_p50", Value::float(stay.completed.quantile_days(0.5, resolution))),
+        ("dwell_days_p90", Value::float(stay.completed.quantile_days(0.9, resolution))),
+        ("wait_days", Value::float(mean_days(stay.wait, 1, resolution))),
+        ("wait_share", Value::float(wait_share)),
+        ("lost_n", Value::Int(stay.lost_n)),
+        ("loss_share", Value::float(ratio(stay.lost_n, totals.lost_n))),
+        ("bottleneck_rank", Value::Int(totals.rank)),
+        ("rework_deals_n", Value::Int(stay.rework_deals_n)),
+        ("rework_days", Value::float(mean_days(stay.rework, 1, resolution))),
+        ("low_n", Value::Bool(completed_n < group.settings.quantile_floor)),
+    ]
+}

@@ -1,0 +1,197 @@
+//! What each cohort of customers has brought at each age: revenue, orders, and who came back.
+//!
+//! Observed only; nothing is extrapolated to ages a cohort has not reached. Invariant: every cell
+//! of cohort and age up to as_of is present, and a cell is null unless its period has ended, so
+//! that a young cohort never looks worse than an old one for being young.
+
+use std::collections::BTreeMap;
+
+use crate::error::Error;
+use crate::metrics::{
+    Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
+};
+use crate::money::mean;
+use crate::relations::Relation;
+use crate::stats::interval::wilson;
+use crate::stats::{Z_95, ratio};
+use crate::table::{ColumnSpec, Value};
+use crate::time::{Day, NO_DAY, Period};
+
+/// Definition: customers by the period of their first order (`period_start`) and whole periods
+/// since (`age`); an amount per customer is over all customers of the cohort, active or not.
+///
+/// Edge cases: a cell whose period has not ended by as_of has null measures and `exposed_n` 0;
+/// amounts are net of refunds. Cohorts by day are not made (their cells would outnumber the
+/// orders), nor one for the whole history (it has no age).
+pub static METRIC: Metric = Metric {
+    name: "clv_cohorts",
+    question: "What has a customer of each cohort brought by each age, and who came back?",
+    grain: "one row per slice, cohort (period_start) and age in periods",
+    states: &[
+        State {
+            relation: Relation::CustomerPeriods,
+            sql: "SELECT grain, cohort_start, age, COUNT(*) AS active_n, \
+                  SUM(orders_n) AS order_n, SUM(amount) AS net_amount FROM customer_periods \
+                  GROUP BY grain, cohort_start, age",
+        },
+        State {
+            relation: Relation::Customers,
+            sql: "SELECT cohort_period AS cohort, COUNT(*) AS customers_n FROM customers \
+                  GROUP BY cohort",
+        },
+    ],
+    output: OUTPUT,
+    view: View::Heatmap("retention_rate"),
+    references: &[
+        "Fader and Hardie, 2009, Probability Models for Customer-Base Analysis",
+        "Wilson, 1927, Probable Inference, the Law of Succession, and Statistical Inference",
+    ],
+    finish,
+    identities: IDENTITIES,
+};
+
+const OUTPUT: &[ColumnSpec] = &[
+    ColumnSpec::count("age", "periods", "Periods since the cohort's; 0 for the first.").key(),
+    ColumnSpec::date("cell_start", "First day of the period in which the cohort has this age."),
+    ColumnSpec::count(
+        "cohort_size_n",
+        "customers",
+        "Customers whose first order was in the cohort.",
+    ),
+    ColumnSpec::count(
+        "exposed_n",
+        "customers",
+        "Customers for whom the whole period lies before as_of: all or none.",
+    ),
+    ColumnSpec::flag("is_mature", "The period of the cell has ended by as_of."),
+    ColumnSpec::count("active_n", "customers", "Customers with an order; null if not mature.")
+        .nullable(),
+    ColumnSpec::count("orders_n", "orders", "Orders; null if not mature.").nullable(),
+    ColumnSpec::money("amount", "Net amount of the orders; null if not mature.").nullable(),
+    ColumnSpec::money("cumulative_amount", "Net amount from age 0 to this; null if not mature.")
+        .nullable(),
+    ColumnSpec::money(
+        "cumulative_amount_per_customer",
+        "cumulative_amount / cohort_size_n, rounded half to even; null if not mature.",
+    )
+    .nullable(),
+    ColumnSpec::rate("retention_rate", "active_n / exposed_n; null if not mature."),
+    ColumnSpec::rate("retention_rate_low", "Lower Wilson 95 % limit of retention_rate."),
+    ColumnSpec::rate("retention_rate_high", "Upper Wilson 95 % limit of retention_rate."),
+    ColumnSpec::flag("low_n", "Fewer customers in the cohort than the rate floor."),
+];
+
+const IDENTITIES: &[Identity] = &[
+    Identity {
+        claim: "active_n ≤ exposed_n ≤ cohort_size_n and active_n ≤ orders_n",
+        holds: |row| {
+            row.int("active_n") <= row.int("exposed_n")
+                && row.int("exposed_n") <= row.int("cohort_size_n")
+                && row.int("active_n") <= row.int("orders_n")
+        },
+    },
+    Identity {
+        claim: "at age 0 every customer of a mature cohort is active",
+        holds: |row| {
+            let is_later = row.int("age") != Some(0);
+            is_later
+                || row.int("active_n").is_none()
+                || row.int("active_n") == row.int("cohort_size_n")
+        },
+    },
+    Identity {
+        claim: "measures are null exactly where the cell is not mature",
+        holds: |row| row.bool("is_mature") == Some(row.int("orders_n").is_some()),
+    },
+];
+
+/// What happened in one cell.
+#[derive(Debug, Default, Clone, Copy)]
+struct Cell {
+    active_n: i64,
+    orders_n: i64,
+    amount: i64,
+}
+
+/// Per cohort, its cells by age.
+type Cohorts = Gathered<i64, BTreeMap<i64, Cell>>;
+
+fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
+    if matches!(group.period, Period::All | Period::Day) {
+        return Ok(());
+    }
+    let [cells, sizes] = group.states else {
+        return Err(Error::Bug("the cohorts have two states".into()));
+    };
+    let cohorts = gather_cells(cells)?;
+    let (starts, customers) = (sizes.key("cohort")?, sizes.value("customers_n")?);
+    for (row, (start, size)) in starts.iter().zip(customers).enumerate() {
+        let dims = sizes.dims(row);
+        let cells = cohorts.get(&(dims.clone(), *start));
+        push_cohort(group, rows, (&dims, period_start(*start), *size), cells)?;
+    }
+    Ok(())
+}
+
+fn gather_cells(state: &StateRows) -> Result<Cohorts, Error> {
+    let mut found = Cohorts::new();
+    let keys = state.key("cohort_start")?.iter().zip(state.key("age")?);
+    let values = state
+        .value("active_n")?
+        .iter()
+        .zip(state.value("order_n")?)
+        .zip(state.value("net_amount")?);
+    for (row, ((cohort, age), ((active_n, orders_n), amount))) in keys.zip(values).enumerate() {
+        let cell = Cell { active_n: *active_n, orders_n: *orders_n, amount: *amount };
+        found.entry((state.dims(row), *cohort)).or_default().insert(*age, cell);
+    }
+    Ok(found)
+}
+
+fn push_cohort(
+    group: &Group<'_>,
+    rows: &mut Rows<'_>,
+    (dims, start, size_n): (&Dims, Day, i64),
+    cells: Option<&BTreeMap<i64, Cell>>,
+) -> Result<(), Error> {
+    let (calendar, as_of) = (&group.settings.calendar, group.settings.as_of);
+    if start == NO_DAY {
+        return Err(Error::Bug("a customer has no cohort".into()));
+    }
+    let current = calendar.start(group.period, calendar.day(as_of));
+    let mut cumulative = 0;
+    for age in 0..=calendar.distance(group.period, start, current) {
+        let cell_start = calendar.shift(group.period, start, age);
+        let is_mature = calendar.is_complete(group.period, cell_start, as_of);
+        let found = cells.and_then(|cells| cells.get(&i64::from(age)));
+        let cell = found.copied().unwrap_or_default();
+        cumulative += cell.amount;
+        let exposed_n = if is_mature { size_n } else { 0 };
+        let limits = wilson(cell.active_n, exposed_n, Z_95);
+        let mature = |value: i64| is_mature.then_some(value);
+        rows.push(
+            dims,
+            start,
+            &[
+                ("age", Value::Int(age.into())),
+                ("cell_start", Value::Date(cell_start)),
+                ("cohort_size_n", Value::Int(size_n)),
+                ("exposed_n", Value::Int(exposed_n)),
+                ("is_mature", Value::Bool(is_mature)),
+                ("active_n", Value::int(mature(cell.active_n))),
+                ("orders_n", Value::int(mature(cell.orders_n))),
+                ("amount", Value::money(mature(cell.amount))),
+                ("cumulative_amount", Value::money(mature(cumulative))),
+                (
+                    "cumulative_amount_per_customer",
+                    Value::money(mature(cumulative).and_then(|sum| mean(sum, size_n))),
+                ),
+                ("retention_rate", Value::float(ratio(cell.active_n, exposed_n))),
+                ("retention_rate_low", Value::float(limits.map(|l| l.0))),
+                ("retention_rate_high", Value::float(limits.map(|l| l.1))),
+                ("low_n", Value::Bool(size_n < group.settings.rate_floor)),
+            ],
+        )?;
+    }
+    Ok(())
+}

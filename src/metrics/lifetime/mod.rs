@@ -1,0 +1,3 @@
+//! What customers bring over their lifetime, observed; models of it find their place here.
+
+pub mod clv_cohorts;

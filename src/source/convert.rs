@@ -1,0 +1,320 @@
+//! Arrow arrays of whatever type a file holds to the canonical plain columns.
+//!
+//! Nulls become the column's stand-in (`NO_INSTANT`, `NO_CODE`, …); values that are there but cannot
+//! be read are reported by row, never guessed.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
+};
+use arrow::error::ArrowError;
+
+use super::intern::{Interner, hash_integer};
+use crate::contract::{NO_CODE, NO_ID};
+use crate::error::Error;
+use crate::money::{self, Currency, NO_AMOUNT};
+use crate::time::{Calendar, Day, Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
+
+/// A value that is there but cannot be read as a time.
+pub(crate) const BAD_INSTANT: Instant = i64::MIN + 1;
+/// A value that is there but cannot be read as money.
+pub(crate) const BAD_AMOUNT: i64 = i64::MIN + 1;
+
+/// What is needed to read the times of an input.
+#[derive(Debug, Clone)]
+pub(crate) struct Clock {
+    /// The reporting zone, in which dates are local days (G13).
+    pub(crate) reporting: Calendar,
+    /// The declared zone of timestamps without one.
+    pub(crate) naive: Option<Calendar>,
+    /// `strftime` format of textual times; ISO 8601 without.
+    pub(crate) format: Option<String>,
+}
+
+fn cast_error(e: ArrowError) -> Error {
+    Error::compute("casting a column", e)
+}
+
+/// Identifiers and their hashes; [`NO_ID`] for null.
+pub(crate) fn ids(array: &ArrayRef, interner: &Interner) -> Result<(Vec<i64>, Vec<u64>), Error> {
+    if array.data_type().is_integer() {
+        let ints = cast(array, &DataType::Int64).map_err(cast_error)?;
+        let ints = ints.as_primitive::<Int64Type>();
+        let ids: Vec<i64> = if ints.null_count() == 0 {
+            ints.values().to_vec()
+        } else {
+            ints.iter().map(|v| v.unwrap_or(NO_ID)).collect()
+        };
+        let hashes = ids.iter().map(|id| hash_integer(*id)).collect();
+        return Ok((ids, hashes));
+    }
+    let mut ids = Vec::with_capacity(array.len());
+    let mut hashes = Vec::with_capacity(array.len());
+    each_text(array, |text| {
+        match text.map(str::trim).filter(|t| !t.is_empty()) {
+            Some(text) => {
+                let (code, hash) = interner.intern(text)?;
+                ids.push(i64::from(code));
+                hashes.push(hash);
+            }
+            None => {
+                ids.push(NO_ID);
+                hashes.push(0);
+            }
+        }
+        Ok(())
+    })?;
+    Ok((ids, hashes))
+}
+
+/// Codes of names, after trimming and replacing; [`NO_CODE`] for null and empty.
+pub(crate) fn codes(
+    array: &ArrayRef,
+    interner: &Interner,
+    replace: Option<&BTreeMap<String, String>>,
+) -> Result<Vec<u32>, Error> {
+    let intern = |text: Option<&str>| -> Result<u32, Error> {
+        let Some(text) = text.map(str::trim).filter(|t| !t.is_empty()) else {
+            return Ok(NO_CODE);
+        };
+        let text = replace.and_then(|r| r.get(text)).map_or(text, String::as_str);
+        if text.is_empty() {
+            return Ok(NO_CODE);
+        }
+        interner.intern(text).map(|(code, _)| code)
+    };
+    each_name(array, intern, NO_CODE)
+}
+
+/// Maps every distinct name once where the array is dictionary-encoded, else row by row.
+pub(crate) fn each_name<T: Copy>(
+    array: &ArrayRef,
+    mut map: impl FnMut(Option<&str>) -> Result<T, Error>,
+    null: T,
+) -> Result<Vec<T>, Error> {
+    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
+        let mut mapped = Vec::with_capacity(dictionary.values().len());
+        each_text(dictionary.values(), |text| {
+            mapped.push(map(text)?);
+            Ok(())
+        })?;
+        let keys = dictionary.keys();
+        let lookup = |key: i32| mapped.get(key as usize).copied().unwrap_or(null);
+        return Ok(if keys.null_count() == 0 {
+            keys.values().iter().map(|key| lookup(*key)).collect()
+        } else {
+            keys.iter().map(|key| key.map_or(null, lookup)).collect()
+        });
+    }
+    let mut mapped = Vec::with_capacity(array.len());
+    each_text(array, |text| {
+        mapped.push(map(text)?);
+        Ok(())
+    })?;
+    Ok(mapped)
+}
+
+/// Calls `f` with every value as text.
+pub(crate) fn each_text(
+    array: &ArrayRef,
+    mut f: impl FnMut(Option<&str>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match array.data_type() {
+        DataType::Utf8View => array.as_string_view().iter().try_for_each(f),
+        DataType::Utf8 => array.as_string::<i32>().iter().try_for_each(f),
+        _ => {
+            let text = cast(array, &DataType::Utf8).map_err(cast_error)?;
+            text.as_string::<i32>().iter().try_for_each(&mut f)
+        }
+    }
+}
+
+/// Instants in microseconds UTC; [`NO_INSTANT`] for null, [`BAD_INSTANT`] for unreadable text.
+pub(crate) fn instants(array: &ArrayRef, clock: &Clock) -> Result<Vec<Instant>, Error> {
+    match array.data_type() {
+        DataType::Timestamp(_, zone) => {
+            let zoned = zone.is_some();
+            let micros = to_micros(array)?;
+            if zoned {
+                return Ok(micros);
+            }
+            let calendar = clock.naive.unwrap_or(clock.reporting);
+            let local = |at: Instant| {
+                if at == NO_INSTANT || at == BAD_INSTANT {
+                    at
+                } else {
+                    calendar.local_to_instant(at)
+                }
+            };
+            Ok(micros.into_iter().map(local).collect())
+        }
+        DataType::Date32 | DataType::Date64 => {
+            let days = cast(array, &DataType::Date32).map_err(cast_error)?;
+            let days = days.as_primitive::<Date32Type>();
+            let instant = |day: Option<Day>| day.map_or(NO_INSTANT, |d| day_instant(clock, d));
+            Ok(days.iter().map(instant).collect())
+        }
+        _ => {
+            let mut parsed = Vec::with_capacity(array.len());
+            each_text(array, |text| {
+                let text = text.map(str::trim).filter(|t| !t.is_empty());
+                parsed.push(text.map_or(NO_INSTANT, |t| parse_instant(t, clock)));
+                Ok(())
+            })?;
+            Ok(parsed)
+        }
+    }
+}
+
+/// Days far outside any calendar are left to the sentinel rule, and may not overflow on the way.
+fn day_instant(clock: &Clock, day: Day) -> Instant {
+    if (-100_000..200_000).contains(&day) {
+        clock.reporting.instant(day)
+    } else {
+        i64::from(day).saturating_mul(MICROS_PER_DAY)
+    }
+}
+
+fn to_micros(array: &ArrayRef) -> Result<Vec<Instant>, Error> {
+    let DataType::Timestamp(unit, _) = array.data_type() else {
+        return Err(Error::Bug("not a timestamp".into()));
+    };
+    if *unit == TimeUnit::Microsecond {
+        let micros = array.as_primitive::<TimestampMicrosecondType>();
+        return Ok(if micros.null_count() == 0 {
+            micros.values().to_vec()
+        } else {
+            micros.iter().map(|v| v.unwrap_or(NO_INSTANT)).collect()
+        });
+    }
+    let raw = cast(array, &DataType::Int64).map_err(cast_error)?;
+    let raw = raw.as_primitive::<Int64Type>();
+    let scale = |v: i64| match unit {
+        TimeUnit::Second => v.saturating_mul(1_000_000),
+        TimeUnit::Millisecond => v.saturating_mul(1_000),
+        TimeUnit::Nanosecond => v.div_euclid(1_000),
+        TimeUnit::Microsecond => v,
+    };
+    Ok(raw.iter().map(|v| v.map_or(NO_INSTANT, scale)).collect())
+}
+
+fn parse_instant(text: &str, clock: &Clock) -> Instant {
+    use chrono::{DateTime, NaiveDate, NaiveDateTime};
+    let naive = |t: NaiveDateTime| {
+        let calendar = clock.naive.unwrap_or(clock.reporting);
+        calendar.local_to_instant(t.and_utc().timestamp_micros())
+    };
+    let day = |d: NaiveDate| day_instant(clock, crate::time::from_date(d));
+    if let Some(format) = &clock.format {
+        return DateTime::parse_from_str(text, format)
+            .map(|t| t.timestamp_micros())
+            .or_else(|_| NaiveDateTime::parse_from_str(text, format).map(naive))
+            .or_else(|_| NaiveDate::parse_from_str(text, format).map(day))
+            .unwrap_or(BAD_INSTANT);
+    }
+    if text.starts_with("0000-00-00") {
+        return 0; // The sentinel rule takes it from here (G22).
+    }
+    if text.len() == 10 {
+        return NaiveDate::parse_from_str(text, "%Y-%m-%d").map(day).unwrap_or(BAD_INSTANT);
+    }
+    if let Ok(zoned) = DateTime::parse_from_rfc3339(text) {
+        return zoned.timestamp_micros();
+    }
+    for format in ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z"] {
+        if let Ok(zoned) = DateTime::parse_from_str(text, format) {
+            return zoned.timestamp_micros();
+        }
+    }
+    for format in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"] {
+        if let Ok(local) = NaiveDateTime::parse_from_str(text, format) {
+            return naive(local);
+        }
+    }
+    BAD_INSTANT
+}
+
+/// Civil days of the reporting zone; [`NO_DAY`] for null, unreadable or sentinel.
+pub(crate) fn days(array: &ArrayRef, clock: &Clock) -> Result<Vec<Day>, Error> {
+    if matches!(array.data_type(), DataType::Date32) {
+        let days = array.as_primitive::<Date32Type>();
+        return Ok(days.iter().map(|d| d.filter(|d| *d != 0).unwrap_or(NO_DAY)).collect());
+    }
+    let instants = instants(array, clock)?;
+    let day = |at: Instant| if is_plausible(at) { clock.reporting.day(at) } else { NO_DAY };
+    Ok(instants.into_iter().map(day).collect())
+}
+
+/// Whether an instant can be one of a deal's history: between 1900 and 2200, and not epoch 0 (G22).
+pub(crate) fn is_plausible(at: Instant) -> bool {
+    const YEAR_1900: Instant = -2_208_988_800_000_000;
+    const YEAR_2200: Instant = 7_258_118_400_000_000;
+    (YEAR_1900..YEAR_2200).contains(&at) && at != 0
+}
+
+/// Whole numbers; `i64::MIN` for null or unreadable.
+pub(crate) fn integers(array: &ArrayRef) -> Result<Vec<i64>, Error> {
+    let ints = cast(array, &DataType::Int64).map_err(cast_error)?;
+    Ok(ints.as_primitive::<Int64Type>().iter().map(|v| v.unwrap_or(i64::MIN)).collect())
+}
+
+/// Money in minor units; [`NO_AMOUNT`] for null, [`BAD_AMOUNT`] for unreadable. The second value is
+/// how many were not within a millionth of a minor unit and had to be rounded.
+pub(crate) fn money(array: &ArrayRef, currency: &Currency) -> Result<(Vec<i64>, u64), Error> {
+    let mut inexact = 0_u64;
+    let mut settle = |converted: Option<(i64, bool)>| match converted {
+        Some((minor, exact)) => {
+            inexact += u64::from(!exact);
+            minor
+        }
+        None => BAD_AMOUNT,
+    };
+    let factor = currency.factor();
+    let amounts = match array.data_type() {
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale) => {
+            let scale = *scale;
+            let wide = cast(array, &DataType::Decimal128(38, scale)).map_err(cast_error)?;
+            let wide = wide.as_primitive::<Decimal128Type>();
+            let convert = |v| money::from_decimal(v, scale, currency.scale);
+            wide.iter().map(|v| v.map_or(NO_AMOUNT, |v| settle(convert(v)))).collect()
+        }
+        t if t.is_integer() => {
+            let whole = cast(array, &DataType::Int64).map_err(cast_error)?;
+            let whole = whole.as_primitive::<Int64Type>();
+            let convert = |v: i64| money::from_decimal(i128::from(v), 0, currency.scale);
+            whole.iter().map(|v| v.map_or(NO_AMOUNT, |v| settle(convert(v)))).collect()
+        }
+        t if t.is_floating() => {
+            let floats = cast(array, &DataType::Float64).map_err(cast_error)?;
+            let floats = floats.as_primitive::<Float64Type>();
+            let convert = |v| money::from_float(v, factor);
+            floats.iter().map(|v| v.map_or(NO_AMOUNT, |v| settle(convert(v)))).collect()
+        }
+        _ => {
+            let mut parsed = Vec::with_capacity(array.len());
+            each_text(array, |text| {
+                let text = text.map(str::trim).filter(|t| !t.is_empty());
+                let minor = text.map(|t| settle(money::from_text(t, currency.scale)));
+                parsed.push(minor.unwrap_or(NO_AMOUNT));
+                Ok(())
+            })?;
+            parsed
+        }
+    };
+    Ok((amounts, inexact))
+}
+
+/// The value of one row as text, for the quarantine.
+pub(crate) fn display(array: Option<&ArrayRef>, row: usize) -> Option<String> {
+    let array = array?;
+    if array.is_null(row) {
+        return None;
+    }
+    arrow::util::display::array_value_to_string(array, row).ok()
+}

@@ -1,0 +1,370 @@
+//! The gatekeeper: every file of an input is opened, its schema compared with the contract, and all
+//! problems are reported together before anything is read.
+//!
+//! Bounded: footers up to 64 MiB, 2,000 columns, 100,000 row groups a file (reliability.md section 4).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+
+use super::discover::{FileFormat, FoundFile};
+use crate::contract::{ColumnType, Need};
+use crate::error::{Fault, nearest_names};
+
+const FOOTER_BYTES_MAX: u32 = 64 << 20;
+const COLUMNS_MAX: usize = 2_000;
+const ROW_GROUPS_MAX: usize = 100_000;
+
+/// A column that an input is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Canonical name, for messages.
+    pub(crate) canonical: String,
+    /// Name in the files.
+    pub(crate) source: String,
+    /// What it must hold.
+    pub(crate) holds: ColumnType,
+    /// Whether it must be there.
+    pub(crate) need: Need,
+}
+
+/// Where a wanted column comes from in one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The column at this position of the file.
+    Column(usize),
+    /// The partition value of the path; `None` is null.
+    Partition(Option<String>),
+    /// The file does not have it.
+    Missing,
+}
+
+/// What was found out about one file.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckedFile {
+    pub(crate) found: FoundFile,
+    /// One entry per wanted column.
+    pub(crate) origins: Vec<Origin>,
+    /// The schema to read with: names as dictionaries or views.
+    pub(crate) schema: SchemaRef,
+    /// The footer; none for CSV.
+    pub(crate) footer: Option<ArrowReaderMetadata>,
+}
+
+/// The physical kind of a column, which may not differ between files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Integer,
+    Text,
+    NaiveTime,
+    ZonedTime,
+    Date,
+    Decimal,
+    Float,
+    Null,
+    Other,
+}
+
+impl Class {
+    fn of(data_type: &DataType) -> Self {
+        match data_type {
+            DataType::Timestamp(_, None) => Self::NaiveTime,
+            DataType::Timestamp(_, Some(_)) => Self::ZonedTime,
+            DataType::Date32 | DataType::Date64 => Self::Date,
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Self::Text,
+            DataType::Dictionary(_, value) => Self::of(value),
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) => {
+                Self::Decimal
+            }
+            DataType::Null => Self::Null,
+            t if t.is_integer() => Self::Integer,
+            t if t.is_floating() => Self::Float,
+            _ => Self::Other,
+        }
+    }
+
+    fn suits(self, holds: ColumnType) -> bool {
+        match holds {
+            ColumnType::Id | ColumnType::Text | ColumnType::Integer => {
+                matches!(self, Self::Integer | Self::Text | Self::Null)
+            }
+            ColumnType::Instant | ColumnType::Date => matches!(
+                self,
+                Self::NaiveTime | Self::ZonedTime | Self::Date | Self::Text | Self::Null
+            ),
+            ColumnType::Money => matches!(
+                self,
+                Self::Integer | Self::Decimal | Self::Float | Self::Text | Self::Null
+            ),
+        }
+    }
+
+    /// Whether two files may hold the same column in these two kinds.
+    fn agrees(self, other: Self, holds: ColumnType) -> bool {
+        let number = |c| matches!(c, Self::Integer | Self::Decimal | Self::Float);
+        self == other
+            || self == Self::Null
+            || other == Self::Null
+            || (holds == ColumnType::Money && number(self) && number(other))
+    }
+}
+
+/// Whether the input says in which zone times without one are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NaiveTimes {
+    /// `timezone` is set.
+    Declared,
+    /// It is not, so naive timestamps are refused.
+    Undeclared,
+}
+
+/// Checks every file of an input against the wanted columns.
+///
+/// Returns the files that can be read, the problems, and warnings about optional columns that only
+/// some files have.
+pub(crate) fn check_files(
+    files: Vec<FoundFile>,
+    wanted: &[Wanted],
+    explicit: &BTreeMap<String, String>,
+    naive: NaiveTimes,
+) -> (Vec<CheckedFile>, Vec<Fault>, Vec<String>) {
+    let mut faults = Vec::new();
+    let mut checked = Vec::new();
+    let mut first_seen: Vec<Option<(Class, String)>> = vec![None; wanted.len()];
+    for found in files {
+        let (schema, footer) = match open_schema(&found) {
+            Ok(opened) => opened,
+            Err(problem) => {
+                faults.push(file_fault(&found.path, problem));
+                continue;
+            }
+        };
+        let file = match_columns(found, &schema, footer, wanted, &mut faults);
+        check_types(&file, &schema, wanted, naive, &mut first_seen, &mut faults);
+        checked.push(file);
+    }
+    let warnings = check_presence(&checked, wanted, explicit, &mut faults);
+    (checked, faults, warnings)
+}
+
+fn file_fault(path: &Path, problem: String) -> Fault {
+    Fault {
+        file: path.to_path_buf(),
+        place: String::new(),
+        problem,
+        hint: "write the file again, or remove it from the input".into(),
+    }
+}
+
+fn open_schema(found: &FoundFile) -> Result<(SchemaRef, Option<ArrowReaderMetadata>), String> {
+    match found.format {
+        FileFormat::Csv => csv_schema(&found.path).map(|schema| (schema, None)),
+        FileFormat::Parquet => {
+            let metadata = parquet_footer(&found.path)?;
+            Ok((metadata.schema().clone(), Some(metadata)))
+        }
+    }
+}
+
+fn parquet_footer(path: &Path) -> Result<ArrowReaderMetadata, String> {
+    let cannot = |e: std::io::Error| format!("cannot be read: {e}");
+    let mut file = File::open(path).map_err(cannot)?;
+    let mut tail = [0_u8; 8];
+    file.seek(SeekFrom::End(-8)).map_err(cannot)?;
+    file.read_exact(&mut tail).map_err(cannot)?;
+    let [a, b, c, d, magic @ ..] = tail;
+    if &magic == b"PARE" {
+        return Err("is an encrypted Parquet file, which is not supported".into());
+    }
+    if &magic != b"PAR1" {
+        return Err("is not a Parquet file, or was cut short: it does not end in PAR1".into());
+    }
+    let footer_bytes = u32::from_le_bytes([a, b, c, d]);
+    if footer_bytes > FOOTER_BYTES_MAX {
+        return Err(format!(
+            "its footer claims {footer_bytes} bytes, at most {FOOTER_BYTES_MAX} are read"
+        ));
+    }
+    // The decoder's own bugs may panic on damaged input; that is a broken file, not a crash.
+    let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+    let metadata = catch_unwind(AssertUnwindSafe(load))
+        .map_err(|_| "its footer is damaged".to_owned())?
+        .map_err(|e| format!("its footer cannot be read: {e}"))?;
+    let (columns, groups) =
+        (metadata.schema().fields().len(), metadata.metadata().num_row_groups());
+    if columns > COLUMNS_MAX || groups > ROW_GROUPS_MAX {
+        return Err(format!(
+            "has {columns} columns and {groups} row groups; at most {COLUMNS_MAX} and {ROW_GROUPS_MAX} are read"
+        ));
+    }
+    Ok(metadata)
+}
+
+/// The header line of a CSV file; every column is read as text.
+fn csv_schema(path: &Path) -> Result<SchemaRef, String> {
+    let cannot = |e: std::io::Error| format!("cannot be read: {e}");
+    let mut reader = open_csv(path).map_err(cannot)?;
+    let format = arrow::csv::reader::Format::default().with_header(true);
+    let (schema, _) = format
+        .infer_schema(&mut reader, Some(1))
+        .map_err(|e| format!("its header cannot be read: {e}"))?;
+    let text = |name: &str| Field::new(name.trim(), DataType::Utf8, true);
+    let fields: Vec<Field> = schema.fields().iter().map(|f| text(f.name())).collect();
+    if fields.is_empty() {
+        return Err("has no header line".into());
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Opens a CSV file past its byte-order mark.
+pub(crate) fn open_csv(path: &Path) -> std::io::Result<BufReader<File>> {
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+    if reader.fill_buf()?.starts_with(b"\xEF\xBB\xBF") {
+        reader.consume(3);
+    }
+    Ok(reader)
+}
+
+fn match_columns(
+    found: FoundFile,
+    schema: &SchemaRef,
+    footer: Option<ArrowReaderMetadata>,
+    wanted: &[Wanted],
+    faults: &mut Vec<Fault>,
+) -> CheckedFile {
+    let mut origins = Vec::with_capacity(wanted.len());
+    let mut read_as: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    for column in wanted {
+        let partition = found.partitions.iter().find(|(key, _)| *key == column.source);
+        let position = schema.fields().iter().position(|f| *f.name() == column.source);
+        origins.push(match (position, partition) {
+            (Some(_), Some(_)) => {
+                faults.push(Fault {
+                    file: found.path.clone(),
+                    place: format!("column {:?}", column.source),
+                    problem: "is both a column of the file and a partition key of its path".into(),
+                    hint: "map the canonical column to only one of them".into(),
+                });
+                Origin::Missing
+            }
+            (Some(position), None) => {
+                if let Some(field) = read_as.get_mut(position) {
+                    *field = Arc::new(reading_type(field, column.holds));
+                }
+                Origin::Column(position)
+            }
+            (None, Some((_, value))) => Origin::Partition(value.clone()),
+            (None, None) => Origin::Missing,
+        });
+    }
+    CheckedFile { found, origins, schema: Arc::new(Schema::new(read_as)), footer }
+}
+
+/// Names are read as dictionary codes, so that a name is looked up once a dictionary; identifiers
+/// as views into the page, so that they are not copied.
+fn reading_type(field: &Field, holds: ColumnType) -> Field {
+    let text = Class::of(field.data_type()) == Class::Text;
+    let data_type = match holds {
+        ColumnType::Text if text => {
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+        }
+        _ if text => DataType::Utf8View,
+        _ => field.data_type().clone(),
+    };
+    field.clone().with_data_type(data_type)
+}
+
+fn check_types(
+    file: &CheckedFile,
+    schema: &SchemaRef,
+    wanted: &[Wanted],
+    naive: NaiveTimes,
+    first_seen: &mut [Option<(Class, String)>],
+    faults: &mut Vec<Fault>,
+) {
+    for ((column, origin), seen) in wanted.iter().zip(&file.origins).zip(first_seen) {
+        let Origin::Column(position) = origin else { continue };
+        let Some(field) = schema.fields().get(*position) else { continue };
+        let class = Class::of(field.data_type());
+        let mut refuse = |problem: String, hint: &str| {
+            faults.push(Fault {
+                file: file.found.path.clone(),
+                place: format!("column {:?}", column.source),
+                problem,
+                hint: hint.to_owned(),
+            });
+        };
+        if !class.suits(column.holds) {
+            let problem = format!(
+                "holds {} where {} ({}) is expected",
+                field.data_type(),
+                column.canonical,
+                column.holds.accepted()
+            );
+            refuse(problem, "map another column to it in [inputs.….columns]");
+        } else if class == Class::NaiveTime && naive == NaiveTimes::Undeclared {
+            let problem = "holds timestamps without a zone".to_owned();
+            refuse(
+                problem,
+                "say which zone they are in: timezone = \"UTC\" in the input's section",
+            );
+        }
+        match seen {
+            None => *seen = Some((class, file.found.path.display().to_string())),
+            Some((first, path)) if !class.agrees(*first, column.holds) => {
+                let problem = format!("holds {} but {first:?} in {path}", field.data_type());
+                refuse(problem, "all files of an input must hold a column in the same type");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Columns that no file has, and optional ones that only some have.
+fn check_presence(
+    checked: &[CheckedFile],
+    wanted: &[Wanted],
+    explicit: &BTreeMap<String, String>,
+    faults: &mut Vec<Fault>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (index, column) in wanted.iter().enumerate() {
+        let lacks = |file: &&CheckedFile| file.origins.get(index) == Some(&Origin::Missing);
+        let lacking: Vec<&CheckedFile> = checked.iter().filter(lacks).collect();
+        let (Some(first), Some(any)) = (lacking.first(), checked.first()) else { continue };
+        let everywhere = lacking.len() == checked.len();
+        let must = column.need == Need::Required || explicit.contains_key(&column.canonical);
+        if must && (everywhere || column.need == Need::Required) {
+            let names = any.schema.fields().iter().map(|f| f.name().as_str());
+            let near = nearest_names(&column.source, names.clone());
+            let have: Vec<&str> = names.collect();
+            let hint = if near.is_empty() {
+                format!("the file has: {}; map one in [inputs.….columns]", have.join(", "))
+            } else {
+                format!("did you mean {}? map it in [inputs.….columns]", near.join(" or "))
+            };
+            faults.push(Fault {
+                file: first.found.path.clone(),
+                place: format!("column {:?}", column.source),
+                problem: format!("is missing; {} is expected there", column.canonical),
+                hint,
+            });
+        } else if !everywhere {
+            warnings.push(format!(
+                "column {:?} is missing in {} of {} files, such as {}; taken as unknown there",
+                column.source,
+                lacking.len(),
+                checked.len(),
+                first.found.path.display()
+            ));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,287 @@
+//! Reading an input's files unit by unit: a row group of a Parquet file, or a CSV file.
+//!
+//! Units are independent, so they are read in parallel; each knows the position of its first row,
+//! so that every row can be named. Only the wanted columns are read.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::Int32Type;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+
+use super::convert::{self, Clock};
+use super::discover::{Listing, discover};
+use super::preflight::{CheckedFile, NaiveTimes, Origin, Wanted, check_files, open_csv};
+use crate::config::Input;
+use crate::error::{Error, Fault};
+use crate::time::{Instant, NO_INSTANT};
+
+/// Rows decoded at a time: large enough that a dictionary is looked up seldom, small enough that a
+/// batch stays in the cache.
+const BATCH_ROWS: usize = 32_768;
+
+/// An input whose files have been checked.
+#[derive(Debug)]
+pub struct CheckedInput {
+    /// Its name in the configuration.
+    pub name: String,
+    pub(crate) listing: Listing,
+    pub(crate) files: Vec<CheckedFile>,
+    pub(crate) clock: Clock,
+    /// What the preflight noticed.
+    pub warnings: Vec<String>,
+}
+
+/// A part of an input that is read in one go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unit {
+    pub(crate) file: usize,
+    pub(crate) row_group: Option<usize>,
+    /// Position of its first row in the file.
+    pub(crate) first_row: u64,
+    /// Rows by the footer; an estimate for CSV.
+    pub(crate) rows: u64,
+    /// Compressed bytes of the wanted columns.
+    pub(crate) bytes: u64,
+}
+
+impl CheckedInput {
+    /// Lists and checks the files of an input.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any file, in one [`Error::Faults`].
+    pub(crate) fn open(
+        name: &str,
+        input: &Input,
+        wanted: &[Wanted],
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let mut listing = discover(name, &input.path, input.follow_links)?;
+        let naive =
+            if clock.naive.is_some() { NaiveTimes::Declared } else { NaiveTimes::Undeclared };
+        let found = std::mem::take(&mut listing.files);
+        let (files, faults, mut warnings) = check_files(found, wanted, &input.columns, naive);
+        if !faults.is_empty() {
+            return Err(Error::Faults(faults));
+        }
+        let other = |p: &std::path::PathBuf| {
+            p.file_name().is_some_and(|n| !n.to_string_lossy().starts_with(['_', '.']))
+        };
+        let others: Vec<String> =
+            listing.ignored.iter().filter(|p| other(p)).map(|p| p.display().to_string()).collect();
+        if let Some(first) = others.first() {
+            warnings.push(format!(
+                "{} files are neither Parquet nor CSV and were ignored, such as {first}",
+                others.len()
+            ));
+        }
+        Ok(Self { name: name.to_owned(), listing, files, clock, warnings })
+    }
+
+    /// The units in order of file and row.
+    pub(crate) fn units(&self) -> Vec<Unit> {
+        let mut units = Vec::new();
+        for (file, checked) in self.files.iter().enumerate() {
+            let Some(footer) = &checked.footer else {
+                // A guess for sizing only: 64 bytes a line.
+                let rows = checked.found.bytes / 64 + 1;
+                let bytes = checked.found.bytes;
+                units.push(Unit { file, row_group: None, first_row: 0, rows, bytes });
+                continue;
+            };
+            let roots = projected(checked);
+            let mut first_row = 0;
+            for (index, group) in footer.metadata().row_groups().iter().enumerate() {
+                let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+                let schema = footer.parquet_schema();
+                let wanted_bytes = group
+                    .columns()
+                    .iter()
+                    .enumerate()
+                    .filter(|(leaf, _)| roots.contains(&schema.get_column_root_idx(*leaf)))
+                    .map(|(_, chunk)| u64::try_from(chunk.compressed_size()).unwrap_or(0));
+                let bytes = wanted_bytes.sum();
+                units.push(Unit { file, row_group: Some(index), first_row, rows, bytes });
+                first_row += rows;
+            }
+        }
+        units
+    }
+
+    /// The path of a unit's file.
+    pub(crate) fn path(&self, unit: &Unit) -> &Path {
+        self.files.get(unit.file).map_or(Path::new(""), |f| f.found.path.as_path())
+    }
+
+    /// The earliest and the latest instant of a column in a unit, by its statistics; `None` where
+    /// there are none.
+    pub(crate) fn time_range(&self, unit: &Unit, wanted: usize) -> Option<(Instant, Instant)> {
+        let (min, max) = self.statistics(unit, wanted)?;
+        let one = |array: &ArrayRef| -> Option<Instant> {
+            let instants = convert::instants(array, &self.clock).ok()?;
+            instants.first().copied().filter(|at| *at != NO_INSTANT && *at != convert::BAD_INSTANT)
+        };
+        Some((one(&min)?, one(&max)?))
+    }
+
+    /// The only value of a text column in a unit, by its path or its statistics.
+    pub(crate) fn constant(&self, unit: &Unit, wanted: usize) -> Option<String> {
+        let checked = self.files.get(unit.file)?;
+        if let Some(Origin::Partition(value)) = checked.origins.get(wanted) {
+            return value.clone();
+        }
+        let (min, max) = self.statistics(unit, wanted)?;
+        let (min, max) = (convert::display(Some(&min), 0)?, convert::display(Some(&max), 0)?);
+        (min == max).then_some(min)
+    }
+
+    fn statistics(&self, unit: &Unit, wanted: usize) -> Option<(ArrayRef, ArrayRef)> {
+        let checked = self.files.get(unit.file)?;
+        let footer = checked.footer.as_ref()?;
+        let Some(Origin::Column(position)) = checked.origins.get(wanted) else { return None };
+        let group = footer.metadata().row_groups().get(unit.row_group?)?;
+        let name = footer.schema().fields().get(*position)?.name();
+        let converter =
+            StatisticsConverter::try_new(name, footer.schema(), footer.parquet_schema()).ok()?;
+        let nulls = converter.row_group_null_counts([group]).ok()?;
+        if nulls.is_empty() || arrow::array::Array::is_null(&nulls, 0) || nulls.value(0) > 0 {
+            return None;
+        }
+        let exact = converter.row_group_is_min_value_exact([group]).ok()?;
+        let exact_max = converter.row_group_is_max_value_exact([group]).ok()?;
+        if !(exact.iter().flatten().all(|e| e) && exact_max.iter().flatten().all(|e| e)) {
+            return None;
+        }
+        Some((converter.row_group_mins([group]).ok()?, converter.row_group_maxes([group]).ok()?))
+    }
+
+    /// Reads a unit batch by batch. `visit` gets one array per wanted column (`None` where the file
+    /// lacks it) and the position of the batch's first row in the file.
+    ///
+    /// # Errors
+    /// [`Error::Faults`] naming file and row group when the bytes cannot be decoded, and whatever
+    /// `visit` returns.
+    pub(crate) fn read(
+        &self,
+        unit: &Unit,
+        mut visit: impl FnMut(&[Option<ArrayRef>], u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(checked) = self.files.get(unit.file) else {
+            return Err(Error::Bug("a unit of an unknown file".into()));
+        };
+        let fault = |problem: String| {
+            let place = unit.row_group.map_or(String::new(), |g| format!("row group {g}"));
+            Error::Faults(vec![Fault {
+                file: checked.found.path.clone(),
+                place,
+                problem,
+                hint: "write the file again, or remove it from the input".into(),
+            }])
+        };
+        let roots = projected(checked);
+        let mut batches = match (&checked.footer, unit.row_group) {
+            (Some(footer), Some(group)) => {
+                parquet_batches(checked, footer, group, &roots).map_err(fault)?
+            }
+            _ => csv_batches(checked, &roots).map_err(fault)?,
+        };
+        let mut row = unit.first_row;
+        loop {
+            // The decoder's own bugs may panic on damaged input; that is a broken file.
+            let next = catch_unwind(AssertUnwindSafe(|| batches.next()))
+                .map_err(|_| fault("its pages are damaged".into()))?;
+            let Some(batch) = next else { return Ok(()) };
+            let batch = batch.map_err(|e| fault(format!("cannot be decoded: {e}")))?;
+            visit(&arrange(checked, &roots, &batch), row)?;
+            row += batch.num_rows() as u64;
+        }
+    }
+}
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>>;
+
+/// Positions of the wanted columns in the file, ascending.
+fn projected(checked: &CheckedFile) -> Vec<usize> {
+    let mut roots: Vec<usize> = checked
+        .origins
+        .iter()
+        .filter_map(|o| if let Origin::Column(position) = o { Some(*position) } else { None })
+        .collect();
+    roots.sort_unstable();
+    roots.dedup();
+    roots
+}
+
+fn parquet_batches(
+    checked: &CheckedFile,
+    footer: &ArrowReaderMetadata,
+    group: usize,
+    roots: &[usize],
+) -> Result<Batches, String> {
+    let file = File::open(&checked.found.path).map_err(|e| format!("cannot be read: {e}"))?;
+    let bytes = file.metadata().map_err(|e| format!("cannot be read: {e}"))?.len();
+    if bytes != checked.found.bytes {
+        return Err("changed while it was being read".into());
+    }
+    let build = || -> Result<Batches, parquet::errors::ParquetError> {
+        let options = ArrowReaderOptions::new().with_schema(checked.schema.clone());
+        let metadata = ArrowReaderMetadata::try_new(footer.metadata().clone(), options)?;
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+            .with_row_groups(vec![group])
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()?;
+        Ok(Box::new(reader))
+    };
+    catch_unwind(AssertUnwindSafe(build))
+        .map_err(|_| "its pages are damaged".to_owned())?
+        .map_err(|e| format!("cannot be decoded: {e}"))
+}
+
+fn csv_batches(checked: &CheckedFile, roots: &[usize]) -> Result<Batches, String> {
+    let text = |f: &Arc<arrow::datatypes::Field>| {
+        f.as_ref().clone().with_data_type(arrow::datatypes::DataType::Utf8)
+    };
+    let fields: Vec<_> = checked.schema.fields().iter().map(text).collect();
+    let reader = open_csv(&checked.found.path).map_err(|e| format!("cannot be read: {e}"))?;
+    let batches = arrow::csv::ReaderBuilder::new(Arc::new(arrow::datatypes::Schema::new(fields)))
+        .with_header(true)
+        .with_batch_size(BATCH_ROWS)
+        .with_projection(roots.to_vec())
+        .build_buffered(reader)
+        .map_err(|e| format!("cannot be decoded: {e}"))?;
+    Ok(Box::new(batches))
+}
+
+/// The batch's arrays in the order of the wanted columns, partition values filled in.
+fn arrange(checked: &CheckedFile, roots: &[usize], batch: &RecordBatch) -> Vec<Option<ArrayRef>> {
+    let array = |origin: &Origin| match origin {
+        Origin::Column(position) => {
+            let index = roots.binary_search(position).ok()?;
+            batch.columns().get(index).cloned()
+        }
+        Origin::Partition(value) => Some(constant_array(value.as_deref(), batch.num_rows())),
+        Origin::Missing => None,
+    };
+    checked.origins.iter().map(array).collect()
+}
+
+fn constant_array(value: Option<&str>, rows: usize) -> ArrayRef {
+    let keys = match value {
+        Some(_) => Int32Array::from(vec![0; rows]),
+        None => Int32Array::from(vec![None; rows]),
+    };
+    let values = Arc::new(StringArray::from(vec![value.unwrap_or("")]));
+    DictionaryArray::<Int32Type>::try_new(keys, values).map_or_else(
+        |_| arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, rows),
+        |d| Arc::new(d),
+    )
+}

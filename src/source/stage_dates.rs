@@ -1,0 +1,152 @@
+//! Shape `stage_dates`: one row per deal, with the date it entered each stage and an outcome,
+//! becomes one event per date.
+//!
+//! It cannot tell regressions or second visits: the history of such a deal is its first (or last)
+//! visits only.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow::array::ArrayRef;
+
+use super::convert;
+use super::events::{Decoded, UnitState};
+use super::read::{CheckedInput, Unit};
+use super::{Decoding, Layout};
+use crate::contract::{EventBatch, EventKind, NO_ID, NO_STAGE};
+use crate::error::Error;
+use crate::quality::Rule;
+use crate::time::{Instant, NO_INSTANT};
+
+/// The dates of a batch of rows.
+struct Dates {
+    /// Event kind, stage, and one instant a row, in the order of the configuration.
+    columns: Vec<(EventKind, u16, Vec<Instant>)>,
+    /// Won, lost or neither, a row.
+    outcome: Vec<Option<EventKind>>,
+    closed: Vec<Instant>,
+}
+
+/// Reads one unit of an input of shape `stage_dates`. `latest` is raised to the latest instant seen.
+pub(super) fn read_unit(
+    decoding: &Decoding<'_>,
+    input: &CheckedInput,
+    unit: &Unit,
+    layout: &Layout,
+    latest: &AtomicI64,
+) -> Result<EventBatch, Error> {
+    let mut state = UnitState::new(decoding, input, unit, layout);
+    let mut max = NO_INSTANT;
+    input.read(unit, |arrays, first_row| {
+        max = max.max(read_batch(&mut state, arrays, first_row)?);
+        Ok(())
+    })?;
+    latest.fetch_max(max, Ordering::Relaxed);
+    Ok(state.finish())
+}
+
+fn read_batch(
+    state: &mut UnitState<'_>,
+    arrays: &[Option<ArrayRef>],
+    first_row: u64,
+) -> Result<Instant, Error> {
+    let mut common = state.decode_common(arrays)?;
+    let dates = decode_dates(state, arrays)?;
+    let mut max = NO_INSTANT;
+    let mut events: Vec<(EventKind, u16, Instant)> = Vec::new();
+    for row in 0..common.deal.len() {
+        if common.wanted_pipeline.get(row) == Some(&false) {
+            continue;
+        }
+        state.counts.rows_in += 1;
+        events.clear();
+        match row_events(&common, &dates, row, &mut events) {
+            Err(rule) => state.refuse(rule, arrays, row, first_row),
+            Ok(()) => {
+                let as_of = state.decoding.as_of.unwrap_or(i64::MAX);
+                let before = events.len();
+                events.retain(|(_, _, at)| *at <= as_of);
+                if events.is_empty() && before > 0 {
+                    state.counts.after_as_of += 1;
+                }
+                let row_in_unit = (first_row - state.unit.first_row) as u32 + row as u32;
+                for (kind, stage, at) in &events {
+                    max = max.max(*at);
+                    state.push_common(&mut common, row);
+                    let batch = &mut state.batch;
+                    batch.time.push(*at);
+                    batch.kind.push(*kind);
+                    batch.stage.push(*stage);
+                    batch.row.push(row_in_unit);
+                }
+            }
+        }
+    }
+    Ok(max)
+}
+
+/// The events that a row stands for, or the rule it breaks.
+fn row_events(
+    common: &Decoded,
+    dates: &Dates,
+    row: usize,
+    events: &mut Vec<(EventKind, u16, Instant)>,
+) -> Result<(), Rule> {
+    if common.deal.get(row).is_none_or(|d| *d == NO_ID) {
+        return Err(Rule::NullDealId);
+    }
+    for (kind, stage, column) in &dates.columns {
+        let at = column.get(row).copied().unwrap_or(NO_INSTANT);
+        match UnitState::judge_time(at) {
+            None => events.push((*kind, *stage, at)),
+            // No date, or a stand-in for none, means that the stage was not reached.
+            Some(Rule::NullEventTime | Rule::SentinelEventTime) => {}
+            Some(rule) => return Err(rule),
+        }
+    }
+    if let Some(Some(kind)) = dates.outcome.get(row) {
+        let at = dates.closed.get(row).copied().unwrap_or(NO_INSTANT);
+        match UnitState::judge_time(at) {
+            None => events.push((*kind, NO_STAGE, at)),
+            Some(Rule::NullEventTime | Rule::SentinelEventTime) => {
+                return Err(Rule::OutcomeWithoutDate);
+            }
+            Some(rule) => return Err(rule),
+        }
+    }
+    if events.is_empty() { Err(Rule::Undated) } else { Ok(()) }
+}
+
+fn decode_dates(state: &UnitState<'_>, arrays: &[Option<ArrayRef>]) -> Result<Dates, Error> {
+    let layout = state.layout;
+    let clock = &state.input.clock;
+    let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
+    let mut columns = Vec::new();
+    if let Some(array) = get(layout.created_at) {
+        columns.push((EventKind::Created, NO_STAGE, convert::instants(array, clock)?));
+    }
+    for (stage, index) in &layout.stage_dates {
+        if let Some(array) = get(Some(*index)) {
+            columns.push((EventKind::Stage, *stage, convert::instants(array, clock)?));
+        }
+    }
+    let mut dates = Dates { columns, outcome: Vec::new(), closed: Vec::new() };
+    if let (Some(outcome), Some(array)) = (&layout.outcome, get(layout.outcome_column)) {
+        let kind = |name: Option<&str>| {
+            let is = |names: &[String]| {
+                name.map(str::trim).is_some_and(|n| names.iter().any(|x| x == n))
+            };
+            Ok(if is(&outcome.won) {
+                Some(EventKind::Won)
+            } else if is(&outcome.lost) {
+                Some(EventKind::Lost)
+            } else {
+                None
+            })
+        };
+        dates.outcome = convert::each_name(array, kind, None)?;
+    }
+    if let Some(array) = get(layout.outcome_date) {
+        dates.closed = convert::instants(array, clock)?;
+    }
+    Ok(dates)
+}
