@@ -4,9 +4,11 @@
 
 use std::path::PathBuf;
 
+use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Flags, Format};
+use crate::source::synthetic::{GenerateOptions, Ids};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -229,26 +231,19 @@ pub struct GenerateArgs {
     pub seed: u64,
     /// Type of the deal and customer ids.
     #[arg(long, value_enum, default_value_t)]
-    pub ids: IdType,
+    pub ids: Ids,
     /// Shape of the rows.
     #[arg(long, value_enum, default_value_t)]
     pub shape: GeneratedShape,
-    /// Months of history, up to the end of 2024.
-    #[arg(long, value_name = "N", default_value_t = 72)]
+    /// The first month, as a day in it.
+    #[arg(long, value_name = "DATE", default_value = "2019-01-01")]
+    pub start: NaiveDate,
+    /// Months of history.
+    #[arg(long, value_name = "N", default_value_t = GenerateOptions::DEFAULT_MONTHS)]
     pub months: u32,
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-}
-
-/// Type of generated ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum IdType {
-    /// 64-bit integers.
-    #[default]
-    Int,
-    /// 14-character strings.
-    String,
 }
 
 /// Shape of generated rows.

@@ -121,7 +121,18 @@ fn judge(text: &str, place: &str) -> Option<Vec<String>> {
     if text.contains('\n') {
         return None;
     }
-    Some(syntax::read(DeTable::parse(text).ok()?, |_| place.to_owned()).1)
+    let complaints = syntax::read(DeTable::parse(text).ok()?, |_| place.to_owned()).1;
+    // The place names the key already.
+    let repeated = place.strip_prefix("--set ").map(|key| format!("{place}: {key}: "));
+    Some(
+        complaints
+            .into_iter()
+            .map(|text| match repeated.as_deref().and_then(|r| text.strip_prefix(r)) {
+                Some(rest) => format!("{place}: {rest}"),
+                None => text,
+            })
+            .collect(),
+    )
 }
 
 fn merge(into: &mut Table, from: Table) {

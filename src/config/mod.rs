@@ -6,6 +6,7 @@
 //! the program works with. This is also the one place that reads the environment.
 
 pub mod environment;
+mod inputs;
 mod load;
 mod places;
 mod resolve;
@@ -17,7 +18,7 @@ mod validate;
 mod tests;
 
 pub use load::{Flags, load};
-pub use resolve::{PipelineStages, Resolved, ResolvedInput, StageClass};
+pub use resolve::{Resolved, ResolvedInput};
 pub use template::{PRESETS, template};
 
 use std::collections::BTreeMap;

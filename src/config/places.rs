@@ -81,8 +81,12 @@ impl<'a> Problems<'a> {
 
     /// Adds one complaint about a key.
     pub(super) fn add(&mut self, key: &str, problem: impl AsRef<str>) {
-        let place = self.places.of(key).map_or_else(String::new, |place| format!("{place}: "));
-        self.list.push(format!("{place}{key}: {}", problem.as_ref()));
+        let place = match self.places.of(key) {
+            Some(place) if place.ends_with(&format!(" {key}")) => place.to_owned(),
+            Some(place) => format!("{place}: {key}"),
+            None => key.to_owned(),
+        };
+        self.list.push(format!("{place}: {}", problem.as_ref()));
     }
     /// Notes a value that stands for a feature which has not landed, and what to use instead.
     pub(super) fn reserve(&mut self, key: &str, what: &str, hint: &str) {

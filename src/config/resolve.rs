@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
+use super::inputs::SPEND;
 use super::places::{Places, Problems};
 use super::{Config, Input, Shape, validate};
 use crate::error::{Error, nearest_names};
@@ -28,8 +29,6 @@ pub struct Resolved {
     pub periods: Vec<Period>,
     /// Sets of dimensions to report by, each in the order of `[dimensions] columns`, no two equal.
     pub slices: Vec<Vec<String>>,
-    /// Stages by class.
-    pub pipeline: PipelineStages,
     /// Inputs by name.
     pub inputs: BTreeMap<String, ResolvedInput>,
     /// Output folder.
@@ -48,54 +47,6 @@ pub struct ResolvedInput {
     pub zone: Option<Tz>,
     /// As configured; an input named `spend` always has the shape `spend`.
     pub declared: Input,
-}
-
-/// The stages of the pipeline by class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PipelineStages {
-    /// Open stages, in order.
-    pub open: Vec<String>,
-    /// Stages that mean won.
-    pub won: Vec<String>,
-    /// Stages that mean lost.
-    pub lost: Vec<String>,
-    /// Stages whose events are attribute updates only.
-    pub ignored: Vec<String>,
-    /// Alias to stage id.
-    pub aliases: BTreeMap<String, String>,
-    /// Only deals of these pipelines; empty = all.
-    pub only: Vec<String>,
-}
-
-/// What a stage means for a deal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StageClass {
-    /// Open, with its order counted from 1.
-    Open(u16),
-    /// Won.
-    Won,
-    /// Lost.
-    Lost,
-    /// Not a stage of the pipeline: an attribute update.
-    Ignored,
-}
-
-impl PipelineStages {
-    /// The class of a stage id or alias; `None` if it is unknown.
-    #[must_use]
-    pub fn class(&self, id: &str) -> Option<StageClass> {
-        let id = self.aliases.get(id).map_or(id, String::as_str);
-        let among = |names: &[String]| names.iter().any(|name| name == id);
-        if let Some(position) = self.open.iter().position(|name| name == id) {
-            return u16::try_from(position + 1).ok().map(StageClass::Open);
-        }
-        match () {
-            () if among(&self.won) => Some(StageClass::Won),
-            () if among(&self.lost) => Some(StageClass::Lost),
-            () if among(&self.ignored) => Some(StageClass::Ignored),
-            () => None,
-        }
-    }
 }
 
 /// Checks everything and resolves it.
@@ -118,7 +69,6 @@ pub(super) fn resolve(
         as_of,
         periods: periods(&config),
         slices: slices(&config),
-        pipeline: pipeline(&config),
         inputs,
         output,
         hash: String::new(),
@@ -198,7 +148,7 @@ fn inputs(
         let key = format!("inputs.{name}.timezone");
         let zone = input.timezone.as_deref().and_then(|text| zone(&key, text, problems));
         let mut declared = input.clone();
-        if name == validate::SPEND && declared.shape == Shape::Events {
+        if name == SPEND && declared.shape == Shape::Events {
             declared.shape = Shape::Spend;
         }
         let path = base.join(&input.path);
@@ -232,18 +182,6 @@ fn slices(config: &Config) -> Vec<Vec<String>> {
         }
     }
     slices
-}
-
-fn pipeline(config: &Config) -> PipelineStages {
-    let pipeline = config.pipeline.clone();
-    PipelineStages {
-        open: pipeline.stages,
-        won: pipeline.won,
-        lost: pipeline.lost,
-        ignored: pipeline.ignored,
-        aliases: pipeline.aliases,
-        only: pipeline.only,
-    }
 }
 
 fn hash(resolved: &Resolved) -> Result<String, Error> {

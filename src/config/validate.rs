@@ -5,14 +5,10 @@ use std::collections::BTreeMap;
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Input, Shape};
+use super::{Config, CustomMetric, Shape, inputs};
 use crate::metrics::{REGISTRY, common_columns};
+use crate::quality::Rule;
 use crate::relations::{Relation, SHARDS_MAX};
-
-/// The input every run needs.
-pub(super) const DEAL_EVENTS: &str = "deal_events";
-/// The input of shape `spend`.
-pub(super) const SPEND: &str = "spend";
 
 /// Gathers every violation.
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
@@ -21,15 +17,26 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     check_dimensions(config, problems);
     check_metrics(&config.metrics, problems);
     check_only(config, problems);
-    check_inputs(config, problems);
+    inputs::check(config, problems);
+    check_quality(config, problems);
     let channel = config.acquisition.channel.iter();
     for name in channel.filter(|name| !config.dimensions.columns.contains(name)) {
         unknown_dimension("acquisition.channel", name, config, problems);
     }
-    for (key, floor) in [
-        ("rate_floor", config.quality.rate_floor),
-        ("quantile_floor", config.quality.quantile_floor),
-    ] {
+}
+
+fn check_quality(config: &Config, problems: &mut Problems<'_>) {
+    let quality = &config.quality;
+    for name in quality.severity.keys() {
+        let rules = Rule::EVERY.iter().map(|rule| rule.name());
+        if !rules.clone().any(|rule| rule == name) {
+            let meant = did_you_mean(name, rules);
+            let problem = format!("there is no such rule{meant}");
+            problems.add(&format!("quality.severity.{name}"), problem);
+        }
+    }
+    let floors = [("rate_floor", quality.rate_floor), ("quantile_floor", quality.quantile_floor)];
+    for (key, floor) in floors {
         if floor < 0 {
             problems.add(&format!("quality.{key}"), format!("expected 0 or more, found {floor}"));
         }
@@ -57,9 +64,6 @@ fn check_pipeline(config: &Config, problems: &mut Problems<'_>) {
     let pipeline = &config.pipeline;
     if pipeline.stages.is_empty() {
         problems.add("pipeline.stages", "list the ids of the open stages, in order");
-    }
-    if pipeline.won.is_empty() {
-        problems.add("pipeline.won", "list the ids of the stages that mean won");
     }
     let classes = [
         ("stages", &pipeline.stages),
@@ -159,6 +163,12 @@ fn taken_by(name: &str) -> Option<String> {
     if name == "shard" || common_columns(&[]).iter().any(|spec| spec.name == name) {
         return Some("every table".into());
     }
+    // The owners of the relations are those of the dimension `owner`, so it alone may share a name.
+    let relations = [Relation::Visits, Relation::Deals, Relation::Orders, Relation::Customers];
+    let mut columns = relations.iter().flat_map(|relation| relation.columns());
+    if name != "owner" && columns.any(|column| column.name == name) {
+        return Some("a column of the relations".into());
+    }
     let metric = REGISTRY.iter().find(|m| m.output.iter().any(|spec| spec.name == name))?;
     Some(format!("a column of the table {:?}", metric.name))
 }
@@ -202,102 +212,5 @@ fn check_only(config: &Config, problems: &mut Problems<'_>) {
             let meant = did_you_mean(name, known.iter().copied());
             problems.add("run.only", format!("unknown table {name:?}{meant}"));
         }
-    }
-}
-
-fn check_inputs(config: &Config, problems: &mut Problems<'_>) {
-    if !config.inputs.contains_key(DEAL_EVENTS) {
-        let known = config.inputs.keys().map(String::as_str);
-        let near = known.clone().find(|name| !did_you_mean(name, [DEAL_EVENTS]).is_empty());
-        let meant = near.map_or_else(String::new, |name| format!(" (found inputs.{name})"));
-        problems.add("inputs.deal_events", format!("the deal histories are missing{meant}"));
-    }
-    for (name, input) in &config.inputs {
-        check_path(name, input, problems);
-        check_shape(name, input, problems);
-        check_shape_options(name, input, config, problems);
-        if let Some(format) = &input.time_format {
-            let mut items = chrono::format::StrftimeItems::new(format);
-            if items.any(|item| item == chrono::format::Item::Error) {
-                let key = format!("inputs.{name}.time_format");
-                problems.add(&key, format!("not a strftime format: {format:?}"));
-            }
-        }
-    }
-}
-
-fn check_path(name: &str, input: &Input, problems: &mut Problems<'_>) {
-    let key = format!("inputs.{name}.path");
-    let text = input.path.to_string_lossy();
-    if text.is_empty() {
-        problems.add(&key, "the path is missing");
-    }
-    if text.contains("://") {
-        let hint = "copy or mount the files and give their local path";
-        problems.reserve(&key, &format!("{text:?}"), hint);
-    }
-}
-
-fn check_shape(name: &str, input: &Input, problems: &mut Problems<'_>) {
-    let key = format!("inputs.{name}.shape");
-    let reserved = match input.shape {
-        Shape::FieldHistory => "\"field_history\"",
-        Shape::RowHistory => "\"row_history\"",
-        Shape::Intervals => "\"intervals\"",
-        Shape::Snapshots => "\"snapshots\"",
-        Shape::Events | Shape::StageDates | Shape::Spend | Shape::Lookup => {
-            return check_role(&key, name, input.shape, problems);
-        }
-    };
-    let hint = "bring the rows to one per change (shape = \"events\") or one per deal with a date \
-                per stage (shape = \"stage_dates\")";
-    problems.reserve(&key, reserved, hint);
-}
-
-/// Whether the shape suits what the input is for.
-fn check_role(key: &str, name: &str, shape: Shape, problems: &mut Problems<'_>) {
-    let expected = match (name, shape) {
-        (DEAL_EVENTS, Shape::Spend | Shape::Lookup) => "\"events\" or \"stage_dates\"",
-        (SPEND, Shape::StageDates | Shape::Lookup) => "\"spend\"",
-        (other, Shape::Events | Shape::StageDates | Shape::Spend)
-            if other != DEAL_EVENTS && other != SPEND =>
-        {
-            "\"lookup\" (deal histories are inputs.deal_events, spend is inputs.spend)"
-        }
-        _ => return,
-    };
-    problems.add(key, format!("inputs.{name} needs the shape {expected}"));
-}
-
-fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
-    let key = |field: &str| format!("inputs.{name}.{field}");
-    let wide = input.shape == Shape::StageDates;
-    if wide && input.stage_dates.is_empty() {
-        problems.add(&key("stage_dates"), "say which column holds the date of which stage");
-    }
-    if wide && input.outcome.is_none() {
-        problems.add(&key("outcome"), "say which column holds the outcome and its date");
-    }
-    if !wide && (!input.stage_dates.is_empty() || input.outcome.is_some()) {
-        problems.add(&key("shape"), "stage_dates and outcome need shape = \"stage_dates\"");
-    }
-    for stage in input.stage_dates.keys().filter(|stage| !config.pipeline.stages.contains(stage)) {
-        let meant = did_you_mean(stage, config.pipeline.stages.iter().map(String::as_str));
-        let problem = format!("{stage:?} is not in pipeline.stages{meant}");
-        problems.add(&key("stage_dates"), problem);
-    }
-    if let Some(outcome) = &input.outcome {
-        if outcome.column.is_empty() || outcome.date.is_empty() {
-            problems.add(&key("outcome"), "name the columns: column = \"…\", date = \"…\"");
-        }
-        for value in outcome.won.iter().filter(|value| outcome.lost.contains(value)) {
-            problems.add(&key("outcome"), format!("{value:?} cannot mean both won and lost"));
-        }
-    }
-    let lookup = input.shape == Shape::Lookup;
-    match (&input.key, lookup) {
-        (None, true) => problems.add(&key("key"), "name the column that the rows are looked up by"),
-        (Some(_), false) => problems.add(&key("key"), "only a look-up table has a key"),
-        _ => {}
     }
 }

@@ -9,11 +9,17 @@ use std::io::Write;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, ExplainSubject, GenerateArgs, ShowArgs, SqlArgs, Verb};
+use crate::cli::{
+    Cli, ExplainSubject, GenerateArgs, GeneratedShape, LogFormat, ShowArgs, SqlArgs, Verb,
+};
 use crate::config::{self, Config};
 use crate::error::{Error, nearest_names};
 use crate::metrics::{Metric, REGISTRY};
-use session::written;
+use crate::report;
+use crate::sink;
+use crate::source::synthetic::{self, GenerateOptions};
+use crate::time::from_date;
+use session::{Steps, written};
 
 /// Runs the verb: data goes to `out`, everything else to `err`.
 ///
@@ -73,11 +79,55 @@ fn sql(args: &SqlArgs, out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
-fn generate(_cli: &Cli, _args: &GenerateArgs, _err: &mut dyn Write) -> Result<(), Error> {
-    Err(Error::Bug("the generator is not connected".into()))
+fn generate(cli: &Cli, args: &GenerateArgs, err: &mut dyn Write) -> Result<(), Error> {
+    if args.shape != GeneratedShape::Events {
+        return Err(Error::NotYet {
+            what: "generating that shape".into(),
+            hint: "leave --shape out: the history is one row per change".into(),
+        });
+    }
+    let steps = Steps::new(cli);
+    steps.begin("generate");
+    let made = synthetic::generate(&GenerateOptions {
+        ids: args.ids,
+        start: from_date(args.start),
+        months: args.months,
+        threads: args.threads,
+        ..GenerateOptions::new(args.deals, args.seed, &args.out)
+    })?;
+    drop(steps);
+    let (deals, events) = (made.deals, made.events);
+    tracing::info!(deals, events, files = made.files, out = %made.out.display(), "generated");
+    if !cli.quiet && cli.log_format == LogFormat::Text {
+        let config = made.config.display();
+        // A closed stderr is no reason to fail what is done.
+        let _ = writeln!(
+            err,
+            "{} deals, {} events in {} files\nrun it with `dealmill run -c {config}`",
+            thousands(deals),
+            thousands(events),
+            thousands(made.files),
+        );
+    }
+    Ok(())
 }
 
-fn show(args: &ShowArgs, _out: &mut dyn Write) -> Result<(), Error> {
-    find_metric("table", &args.table)?;
-    Err(Error::Bug("the terminal tables are not connected".into()))
+fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let run = sink::open_latest(&args.from)?;
+    let condition = args.condition.as_deref();
+    let text = report::show(&run, &args.table, condition, args.limit, session::width())?;
+    written(out.write_all(text.as_bytes()))
+}
+
+/// A count with separators between thousands.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

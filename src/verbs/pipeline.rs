@@ -3,13 +3,17 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::session::{Steps, written};
+use super::session::{self, Steps, written};
+use super::thousands;
 use crate::cli::{CheckArgs, Cli, DemoArgs, Engine, ExplainDealArgs, LogFormat, RunArgs};
 use crate::config::{self, Flags};
 use crate::engine::Backend;
 use crate::error::Error;
+use crate::report;
 use crate::run::{self, RunOptions, Summary};
-use crate::time::instant_text;
+use crate::sink;
+use crate::source::synthetic::{self, GenerateOptions};
+use crate::time::{Calendar, Period, instant_text};
 
 pub(super) fn run(cli: &Cli, args: &RunArgs, err: &mut dyn Write) -> Result<(), Error> {
     if args.engine == Engine::Spark {
@@ -56,20 +60,40 @@ pub(super) fn explain_deal(
     written(out.write_all(story.as_bytes()))
 }
 
+/// The demo's histories are these months, and always the same for the same number of deals.
+const DEMO_MONTHS: u32 = 36;
+const DEMO_SEED: u64 = 7;
+
 pub(super) fn demo(
     cli: &Cli,
     args: &DemoArgs,
-    _out: &mut dyn Write,
+    out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Error> {
     // The history and the tables lie beside each other: an output never lies inside an input.
+    let history = args.out.join("history");
+    let tables = args.out.join("tables");
+    let steps = Steps::new(cli);
+    steps.begin("make a history");
+    let calendar = Calendar::UTC;
+    let skipped = GenerateOptions::DEFAULT_MONTHS - DEMO_MONTHS;
+    let start = GenerateOptions::DEFAULT_START;
+    let made = synthetic::generate(&GenerateOptions {
+        start: calendar.shift(Period::Month, start, i32::try_from(skipped).unwrap_or(0)),
+        months: DEMO_MONTHS,
+        threads: args.threads,
+        ..GenerateOptions::new(args.deals, DEMO_SEED, history)
+    })?;
+    drop(steps);
     let flags = Flags {
-        config: Some(args.out.join("history").join("dealmill.toml")),
-        out: Some(args.out.join("tables")),
+        config: Some(made.config),
+        out: Some(tables.clone()),
         threads: args.threads,
         ..Flags::default()
     };
-    execute(cli, &flags, err)
+    execute(cli, &flags, err)?;
+    let text = report::highlights(&sink::open_latest(&tables)?, session::colour())?;
+    written(out.write_all(text.as_bytes()))
 }
 
 fn with_steps<T>(
@@ -131,17 +155,4 @@ fn summary_text(summary: &Summary, output: &Path) -> String {
         }
     }
     lines.join("\n") + "\n"
-}
-
-/// A count with separators between thousands.
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, LogFormat};
 use crate::config::environment::{self, Backtrace};
 use crate::error::Error;
+use crate::report::Colour;
 
 /// Exit code of a bug of ours.
 pub const EXIT_BUG: u8 = 70;
@@ -83,6 +84,21 @@ fn chain(error: &Error) -> String {
         cause = source.source();
     }
     text
+}
+
+/// Whether text on stdout may carry colours: a person looks on and `NO_COLOR` is not set.
+#[must_use]
+pub fn colour() -> Colour {
+    match environment::colour() {
+        environment::Colour::OnTerminals if io::stdout().is_terminal() => Colour::Ansi,
+        _ => Colour::Plain,
+    }
+}
+
+/// Columns of the terminal on stdout; `None` where stdout is a file or a pipe.
+#[must_use]
+pub fn width() -> Option<usize> {
+    comfy_table::Table::new().width().map(usize::from)
 }
 
 /// Shows the running step where a person looks on, and logs it.
