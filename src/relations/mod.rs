@@ -76,6 +76,18 @@ impl Relation {
         }
     }
 
+    /// What is missing in the inputs when there is no such relation.
+    #[must_use]
+    pub fn missing_because(self) -> &'static str {
+        match self {
+            Self::Visits | Self::Deals | Self::Findings => "the inputs have no deal events",
+            Self::Orders | Self::Customers | Self::CustomerPeriods => {
+                "it needs customers: map a column to customer_id in the deal events"
+            }
+            Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
+        }
+    }
+
     /// Its columns, without the dimensions.
     #[must_use]
     pub fn columns(self) -> &'static [RelationColumn] {

@@ -1,7 +1,7 @@
 //! One value as text for a terminal.
 //!
-//! Money, counts, dates and flags are exact. A float is exact up to six decimals and rounded beyond;
-//! the file has the rest. Characters that steer a terminal are taken out of texts.
+//! Money, counts, dates and flags are exact. A float is exact up to six decimals and rounded
+//! beyond; the file has the rest. Characters that steer a terminal are taken out of texts.
 
 use polars::prelude as pl;
 

@@ -100,14 +100,23 @@ fn total(widths: &[usize]) -> usize {
 
 /// The width of a column with the space before and after it.
 fn column_width(column: &GridColumn) -> usize {
-    let table = text_table(&[column]);
+    let table = text_table(&[column], Head::Shown);
     table.column_max_content_widths().first().map_or(0, |w| usize::from(*w)) + 2
 }
 
-fn text_table(columns: &[&GridColumn]) -> TextTable {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Shown,
+    Hidden,
+}
+
+fn text_table(columns: &[&GridColumn], head: Head) -> TextTable {
     let mut table = TextTable::new();
     table.load_style(STYLE).force_no_tty();
-    table.set_header(columns.iter().map(|c| Cell::new(&c.name).set_alignment(alignment(c.side))));
+    if head == Head::Shown {
+        let cell = |c: &&GridColumn| Cell::new(&c.name).set_alignment(alignment(c.side));
+        table.set_header(columns.iter().map(cell));
+    }
     let rows = columns.first().map_or(0, |c| c.cells.len());
     for row in 0..rows {
         table.add_row(columns.iter().map(|c| {
@@ -126,9 +135,16 @@ fn alignment(side: Side) -> CellAlignment {
 }
 
 fn render(columns: &[&GridColumn]) -> String {
-    let mut text: String = text_table(columns).trim_fmt();
+    let mut text: String = text_table(columns, Head::Shown).trim_fmt();
     text.push('\n');
     text
+}
+
+/// The cells alone, without headings, set in by one more space.
+pub(super) fn lines(columns: &[GridColumn]) -> String {
+    let columns: Vec<&GridColumn> = columns.iter().collect();
+    let text = text_table(&columns, Head::Hidden).trim_fmt();
+    text.lines().map(|line| format!(" {line}\n")).collect()
 }
 
 #[cfg(test)]

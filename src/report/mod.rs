@@ -4,10 +4,12 @@
 //! It reads finished runs only and recomputes nothing: every number shown stands in a table. It
 //! prints nothing either; its functions return text.
 
+mod bars;
 mod cells;
 mod grid;
 mod highlights;
 mod open;
+mod sheet;
 mod terminal;
 
 pub use highlights::{Colour, highlights};

@@ -14,8 +14,8 @@ use super::open::open;
 use crate::error::{Error, nearest_names};
 use crate::sink::{FinishedRun, TableEntry};
 
-/// A table as text of at most `width` columns, if one is given: the first `limit` rows of those that
-/// `condition` selects, as in SQL after WHERE.
+/// A table as text of at most `width` columns, if one is given: the first `limit` rows of those
+/// that `condition` selects, as in SQL after WHERE.
 ///
 /// Shape: one line a row; a table wider than the screen goes on below, in parts.
 ///

@@ -7,6 +7,7 @@ use super::session::{self, Steps, written};
 use super::thousands;
 use crate::cli::{CheckArgs, Cli, DemoArgs, Engine, ExplainDealArgs, LogFormat, RunArgs};
 use crate::config::{self, Flags};
+use crate::engine::Backend;
 use crate::error::Error;
 use crate::report;
 use crate::run::{self, RunOptions, Summary};
@@ -44,7 +45,7 @@ pub(super) fn check(
     err: &mut dyn Write,
 ) -> Result<(), Error> {
     let resolved = config::load(&args.flags())?;
-    let summary = with_steps(cli, |options| run::check(&resolved, options))?;
+    let (summary, _table) = with_steps(cli, |options| run::check(&resolved, options))?;
     summarise(cli, &summary, &resolved.output, err);
     Ok(())
 }
@@ -101,7 +102,7 @@ fn with_steps<T>(
 ) -> Result<T, Error> {
     let steps = Steps::new(cli);
     let on_step = |step: &str| steps.begin(step);
-    work(&RunOptions { on_step: &on_step })
+    work(&RunOptions { on_step: &on_step, backend: Backend::Memory })
 }
 
 /// Says on stderr what came out: one log line in JSON, or a few lines for people.
