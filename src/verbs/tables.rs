@@ -170,7 +170,7 @@ fn markdown_columns(text: &mut String, columns: &[ColumnSpec]) {
             column.dtype.name(),
             column.unit,
             mark(column),
-            column.meaning.replace('|', "\\|"),
+            column.meaning.replace('|', "\\|").replace(DIMENSION, &format!("`{DIMENSION}`")),
         );
         push(text, &line);
     }

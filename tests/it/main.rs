@@ -1,4 +1,13 @@
 //! The one integration binary: Polars is linked once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "tests may say what they expect"
+)]
 
 // The command line as a user meets it.
 mod cli;
