@@ -50,8 +50,21 @@ impl EventKind {
 
     /// Every `event_type` that the contract knows.
     pub const NAMES: [&'static str; 15] = [
-        "created", "stage", "won", "lost", "reopened", "deleted", "merged", "restored", "amount",
-        "close_date", "owner", "probability", "forecast_category", "pipeline", "attribute",
+        "created",
+        "stage",
+        "won",
+        "lost",
+        "reopened",
+        "deleted",
+        "merged",
+        "restored",
+        "amount",
+        "close_date",
+        "owner",
+        "probability",
+        "forecast_category",
+        "pipeline",
+        "attribute",
     ];
 }
 

@@ -7,9 +7,7 @@ mod batch;
 mod stages;
 
 pub use batch::{EventBatch, EventKind, NO_CODE, NO_ID, NO_STAGE};
-pub use stages::{
-    STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
-};
+pub use stages::{STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable};
 
 /// What a canonical column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,27 +63,27 @@ pub struct CanonicalColumn {
     pub meaning: &'static str,
 }
 
-const fn required(
-    name: &'static str,
-    holds: ColumnType,
-    meaning: &'static str,
-) -> CanonicalColumn {
+const fn required(name: &'static str, holds: ColumnType, meaning: &'static str) -> CanonicalColumn {
     CanonicalColumn { name, holds, need: Need::Required, meaning }
 }
 
-const fn optional(
-    name: &'static str,
-    holds: ColumnType,
-    meaning: &'static str,
-) -> CanonicalColumn {
+const fn optional(name: &'static str, holds: ColumnType, meaning: &'static str) -> CanonicalColumn {
     CanonicalColumn { name, holds, need: Need::Optional, meaning }
 }
 
 /// `deal_events` of shape `events`: one row per change of a deal.
 pub static DEAL_EVENTS: &[CanonicalColumn] = &[
     required("deal_id", ColumnType::Id, "the deal"),
-    required("event_time", ColumnType::Instant, "when it happened; a date is the local day of the reporting zone"),
-    optional("event_type", ColumnType::Text, "created, stage, won, lost, reopened, deleted, restored, merged, or an attribute change; default: stage where stage_id is given"),
+    required(
+        "event_time",
+        ColumnType::Instant,
+        "when it happened; a date is the local day of the reporting zone",
+    ),
+    optional(
+        "event_type",
+        ColumnType::Text,
+        "created, stage, won, lost, reopened, deleted, restored, merged, or an attribute change; default: stage where stage_id is given",
+    ),
     optional("stage_id", ColumnType::Text, "the new stage"),
     optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
     optional("amount", ColumnType::Money, "the new amount"),
@@ -93,7 +91,11 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
     optional("customer_id", ColumnType::Id, "the customer"),
     optional("expected_close", ColumnType::Date, "the new expected close date"),
     optional("seq", ColumnType::Integer, "order within one instant"),
-    optional("event_id", ColumnType::Id, "identifies the event; of several rows with the same one, the last ingested counts"),
+    optional(
+        "event_id",
+        ColumnType::Id,
+        "identifies the event; of several rows with the same one, the last ingested counts",
+    ),
     optional("ingested_at", ColumnType::Instant, "when the row arrived"),
 ];
 

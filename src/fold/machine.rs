@@ -336,7 +336,8 @@ impl<'a> Machine<'a> {
         if event.stage != NO_STAGE {
             self.enter(event.stage, event);
         } else if closed {
-            let to = if self.last_open == NO_STAGE { self.stages.first_open() } else { self.last_open };
+            let to =
+                if self.last_open == NO_STAGE { self.stages.first_open() } else { self.last_open };
             self.enter(to, event);
         } else {
             self.deal.no_ops += 1;

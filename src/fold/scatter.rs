@@ -152,8 +152,7 @@ mod tests {
 
     #[test]
     fn every_row_lands_once_in_its_bucket_in_source_order() {
-        let hashes: Vec<u64> =
-            (0..1000_i64).map(|i| crate::source::hash_integer(i % 97)).collect();
+        let hashes: Vec<u64> = (0..1000_i64).map(|i| crate::source::hash_integer(i % 97)).collect();
         let rows = hashes.len();
         let batch = EventBatch {
             deal: (0..rows as i64).map(|i| i % 97).collect(),

@@ -144,7 +144,11 @@ pub(crate) fn instants(array: &ArrayRef, clock: &Clock) -> Result<Vec<Instant>, 
             }
             let calendar = clock.naive.unwrap_or(clock.reporting);
             let local = |at: Instant| {
-                if at == NO_INSTANT || at == BAD_INSTANT { at } else { calendar.local_to_instant(at) }
+                if at == NO_INSTANT || at == BAD_INSTANT {
+                    at
+                } else {
+                    calendar.local_to_instant(at)
+                }
             };
             Ok(micros.into_iter().map(local).collect())
         }
@@ -317,5 +321,6 @@ pub(crate) fn display(array: Option<&ArrayRef>, row: usize) -> Option<String> {
 
 /// Rows that hold a value.
 pub(crate) fn present(array: &ArrayRef) -> BooleanArray {
-    arrow::compute::is_not_null(array).unwrap_or_else(|_| BooleanArray::from(vec![true; array.len()]))
+    arrow::compute::is_not_null(array)
+        .unwrap_or_else(|_| BooleanArray::from(vec![true; array.len()]))
 }

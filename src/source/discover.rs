@@ -114,9 +114,7 @@ impl Walk {
     }
 
     fn add(&mut self, path: &Path) {
-        let hidden = path
-            .file_name()
-            .is_none_or(|n| n.to_string_lossy().starts_with(['_', '.']));
+        let hidden = path.file_name().is_none_or(|n| n.to_string_lossy().starts_with(['_', '.']));
         if hidden || format_of(path).is_none() {
             self.ignored.push(path.to_path_buf());
         } else if self.stays_inside(path) {
@@ -157,9 +155,8 @@ impl Walk {
         }
         paths.sort();
         for path in paths {
-            let hidden = path
-                .file_name()
-                .is_none_or(|n| n.to_string_lossy().starts_with(['_', '.']));
+            let hidden =
+                path.file_name().is_none_or(|n| n.to_string_lossy().starts_with(['_', '.']));
             if path.is_dir() {
                 if !hidden && self.stays_inside(&path) {
                     self.folder(&path);
@@ -331,10 +328,7 @@ mod tests {
 
     #[test]
     fn hive_marker_is_null_and_empty_is_empty() {
-        check(
-            "a=__HIVE_DEFAULT_PARTITION__/b=/x.parquet",
-            &[("a", None), ("b", Some(""))],
-        );
+        check("a=__HIVE_DEFAULT_PARTITION__/b=/x.parquet", &[("a", None), ("b", Some(""))]);
     }
 
     #[test]

@@ -70,10 +70,7 @@ impl<'a> UnitState<'a> {
     }
 
     /// The columns that all shapes share.
-    pub(super) fn decode_common(
-        &mut self,
-        arrays: &[Option<ArrayRef>],
-    ) -> Result<Decoded, Error> {
+    pub(super) fn decode_common(&mut self, arrays: &[Option<ArrayRef>]) -> Result<Decoded, Error> {
         let d = self.decoding;
         let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
         let mut decoded = Decoded::default();
@@ -97,9 +94,8 @@ impl<'a> UnitState<'a> {
         if let Some(array) = get(self.layout.pipeline_id)
             && !d.pipelines.is_empty()
         {
-            let asked = |name: Option<&str>| {
-                Ok(name.is_some_and(|n| d.pipelines.iter().any(|p| p == n)))
-            };
+            let asked =
+                |name: Option<&str>| Ok(name.is_some_and(|n| d.pipelines.iter().any(|p| p == n)));
             decoded.wanted_pipeline = convert::each_name(array, asked, false)?;
         }
         let dimensions = self.layout.dimensions.iter().zip(&d.names.dimensions);

@@ -27,8 +27,8 @@ pub use read::CheckedInput;
 pub use spend::{SpendRow, read_spend};
 
 use crate::config::{Config, Input, Outcome, Shape};
-use crate::contract::{DEAL_EVENTS, EventBatch, Need, STAGE_DATES, StageTable};
 use crate::contract::{CanonicalColumn, ColumnType};
+use crate::contract::{DEAL_EVENTS, EventBatch, Need, STAGE_DATES, StageTable};
 use crate::error::Error;
 use crate::money::Currency;
 use crate::quality::Ledger;
@@ -276,8 +276,7 @@ impl DealSource {
             events::fill_missing(&mut batch, self.present, self.dimensions.len());
             Ok(take(number, batch))
         };
-        let results: Vec<Result<T, Error>> =
-            work.par_iter().enumerate().map(read_one).collect();
+        let results: Vec<Result<T, Error>> = work.par_iter().enumerate().map(read_one).collect();
         let taken = results.into_iter().collect::<Result<Vec<T>, Error>>()?;
         Ok((taken, Read { latest: latest.load(Ordering::Relaxed), bytes }))
     }
@@ -325,9 +324,8 @@ fn open_input(
         let has = |f: &preflight::CheckedFile| f.origins.get(index) != Some(&Origin::Missing);
         checked.files.iter().any(has).then_some(index)
     };
-    let position = |column: &str| {
-        contract.iter().position(|c| c.name == column).and_then(in_some_file)
-    };
+    let position =
+        |column: &str| contract.iter().position(|c| c.name == column).and_then(in_some_file);
     let layout = Layout {
         deal_id: position("deal_id"),
         event_time: position("event_time"),

@@ -188,14 +188,17 @@ fn parquet_footer(path: &Path) -> Result<ArrowReaderMetadata, String> {
     }
     let footer_bytes = u32::from_le_bytes([a, b, c, d]);
     if footer_bytes > FOOTER_BYTES_MAX {
-        return Err(format!("its footer claims {footer_bytes} bytes, at most {FOOTER_BYTES_MAX} are read"));
+        return Err(format!(
+            "its footer claims {footer_bytes} bytes, at most {FOOTER_BYTES_MAX} are read"
+        ));
     }
     // The decoder's own bugs may panic on damaged input; that is a broken file, not a crash.
     let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
     let metadata = catch_unwind(AssertUnwindSafe(load))
         .map_err(|_| "its footer is damaged".to_owned())?
         .map_err(|e| format!("its footer cannot be read: {e}"))?;
-    let (columns, groups) = (metadata.schema().fields().len(), metadata.metadata().num_row_groups());
+    let (columns, groups) =
+        (metadata.schema().fields().len(), metadata.metadata().num_row_groups());
     if columns > COLUMNS_MAX || groups > ROW_GROUPS_MAX {
         return Err(format!(
             "has {columns} columns and {groups} row groups; at most {COLUMNS_MAX} and {ROW_GROUPS_MAX} are read"
@@ -209,8 +212,9 @@ fn csv_schema(path: &Path) -> Result<SchemaRef, String> {
     let cannot = |e: std::io::Error| format!("cannot be read: {e}");
     let mut reader = open_csv(path).map_err(cannot)?;
     let format = arrow::csv::reader::Format::default().with_header(true);
-    let (schema, _) =
-        format.infer_schema(&mut reader, Some(1)).map_err(|e| format!("its header cannot be read: {e}"))?;
+    let (schema, _) = format
+        .infer_schema(&mut reader, Some(1))
+        .map_err(|e| format!("its header cannot be read: {e}"))?;
     let text = |name: &str| Field::new(name.trim(), DataType::Utf8, true);
     let fields: Vec<Field> = schema.fields().iter().map(|f| text(f.name())).collect();
     if fields.is_empty() {
@@ -307,7 +311,10 @@ fn check_types(
             refuse(problem, "map another column to it in [inputs.….columns]");
         } else if class == Class::NaiveTime && naive == NaiveTimes::Undeclared {
             let problem = "holds timestamps without a zone".to_owned();
-            refuse(problem, "say which zone they are in: timezone = \"UTC\" in the input's section");
+            refuse(
+                problem,
+                "say which zone they are in: timezone = \"UTC\" in the input's section",
+            );
         }
         match seen {
             None => *seen = Some((class, file.found.path.display().to_string())),

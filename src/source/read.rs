@@ -74,12 +74,8 @@ impl CheckedInput {
         let other = |p: &std::path::PathBuf| {
             p.file_name().is_some_and(|n| !n.to_string_lossy().starts_with(['_', '.']))
         };
-        let others: Vec<String> = listing
-            .ignored
-            .iter()
-            .filter(|p| other(p))
-            .map(|p| p.display().to_string())
-            .collect();
+        let others: Vec<String> =
+            listing.ignored.iter().filter(|p| other(p)).map(|p| p.display().to_string()).collect();
         if let Some(first) = others.first() {
             warnings.push(format!(
                 "{} files are neither Parquet nor CSV and were ignored, such as {first}",
@@ -284,6 +280,8 @@ fn constant_array(value: Option<&str>, rows: usize) -> ArrayRef {
         None => Int32Array::from(vec![None; rows]),
     };
     let values = Arc::new(StringArray::from(vec![value.unwrap_or("")]));
-    DictionaryArray::<Int32Type>::try_new(keys, values)
-        .map_or_else(|_| arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, rows), |d| Arc::new(d))
+    DictionaryArray::<Int32Type>::try_new(keys, values).map_or_else(
+        |_| arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, rows),
+        |d| Arc::new(d),
+    )
 }
