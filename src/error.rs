@@ -50,7 +50,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// One or more configuration values cannot be used; all are listed.
-    #[error("the configuration cannot be used: {}", .0.join("; "))]
+    #[error("the configuration cannot be used{}", list_text(.0))]
     Config(Vec<String>),
     /// A name on the command line or in the configuration is not known.
     #[error("unknown {what} {name:?}{}", nearest_text(nearest))]
@@ -248,6 +248,14 @@ fn nearest_text(nearest: &[String]) -> String {
 
 fn count_text(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// One problem on the same line, several on lines of their own.
+fn list_text(problems: &[String]) -> String {
+    match problems {
+        [only] => format!(": {only}"),
+        _ => problems.iter().fold(":".into(), |text, problem| format!("{text}\n  {problem}")),
+    }
 }
 
 fn faults_text(faults: &[Fault]) -> String {

@@ -43,6 +43,9 @@ pub static REGISTRY: &[&Metric] = &[
     &quality::data_quality::METRIC,
 ];
 
+/// Name of the table that judges the inputs.
+pub const QUALITY: &str = "data_quality";
+
 /// One metric: data and one pure function.
 #[derive(Debug)]
 pub struct Metric {

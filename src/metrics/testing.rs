@@ -1,10 +1,16 @@
 //! What the metrics' own tests share: finishing states written by hand, and reading cells.
 
-use super::{Group, Metric, NO_KEY, RowView, Rows, Settings, StateRows, common_columns};
-use crate::relations::Dictionaries;
+use std::collections::BTreeMap;
+
+use polars::prelude as pl;
+use polars::prelude::IntoLazy as _;
+
+use super::{Group, Metric, NO_KEY, RowView, Rows, Settings, State, StateRows, common_columns};
+use crate::relations::fixture::Fixture;
 use crate::relations::visits::PSEUDO_STAGES;
+use crate::relations::{Dictionaries, Relation, Relations};
 use crate::table::{Table, TableBuilder};
-use crate::time::{Calendar, MICROS_PER_DAY, Period, Resolution};
+use crate::time::{Calendar, Day, MICROS_PER_DAY, NO_DAY, Period, Resolution};
 
 /// Settings with the given open stages, then `Won` and `Lost`, days as units, as of a day number.
 pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
@@ -93,6 +99,288 @@ pub(crate) fn cells(table: &Table, at: &[&str], column: &str) -> Vec<String> {
 #[track_caller]
 pub(crate) fn check(table: &Table, at: &[&str], column: &str, expected: &str) {
     assert_eq!(cells(table, at, column).join(" "), expected, "{column} at {at:?}");
+}
+
+/// The table of a metric over hand-made relations: the whole history and the given periods, one
+/// slice. Runs each state's SQL as it stands and rolls it up, without the engine.
+#[track_caller]
+pub(crate) fn run(
+    metric: &Metric,
+    relations: &Relations,
+    periods: &[Period],
+    settings: &Settings,
+) -> Table {
+    let mut settings = settings.clone();
+    settings.dictionaries = relations.dictionaries.clone();
+    let mut specs = common_columns(&[]);
+    specs.extend_from_slice(metric.output);
+    let mut builder = TableBuilder::new(metric.name, specs, settings.money_scale);
+    for period in [Period::All].iter().chain(periods).copied() {
+        let states: Vec<StateRows> =
+            metric.states.iter().map(|s| state_rows(s, relations, period, &settings)).collect();
+        let mut rows = Rows::new(&mut builder, &[], &[], period, &settings.dictionaries);
+        let group = Group { states: &states, period, settings: &settings };
+        (metric.finish)(&group, &mut rows).expect("a finish");
+    }
+    let table = builder.finish().expect("a table");
+    check_identities(metric, &table);
+    table
+}
+
+fn state_rows(
+    state: &State,
+    relations: &Relations,
+    period: Period,
+    settings: &Settings,
+) -> StateRows {
+    let mut context = polars::sql::SQLContext::new();
+    for (relation, frame) in &relations.frames {
+        context.register(relation.name(), frame.frame.clone().lazy());
+    }
+    let frame = context.execute(state.sql).expect(state.sql).collect().expect(state.sql);
+    let is_key = |name: &str| {
+        let keys = state.sql.split("GROUP BY").last().expect("a GROUP BY");
+        keys.split(',').any(|key| key.trim() == name)
+    };
+    let read = |column: &pl::Column| -> (String, Vec<i64>) {
+        let physical = column.to_physical_repr().cast(&pl::DataType::Int64).expect("integers");
+        let values = physical.i64().expect("integers").iter().map(|v| v.unwrap_or(NO_KEY));
+        (column.name().to_string(), values.collect())
+    };
+    let (mut keys, values): (Vec<_>, Vec<_>) =
+        frame.columns().iter().map(read).partition(|(name, _)| is_key(name));
+    let grain = crate::relations::customer_periods::GRAINS
+        .iter()
+        .position(|name| *name == period.name())
+        .expect("a grain") as i64;
+    let has = |name: &str| keys.iter().any(|(key, _)| key == name);
+    let has_grain = has("grain");
+    if !has_grain && !has("period") && !has("cohort") && period != Period::All {
+        return roll_up(&keys, &values, &[]);
+    }
+    let kept: Vec<usize> = match keys.iter().find(|(name, _)| name == "grain") {
+        Some((_, grains)) => (0..frame.height()).filter(|row| grains[*row] == grain).collect(),
+        None => (0..frame.height()).collect(),
+    };
+    for (name, column) in &mut keys {
+        if name == "period" || name == "cohort" {
+            for day in column {
+                let start = settings.calendar.start(period, super::period_start(*day));
+                *day = if start == NO_DAY { NO_KEY } else { i64::from(start) };
+            }
+        }
+    }
+    let mut rows = roll_up(&keys, &values, &kept);
+    rows.keys.retain(|(name, _)| name != "grain");
+    rows
+}
+
+fn roll_up(
+    keys: &[(String, Vec<i64>)],
+    values: &[(String, Vec<i64>)],
+    kept: &[usize],
+) -> StateRows {
+    let mut merged: BTreeMap<Vec<i64>, Vec<i64>> = BTreeMap::new();
+    for row in kept {
+        let key = keys.iter().map(|(_, column)| column[*row]).collect();
+        let sums = merged.entry(key).or_insert_with(|| vec![0; values.len()]);
+        for (sum, (_, column)) in sums.iter_mut().zip(values) {
+            *sum += column[*row];
+        }
+    }
+    let name = |columns: &[(String, Vec<i64>)], at: usize| columns[at].0.clone();
+    StateRows {
+        dimensions: Vec::new(),
+        keys: (0..keys.len())
+            .map(|at| (name(keys, at), merged.keys().map(|k| k[at]).collect()))
+            .collect(),
+        values: (0..values.len())
+            .map(|at| (name(values, at), merged.values().map(|v| v[at]).collect()))
+            .collect(),
+        rows: merged.len(),
+    }
+}
+
+/// Stages of the eight-deal fixture.
+pub(crate) const FIXTURE_STAGES: [&str; 3] = ["L", "Q", "P"];
+
+/// Eight deals worked by hand, days as of day 20: a skip, a regress, a re-open, a start in the
+/// middle, and one whose whole life is one instant.
+const EIGHT_DEALS: [&[(&str, i64)]; 8] = [
+    &[("L", 0), ("Q", 2), ("P", 5), ("Won", 9)],
+    &[("L", 0), ("P", 3), ("Won", 4)],
+    &[("L", 0), ("Q", 1), ("P", 4), ("Q", 6), ("P", 8), ("Lost", 10)],
+    &[("L", 0), ("Q", 3)],
+    &[("L", 0), ("Lost", 7)],
+    &[("Q", 0), ("P", 1), ("Won", 3), ("P", 5), ("Lost", 12)],
+    &[("L", 0)],
+    &[("L", 2), ("Q", 2), ("P", 2), ("Won", 2)],
+];
+
+/// The eight deals' rows of `deals`, from the published levels and closes (first close).
+const EIGHT_DEAL_ROWS: [&str; 8] = [
+    "cycle=9 cycle_status=won reached_level=4 fall_through_level=4 ordered_level=4 \
+     strict_level=4 furthest_final_level=4 first_level=1 entered_period=0 is_won=1",
+    "cycle=4 cycle_status=won reached_level=4 fall_through_level=1 ordered_level=1 \
+     strict_level=1 furthest_final_level=4 first_level=1 entered_period=0 is_won=1",
+    "cycle=10 cycle_status=lost reached_level=3 fall_through_level=3 ordered_level=3 \
+     strict_level=3 furthest_final_level=3 first_level=1 entered_period=0 is_lost=1",
+    "cycle=20 cycle_status=open reached_level=2 fall_through_level=2 ordered_level=2 \
+     strict_level=2 furthest_final_level=2 first_level=1 entered_period=0 is_open=1",
+    "cycle=7 cycle_status=lost reached_level=1 fall_through_level=1 ordered_level=1 \
+     strict_level=1 furthest_final_level=1 first_level=1 entered_period=0 is_lost=1",
+    "cycle=3 cycle_status=won reached_level=4 fall_through_level=0 ordered_level=0 \
+     strict_level=0 furthest_final_level=3 first_level=2 is_lost=1",
+    "cycle=20 cycle_status=open reached_level=1 fall_through_level=1 ordered_level=1 \
+     strict_level=1 furthest_final_level=1 first_level=1 entered_period=0 is_open=1",
+    "cycle=0 cycle_status=won reached_level=4 fall_through_level=4 ordered_level=4 \
+     strict_level=4 furthest_final_level=4 first_level=1 entered_period=0 is_won=1",
+];
+
+/// Relations of the eight-deal fixture.
+pub(crate) fn eight_deals() -> Relations {
+    eight_deals_fixture().build()
+}
+
+/// The same, open to further rows.
+pub(crate) fn eight_deals_fixture() -> Fixture {
+    let mut fixture = Fixture::new(&["L", "Q", "P", "Won", "Lost"]);
+    for row in EIGHT_DEAL_ROWS {
+        fixture = fixture.line(Relation::Deals, &format!("created_period=0 stages_n=3 {row}"));
+    }
+    for deal in EIGHT_DEALS {
+        for line in visits(deal, 20) {
+            fixture = fixture.line(Relation::Visits, &line);
+        }
+    }
+    fixture
+}
+
+/// `customers` and `customer_periods` by month from orders (customer, day, minor units), worked out
+/// the plain way as of a day.
+pub(crate) fn orders(orders: &[(i64, Day, i64)], as_of: Day) -> Relations {
+    let calendar = Calendar::UTC;
+    let month = |day: Day| calendar.start(Period::Month, day);
+    let mut customers: BTreeMap<i64, BTreeMap<Day, Vec<(Day, i64)>>> = BTreeMap::new();
+    for (customer, day, amount) in orders {
+        let months = customers.entry(*customer).or_default();
+        months.entry(month(*day)).or_default().push((*day, *amount));
+    }
+    let mut fixture = Fixture::new(&["L", "Won", "Lost"])
+        .relation(Relation::Customers)
+        .relation(Relation::CustomerPeriods);
+    for (customer, months) in customers {
+        let cohort = *months.keys().next().expect("an order");
+        let all: Vec<&(Day, i64)> = months.values().flatten().collect();
+        let days: std::collections::BTreeSet<Day> = all.iter().map(|(day, _)| *day).collect();
+        let total: i64 = all.iter().map(|(_, amount)| amount).sum();
+        fixture = fixture.line(
+            Relation::Customers,
+            &format!(
+                "customer={customer} cohort_period={cohort} orders_n={} amount={total} \
+                 purchase_days_n={}",
+                all.len(),
+                days.len()
+            ),
+        );
+        for (start, found) in &months {
+            let is_new = *start == cohort;
+            let is_returning = months.contains_key(&calendar.shift(Period::Month, *start, -1));
+            let next = calendar.shift(Period::Month, *start, 1);
+            let is_churned = !months.contains_key(&next) && next <= as_of;
+            let churned_start =
+                if is_churned { format!("churned_start={next}") } else { "".into() };
+            fixture = fixture.line(
+                Relation::CustomerPeriods,
+                &format!(
+                    "customer={customer} grain=month cohort_start={cohort} period_start={start} \
+                     age={} orders_n={} amount={} is_new={} is_returning={} is_reactivated={} \
+                     is_churned={} {churned_start}",
+                    calendar.distance(Period::Month, cohort, *start),
+                    found.len(),
+                    found.iter().map(|(_, amount)| amount).sum::<i64>(),
+                    u8::from(is_new),
+                    u8::from(is_returning),
+                    u8::from(!is_new && !is_returning),
+                    u8::from(is_churned),
+                ),
+            );
+        }
+    }
+    fixture.build()
+}
+
+/// The same of the CDNOW one-in-ten sample, as of 1 July 1998, where the shared data is there.
+pub(crate) fn cdnow_sample() -> Option<Relations> {
+    let text = crate::stats::testdata::shared("cdnow/CDNOW_sample.txt")?;
+    let rows = text.lines().map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let date = chrono::NaiveDate::parse_from_str(fields[2], "%Y%m%d").expect("a date");
+        let (amount, _) = crate::money::from_text(fields[4], 2).expect("an amount");
+        // The first number is the customer's in the master file, the second in the sample.
+        (fields[1].parse().expect("a number"), crate::time::from_date(date), amount)
+    });
+    let as_of = chrono::NaiveDate::from_ymd_opt(1998, 7, 1).map(crate::time::from_date)?;
+    Some(orders(&rows.collect::<Vec<_>>(), as_of))
+}
+
+/// The given relations without a row.
+pub(crate) fn empty(relations: &[Relation]) -> Relations {
+    let none = Fixture::new(&["L", "Q", "P", "Won", "Lost"]);
+    relations.iter().fold(none, |fixture, relation| fixture.relation(*relation)).build()
+}
+
+fn order(stage: &str) -> usize {
+    FIXTURE_STAGES.iter().position(|s| *s == stage).map_or(0, |p| p + 1)
+}
+
+fn kind(from: &str, to: &str) -> &'static str {
+    match (order(from), order(to)) {
+        (_, 0) if to == "Won" => "won",
+        (_, 0) => "lost",
+        (0, _) => "reopened",
+        (from, to) if to == from + 1 => "advanced",
+        (from, to) if to > from => "skipped",
+        _ => "regressed",
+    }
+}
+
+/// Rows of `visits` of one deal, worked out the plain way.
+fn visits(deal: &[(&str, i64)], as_of: Day) -> Vec<String> {
+    let entered = deal.iter().find(|(stage, _)| order(stage) == 1).map(|_| "deal_entered_period=0");
+    let row = |at: usize| {
+        let (stage, since) = deal[at];
+        let seen = deal.iter().take(at).filter(|(s, _)| *s == stage).count();
+        let (next, until) = deal.get(at + 1).copied().unwrap_or(("STILL", as_of.into()));
+        let is_still = at + 1 == deal.len();
+        let pairs = deal.iter().zip(deal.iter().skip(1)).take(at);
+        let moved = pairs.filter(|((from, _), (to, _))| (*from, *to) == (stage, next)).count();
+        let is_last = deal.iter().skip(at + 1).all(|(s, _)| *s != stage);
+        let class = if order(stage) > 0 { "open".into() } else { stage.to_lowercase() };
+        let (previous, arrival) = match at.checked_sub(1).map(|before| deal[before].0) {
+            Some(previous) => (previous, kind(previous, stage)),
+            None => ("START", "created"),
+        };
+        format!(
+            "stage={stage} stage_class={class} stage_order={} visit_no={} prev_stage={previous} \
+             arrival={arrival} next_stage={next} move={} entered_on={since} entered_period=0 \
+             deal_created_period=0 {} dwell={} is_censored={} is_entry={} is_first_visit={} \
+             is_last_visit={} is_first_move={} is_first_exit={} amount=100 has_amount=1 \
+             move_amount=200 has_move_amount=1",
+            order(stage),
+            seen + 1,
+            if is_still { "still" } else { kind(stage, next) },
+            entered.unwrap_or_default(),
+            until - since,
+            u8::from(is_still),
+            u8::from(at == 0),
+            u8::from(seen == 0),
+            u8::from(is_last),
+            u8::from(moved == 0 && !is_still),
+            u8::from(seen == 0 && !is_still),
+        )
+    };
+    (0..deal.len()).map(row).collect()
 }
 
 /// The key of the whole history.

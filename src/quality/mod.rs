@@ -22,6 +22,16 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// Its name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Deals => "deals",
+            Self::Values => "values",
+        }
+    }
+
     /// Its position in [`crate::relations::findings::SUBJECTS`].
     #[must_use]
     pub fn code(self) -> u32 {
@@ -125,6 +135,23 @@ pub struct QuarantinedRow {
     pub amount: Option<String>,
 }
 
+impl QuarantinedRow {
+    /// A row that the fold kept out: it is known by its place only.
+    #[must_use]
+    pub fn of_fold(file: PathBuf, row: u64, rule: Rule) -> Self {
+        Self {
+            file,
+            row,
+            rule: rule.name(),
+            deal_id: None,
+            event_time: None,
+            event_type: None,
+            stage_id: None,
+            amount: None,
+        }
+    }
+}
+
 /// How often each rule was broken in one input, and what became of its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -142,6 +169,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts of deals only.
+    #[must_use]
+    pub fn of_deals(deals: u64) -> Self {
+        Self { deals, ..Self::default() }
+    }
+
     /// Counts `n` more breaches of a rule.
     pub fn add(&mut self, rule: Rule, n: u64) {
         if n > 0 {
@@ -216,6 +249,16 @@ impl Ledger {
             let mut all = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
             all.entry(input.to_owned()).or_default().extend(rows);
         }
+    }
+
+    /// Keeps a row out that was counted as folded when it was read.
+    pub fn reject(&self, input: &str, row: QuarantinedRow) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = inputs.entry(input.to_owned()).or_default();
+        counts.folded = counts.folded.saturating_sub(1);
+        counts.quarantined += 1;
+        drop(inputs);
+        self.quarantine(input, vec![row]);
     }
 
     /// The counts by input.

@@ -10,8 +10,10 @@
 //! Every relation also carries the run's dimensions as columns of their own name, except where a
 //! relation says otherwise.
 
+pub mod assemble;
 pub mod customer_periods;
 pub mod customers;
+mod customers_pass;
 pub mod deals;
 pub mod findings;
 #[cfg(test)]
@@ -71,6 +73,18 @@ impl Relation {
             Self::CustomerPeriods => "customer_periods",
             Self::Spend => "spend",
             Self::Findings => "findings",
+        }
+    }
+
+    /// What is missing in the inputs when there is no such relation.
+    #[must_use]
+    pub fn missing_because(self) -> &'static str {
+        match self {
+            Self::Visits | Self::Deals | Self::Findings => "the inputs have no deal events",
+            Self::Orders | Self::Customers | Self::CustomerPeriods => {
+                "it needs customers: map a column to customer_id in the deal events"
+            }
+            Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
         }
     }
 

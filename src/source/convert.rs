@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit,
@@ -317,10 +317,4 @@ pub(crate) fn display(array: Option<&ArrayRef>, row: usize) -> Option<String> {
         return None;
     }
     arrow::util::display::array_value_to_string(array, row).ok()
-}
-
-/// Rows that hold a value.
-pub(crate) fn present(array: &ArrayRef) -> BooleanArray {
-    arrow::compute::is_not_null(array)
-        .unwrap_or_else(|_| BooleanArray::from(vec![true; array.len()]))
 }

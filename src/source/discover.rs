@@ -260,15 +260,20 @@ fn describe_files(root: &Path, paths: Vec<PathBuf>, faults: &mut Vec<Fault>) -> 
                 continue;
             }
         }
-        let modified = metadata
-            .modified()
-            .ok()
-            .and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok())
-            .and_then(|d| i64::try_from(d.as_micros()).ok())
-            .unwrap_or(0);
+        let modified = modified_micros(&metadata);
         found.push(FoundFile { path, format, bytes: metadata.len(), modified, partitions });
     }
     found
+}
+
+/// When a file was last modified, microseconds since the epoch; 0 where the system does not say.
+pub(super) fn modified_micros(metadata: &std::fs::Metadata) -> i64 {
+    metadata
+        .modified()
+        .ok()
+        .and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok())
+        .and_then(|d| i64::try_from(d.as_micros()).ok())
+        .unwrap_or(0)
 }
 
 /// Partition keys and values of a path below the input's root. A segment is split at its first `=`;

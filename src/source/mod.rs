@@ -15,13 +15,14 @@ mod stage_dates;
 pub mod synthetic;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rayon::prelude::*;
 
 pub use discover::{FileFormat, FoundFile, Listing, discover};
-pub use intern::{Interner, Names, hash_integer};
+pub use intern::{Interner, Names, hash_integer, hash_text};
 pub use lookup::{Lookup, LookupKey, read_lookups};
 pub use read::CheckedInput;
 pub use spend::{SpendRow, read_spend};
@@ -226,6 +227,38 @@ impl DealSource {
         self.inputs.iter().map(|i| &i.checked)
     }
 
+    /// The checked inputs themselves, when reading is over.
+    #[must_use]
+    pub fn into_inputs(self) -> Vec<CheckedInput> {
+        self.inputs.into_iter().map(|i| i.checked).collect()
+    }
+
+    /// Input, file and row in the file of rows given by unit and row in the unit; a row that stands
+    /// for several events is named once.
+    #[must_use]
+    pub fn locate(&self, rows: &[(usize, u32)]) -> Vec<(String, PathBuf, u64)> {
+        let units = self.work();
+        let mut located: Vec<(String, PathBuf, u64)> = rows
+            .iter()
+            .filter_map(|(number, row)| {
+                let (input, unit) = units.get(*number)?;
+                let path = input.checked.path(unit).to_path_buf();
+                Some((input.checked.name.clone(), path, unit.first_row + u64::from(*row)))
+            })
+            .collect();
+        located.sort();
+        located.dedup();
+        located
+    }
+
+    /// Every unit of every input, in order of inputs, files and rows.
+    fn work(&self) -> Vec<(&DealInput, Unit)> {
+        self.inputs
+            .iter()
+            .flat_map(|input| input.checked.units().into_iter().map(move |unit| (input, unit)))
+            .collect()
+    }
+
     /// How many rows there are by the footers, for sizing.
     #[must_use]
     pub fn rows(&self) -> u64 {
@@ -249,11 +282,7 @@ impl DealSource {
         take: impl Fn(usize, EventBatch) -> T + Sync,
     ) -> Result<(Vec<T>, Read), Error> {
         let latest = AtomicI64::new(NO_INSTANT);
-        let work: Vec<(&DealInput, Unit)> = self
-            .inputs
-            .iter()
-            .flat_map(|input| input.checked.units().into_iter().map(move |unit| (input, unit)))
-            .collect();
+        let work = self.work();
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
         }

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
@@ -17,7 +17,7 @@ use parquet::arrow::arrow_reader::{
 };
 
 use super::convert::{self, Clock};
-use super::discover::{Listing, discover};
+use super::discover::{FoundFile, Listing, discover, modified_micros};
 use super::preflight::{CheckedFile, NaiveTimes, Origin, Wanted, check_files, open_csv};
 use crate::config::Input;
 use crate::error::{Error, Fault};
@@ -71,7 +71,7 @@ impl CheckedInput {
         if !faults.is_empty() {
             return Err(Error::Faults(faults));
         }
-        let other = |p: &std::path::PathBuf| {
+        let other = |p: &PathBuf| {
             p.file_name().is_some_and(|n| !n.to_string_lossy().starts_with(['_', '.']))
         };
         let others: Vec<String> =
@@ -113,6 +113,43 @@ impl CheckedInput {
             }
         }
         units
+    }
+
+    /// The folder of the input.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.listing.root
+    }
+
+    /// Compressed bytes of the wanted columns in all files.
+    #[must_use]
+    pub fn bytes_wanted(&self) -> u64 {
+        self.units().iter().map(|u| u.bytes).sum()
+    }
+
+    /// Every file with its rows (0 for CSV, which has no footer) and the bytes of its wanted columns.
+    #[must_use]
+    pub fn file_facts(&self) -> Vec<(&FoundFile, u64, u64)> {
+        let mut facts: Vec<(&FoundFile, u64, u64)> =
+            self.files.iter().map(|f| (&f.found, 0, 0)).collect();
+        for unit in self.units() {
+            if let Some((_, rows, bytes)) = facts.get_mut(unit.file) {
+                *rows += if unit.row_group.is_some() { unit.rows } else { 0 };
+                *bytes += unit.bytes;
+            }
+        }
+        facts
+    }
+
+    /// Files whose size or time is no longer what it was when they were listed.
+    #[must_use]
+    pub fn changed_files(&self) -> Vec<PathBuf> {
+        let changed = |f: &&CheckedFile| {
+            std::fs::metadata(&f.found.path).map_or(true, |m| {
+                m.len() != f.found.bytes || modified_micros(&m) != f.found.modified
+            })
+        };
+        self.files.iter().filter(changed).map(|f| f.found.path.clone()).collect()
     }
 
     /// The path of a unit's file.

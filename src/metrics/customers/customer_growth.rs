@@ -276,3 +276,81 @@ fn push_change(
         ],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::{cdnow_sample, cells, check, orders, run, settings};
+    use crate::table::Table;
+    use crate::time::from_date;
+
+    fn day(text: &str) -> i64 {
+        from_date(text.parse().expect("YYYY-MM-DD")).into()
+    }
+
+    #[test]
+    fn cdnow_growth_follows_from_the_printed_cohorts() {
+        let Some(relations) = cdnow_sample() else { return };
+        let settings = settings(&["L"], day("1998-07-01"));
+        let table = run(&METRIC, &relations, &[Period::Month], &settings);
+        let head = |column: &str| {
+            let found = cells(&table, &["period=month"], column);
+            found.into_iter().take(3).collect::<Vec<_>>().join(" ")
+        };
+        // Cohorts 781 857 719; active in the next months 124 95 and 134.
+        assert_eq!(head("new_n"), "781 857 719");
+        assert_eq!(head("active_n"), "781 981 948");
+        assert_eq!(head("previous_active_n"), "0 781 981");
+        // February: of the 781 of January 124 came again.
+        assert_eq!(cells(&table, &["period_start=1997-02-01"], "returning_n"), ["124"]);
+        assert_eq!(cells(&table, &["period_start=1997-02-01"], "churned_n"), ["657"]);
+        // Printed: 1,139 of 2,357 customers with more than one distinct day.
+        check(&table, &["period=all"], "active_n", "2357");
+        check(&table, &["period=all"], "orders_n", "6919");
+        check(&table, &["period=all"], "amount", "244091.94");
+        check(&table, &["period=all"], "repeat_buyers_n", "1139");
+        check(&table, &["period=all"], "buyers_n", "2357");
+    }
+
+    /// Customer 1 orders in January, March and April; customer 2 in January and February.
+    fn two_customers(as_of_day: i64) -> Table {
+        let found = [(1, 9, 500), (1, 63, 250), (1, 95, 100), (2, 20, 70), (2, 40, 30)];
+        let found: Vec<_> =
+            found.into_iter().filter(|(_, day, _)| i64::from(*day) < as_of_day).collect();
+        let relations = orders(&found, as_of_day as Day);
+        run(&METRIC, &relations, &[Period::Month], &settings(&["L"], as_of_day))
+    }
+
+    #[test]
+    fn customer_who_comes_back_after_a_gap_is_reactivated() {
+        // As of 15 June 1970: nobody ordered after April.
+        let (table, at) = (two_customers(165), ["period=month"]);
+        check(&table, &at, "active_n", "2 1 1 1 0 0");
+        check(&table, &at, "new_n", "2 0 0 0 0 0");
+        check(&table, &at, "returning_n", "0 1 0 1 0 0");
+        check(&table, &at, "reactivated_n", "0 0 1 0 0 0");
+        check(&table, &at, "churned_n", "0 1 1 0 1 0");
+        check(&table, &at, "reactivated_amount", "0.00 0.00 2.50 0.00 0.00 0.00");
+        check(&table, &at, "new_customer_rate", "1.0 0.0 0.0 0.0 - -");
+        check(&table, &at, "retention_rate", "- 0.5 0.0 1.0 0.0 -");
+    }
+
+    #[test]
+    fn period_that_has_not_ended_has_no_rates_of_retention_and_churn() {
+        // As of 20 March: customer 2 has not ordered in March yet.
+        let (table, at) = (two_customers(78), ["period_start=1970-03-01"]);
+        check(&table, &at, "churned_n", "1");
+        check(&table, &at, "is_complete_period", "false");
+        check(&table, &at, "retention_rate", "-");
+        check(&table, &at, "churn_rate", "-");
+    }
+
+    #[test]
+    fn repurchase_is_of_the_cohort() {
+        let (table, at) = (two_customers(165), ["period_start=1970-01-01"]);
+        check(&table, &at, "buyers_n", "2");
+        check(&table, &at, "repeat_buyers_n", "2");
+        check(&table, &at, "repurchase_rate", "1.0");
+        check(&table, &["period_start=1970-02-01"], "repurchase_rate", "-");
+    }
+}

@@ -135,3 +135,52 @@ fn is_kept(position: usize, points: usize) -> bool {
     let place = (position * places).div_ceil(span);
     place * span / places == position
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::{
+        FIXTURE_STAGES, cells, check, eight_deals, finish as finish_by_hand, run, settings, state,
+    };
+    use crate::time::Period;
+
+    #[test]
+    fn fixture_curves_are_reproduced() {
+        let settings = settings(&FIXTURE_STAGES, 20);
+        let table = run(&METRIC, &eight_deals(), &[Period::Month], &settings);
+        let (any, won) = (["endpoint=any"], ["endpoint=won"]);
+        check(&table, &any, "duration_days", "0.0 3.0 4.0 7.0 9.0 10.0 20.0");
+        check(&table, &any, "survival_rate", "0.875 0.75 0.625 0.5 0.375 0.25 0.25");
+        check(&table, &any, "at_risk_n", "8 7 6 5 4 3 2");
+        check(&table, &any, "observed_n", "1 2 3 4 5 6 6");
+        check(&table, &any, "censored_n", "0 0 0 0 0 0 2");
+        // Published: 1 − S = .53125 from 9 on with losses censored.
+        check(&table, &won, "survival_rate", "0.875 0.75 0.625 0.625 0.46875 0.46875 0.46875");
+        check(&table, &won, "censored_n", "0 0 0 1 1 2 4");
+    }
+
+    #[test]
+    fn long_curve_is_thinned_without_changing_the_points_kept() {
+        // 2,000 deals won after 1, 2, … days: S(t) = (2000 − t)/2000.
+        let rows: Vec<[i64; 3]> = (1..=2000).map(|day| [day, 1, 1]).collect();
+        let rows: Vec<&[i64]> = rows.iter().map(|row| row.as_slice()).collect();
+        let states = [state(&["duration", "cycle_status"], &["deals_n"], &rows)];
+        let table =
+            finish_by_hand(&METRIC, &states, Period::All, &settings(&["L"], 20)).expect("a table");
+        let number = |text: String| text.parse::<f64>().expect("a number");
+        let days: Vec<f64> =
+            cells(&table, &["endpoint=won"], "duration_days").into_iter().map(number).collect();
+        let rates = cells(&table, &["endpoint=won"], "survival_rate").into_iter().map(number);
+        assert_eq!(days.len(), POINTS_MAX);
+        assert_eq!((days.first(), days.last()), (Some(&1.0), Some(&2000.0)));
+        for (day, rate) in days.iter().zip(rates) {
+            crate::stats::testdata::close(rate, (2000.0 - day) / 2000.0, 1e-12);
+        }
+        let gaps = days.iter().zip(days.iter().skip(1)).map(|(a, b)| b - a);
+        assert!(
+            gaps.clone().all(|gap| (4.0..=5.0).contains(&gap)),
+            "{:?}",
+            gaps.collect::<Vec<_>>()
+        );
+    }
+}

@@ -143,3 +143,49 @@ fn push_bins(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::{
+        FIXTURE_STAGES, check, eight_deals, finish as finish_by_hand, run, settings, state,
+    };
+    use crate::time::Period;
+
+    #[test]
+    fn fixture_cycles_fall_into_their_days() {
+        let settings = settings(&FIXTURE_STAGES, 20);
+        let table = run(&METRIC, &eight_deals(), &[Period::Month], &settings);
+        let at = ["period=month"];
+        check(&table, &at, "bin_start_days", "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14");
+        check(&table, &at, "won_n", "1 0 0 1 1 0 0 0 0 1 0 0 0 0 0");
+        check(&table, &at, "lost_n", "0 0 0 0 0 0 0 1 0 0 1 0 0 0 0");
+        check(&table, &at, "censored_n", "0 0 0 0 0 0 0 0 0 0 0 0 0 0 2");
+        check(&table, &["period=month", "bin_start_days=3"], "won_share", "0.25");
+    }
+
+    #[test]
+    fn bins_meet_without_gap_or_overlap() {
+        let (mut day, mut count) = (0, 0);
+        while day < 1458 {
+            let (first, end) = bin(day);
+            assert_eq!(first, day);
+            assert_eq!(bin(end - 1), (first, end));
+            (day, count) = (end, count + 1);
+        }
+        // 14 days, 12 weeks, 21 months, 2 years.
+        assert_eq!((day, count), (1458, 14 + 12 + 21 + 2));
+    }
+
+    #[test]
+    fn part_of_a_day_belongs_to_the_day_begun() {
+        let mut settings = settings(&["L"], 20);
+        settings.resolution = crate::time::Resolution::Hour;
+        let keys = ["period", "duration", "cycle_status"];
+        let rows: [&[i64]; 3] = [&[0, -1, 1, 2], &[0, 23, 1, 1], &[0, 24, 2, 1]];
+        let states = [state(&keys, &["deals_n"], &rows)];
+        let table = finish_by_hand(&METRIC, &states, Period::Month, &settings).expect("a table");
+        check(&table, &[], "closed_n", "1 1");
+        check(&table, &[], "negative_n", "2 2");
+    }
+}

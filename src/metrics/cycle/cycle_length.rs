@@ -54,6 +54,8 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::days("won_days_p50", "Median (type 7) of won deals only."),
     ColumnSpec::days("won_days_p75", "0.75-quantile (type 7) of won deals only."),
     ColumnSpec::days("won_days_p90", "0.9-quantile (type 7) of won deals only."),
+    ColumnSpec::days("closed_days_mean", "Mean cycle of closed deals, won or lost; biased short."),
+    ColumnSpec::days("closed_days_p50", "Median (type 7) of closed deals; biased short."),
     ColumnSpec::days(
         "close_days_km_p25",
         "Kaplan–Meier: the first time by which a quarter has closed, won or lost; null where it \
@@ -73,12 +75,18 @@ const OUTPUT: &[ColumnSpec] = &[
     ),
     ColumnSpec::days("horizon_days", "Longest time that any of the deals was followed."),
     ColumnSpec::days(
-        "win_days_km_p50",
-        "Kaplan–Meier median to a win with lost deals censored, as if deals were not lost; null \
-         where it is not reached.",
+        "win_days_km_p25",
+        "Kaplan–Meier: the first time by which a quarter is won if deals were not lost (losses \
+         are censored); null where it is not reached.",
     ),
+    ColumnSpec::days("win_days_km_p25_low", "Its lower log-log 95 % limit."),
+    ColumnSpec::days("win_days_km_p25_high", "Its upper limit; null where not reached."),
+    ColumnSpec::days("win_days_km_p50", "The first time by which half are won, so read."),
     ColumnSpec::days("win_days_km_p50_low", "Its lower log-log 95 % limit."),
     ColumnSpec::days("win_days_km_p50_high", "Its upper limit; null where not reached."),
+    ColumnSpec::days("win_days_km_p75", "The first time by which three quarters are won, so read."),
+    ColumnSpec::days("win_days_km_p75_low", "Its lower log-log 95 % limit."),
+    ColumnSpec::days("win_days_km_p75_high", "Its upper limit; null where not reached."),
     ColumnSpec::flag("low_n", "Fewer closed deals than the quantile floor."),
     ColumnSpec::flag("won_low_n", "Fewer won deals than the quantile floor."),
 ];
@@ -112,7 +120,7 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         let dims = state.dims(run.start);
         let cycles = read_cycles(state, run)?;
         let mut values = counted(&cycles);
-        values.extend(won_only(&cycles, group.settings.resolution));
+        values.extend(ended_only(&cycles, group.settings.resolution));
         values.extend(with_censoring(&cycles, group.settings.resolution));
         let floor = group.settings.quantile_floor;
         values.push(("low_n", Value::Bool(cycles.won_n + cycles.lost_n < floor)));
@@ -136,7 +144,7 @@ fn counted(cycles: &Cycles) -> Values {
     ]
 }
 
-fn won_only(cycles: &Cycles, resolution: Resolution) -> Values {
+fn ended_only(cycles: &Cycles, resolution: Resolution) -> Values {
     let quantile = |p| Value::float(cycles.won.quantile_days(p, resolution));
     vec![
         ("won_days_mean", Value::float(cycles.won.mean_days(resolution))),
@@ -144,33 +152,166 @@ fn won_only(cycles: &Cycles, resolution: Resolution) -> Values {
         ("won_days_p50", quantile(0.5)),
         ("won_days_p75", quantile(0.75)),
         ("won_days_p90", quantile(0.9)),
+        ("closed_days_mean", Value::float(cycles.closed.mean_days(resolution))),
+        ("closed_days_p50", Value::float(cycles.closed.quantile_days(0.5, resolution))),
     ]
 }
 
 fn with_censoring(cycles: &Cycles, resolution: Resolution) -> Values {
     let (close, win) = (cycles.close_curve(), cycles.win_curve());
-    let mut values = Values::new();
-    let mut push = |curve: &Curve, p: f64, [name, low_name, high_name]: [&'static str; 3]| {
-        let (low, high) = limits_days(curve, p, resolution);
-        values.push((name, Value::float(curve_days(curve, p, QuantileRule::First, resolution))));
-        values.push((low_name, Value::float(low)));
-        values.push((high_name, Value::float(high)));
-    };
-    let quartiles = [
-        (0.25, ["close_days_km_p25", "close_days_km_p25_low", "close_days_km_p25_high"]),
-        (0.5, ["close_days_km_p50", "close_days_km_p50_low", "close_days_km_p50_high"]),
-        (0.75, ["close_days_km_p75", "close_days_km_p75_low", "close_days_km_p75_high"]),
-    ];
-    for (p, names) in quartiles {
-        push(&close, p, names);
-    }
-    let win_names = ["win_days_km_p50", "win_days_km_p50_low", "win_days_km_p50_high"];
-    push(&win, 0.5, win_names);
     let horizon = close.horizon();
     let unit = float(resolution.units_per_day());
     let mean = horizon.and_then(|h| close.restricted_mean(h)).map(|v| v / unit);
-    let place = values.len() - win_names.len();
-    values.insert(place, ("close_days_restricted_mean", Value::float(mean)));
-    values.insert(place + 1, ("horizon_days", Value::float(horizon.map(|h| days(h, resolution)))));
+    let mut values = quartiles(&close, resolution, CLOSE_NAMES);
+    values.push(("close_days_restricted_mean", Value::float(mean)));
+    values.push(("horizon_days", Value::float(horizon.map(|h| days(h, resolution)))));
+    values.extend(quartiles(&win, resolution, WIN_NAMES));
     values
+}
+
+/// Names of a quantile, its lower and its upper limit, per quartile.
+type QuartileNames = [[&'static str; 3]; 3];
+
+const CLOSE_NAMES: QuartileNames = [
+    ["close_days_km_p25", "close_days_km_p25_low", "close_days_km_p25_high"],
+    ["close_days_km_p50", "close_days_km_p50_low", "close_days_km_p50_high"],
+    ["close_days_km_p75", "close_days_km_p75_low", "close_days_km_p75_high"],
+];
+
+const WIN_NAMES: QuartileNames = [
+    ["win_days_km_p25", "win_days_km_p25_low", "win_days_km_p25_high"],
+    ["win_days_km_p50", "win_days_km_p50_low", "win_days_km_p50_high"],
+    ["win_days_km_p75", "win_days_km_p75_low", "win_days_km_p75_high"],
+];
+
+fn quartiles(curve: &Curve, resolution: Resolution, names: QuartileNames) -> Values {
+    let shares = [0.25, 0.5, 0.75];
+    let columns = shares.into_iter().zip(names).flat_map(|(p, [name, low_name, high_name])| {
+        let (low, high) = limits_days(curve, p, resolution);
+        let quantile = curve_days(curve, p, QuantileRule::First, resolution);
+        [(name, quantile), (low_name, low), (high_name, high)]
+    });
+    columns.map(|(name, value)| (name, Value::float(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::{
+        FIXTURE_STAGES, check, eight_deals, eight_deals_fixture, run, settings,
+    };
+    use crate::time::Period;
+
+    #[track_caller]
+    fn check_all(column: &str, expected: &str) {
+        let settings = settings(&FIXTURE_STAGES, 20);
+        let table = run(&METRIC, &eight_deals(), &[Period::Month], &settings);
+        check(&table, &["period=all"], column, expected);
+        check(&table, &["period=month"], column, expected);
+    }
+
+    #[test]
+    fn fixture_won_only_numbers_are_reproduced() {
+        // First closes that are wins: 0 3 4 9.
+        check_all("won_days_mean", "4.0");
+        check_all("won_days_p25", "2.25");
+        check_all("won_days_p50", "3.5");
+        check_all("won_days_p75", "5.25");
+        check_all("won_n", "4");
+        check_all("lost_n", "2");
+        check_all("censored_n", "2");
+        check_all("observed_n", "6");
+        check_all("won_low_n", "true");
+        check_all("low_n", "false");
+    }
+
+    #[test]
+    fn fixture_curve_with_open_deals_censored_is_reproduced() {
+        // Closes at 0 3 4 7 9 10, two open at 20: S = 7/8 6/8 5/8 4/8 3/8 2/8.
+        check_all("close_days_km_p25", "3.0");
+        check_all("close_days_km_p50", "7.0");
+        check_all("close_days_km_p75", "10.0");
+        // To a win, losses at 7 and 10 censored: S(4) = 5/8, S(9) = 5/8 · 3/4 = .46875.
+        check_all("win_days_km_p50", "9.0");
+        // 3·7/8 + 1·6/8 + 3·5/8 + 2·4/8 + 1·3/8 + 10·2/8.
+        check_all("close_days_restricted_mean", "9.125");
+        check_all("horizon_days", "20.0");
+    }
+
+    #[test]
+    fn maven_medians_with_and_without_open_deals_are_reproduced() {
+        let Some(text) = crate::stats::testdata::shared("maven_crm/sales_pipeline.csv") else {
+            return;
+        };
+        let day = |text: &str| text.parse().ok().map(crate::time::from_date);
+        let as_of = day("2017-12-31").expect("a date");
+        let mut fixture = crate::relations::fixture::Fixture::new(&["L", "Won", "Lost"]);
+        for row in crate::stats::testdata::csv(&text) {
+            // The 500 deals that are only being prospected have no date at all.
+            let Some(engaged) = day(row[5]) else { continue };
+            let (cycle, status) = match day(row[6]) {
+                Some(closed) => (closed - engaged, row[4].to_lowercase()),
+                None => (as_of - engaged, "open".to_owned()),
+            };
+            let line = format!("created_period={engaged} cycle={cycle} cycle_status={status}");
+            fixture = fixture.line(Relation::Deals, &line);
+        }
+        let settings = settings(&["L"], i64::from(as_of) + 1);
+        let table = run(&METRIC, &fixture.build(), &[], &settings);
+        let check_whole = |column: &str, expected: &str| check(&table, &[], column, expected);
+        check_whole("won_n", "4238");
+        check_whole("lost_n", "2473");
+        check_whole("censored_n", "1589");
+        check_whole("closed_days_p50", "45.0");
+        check_whole("close_days_km_p25", "10.0");
+        check_whole("close_days_km_p50", "69.0");
+        check_whole("close_days_km_p50_low", "67.0");
+        check_whole("close_days_km_p50_high", "70.0");
+        check_whole("close_days_km_p75", "107.0");
+        check_whole("win_days_km_p25", "39.0");
+        check_whole("win_days_km_p50", "93.0");
+        check_whole("win_days_km_p50_low", "92.0");
+        check_whole("win_days_km_p50_high", "94.0");
+        check_whole("win_days_km_p75", "-");
+    }
+
+    #[test]
+    fn negative_cycle_is_counted_and_excluded() {
+        let row = "created_period=0 cycle=-4 cycle_status=won is_negative_cycle=1";
+        let relations = eight_deals_fixture().line(Relation::Deals, row).build();
+        let table = run(&METRIC, &relations, &[], &settings(&FIXTURE_STAGES, 20));
+        check(&table, &[], "deals_n", "9");
+        check(&table, &[], "negative_n", "1");
+        check(&table, &[], "at_risk_n", "8");
+        check(&table, &[], "won_days_mean", "4.0");
+    }
+
+    #[test]
+    fn nothing_closed_has_no_median_but_a_horizon() {
+        let row = "created_period=0 cycle=5 cycle_status=open";
+        let relations = crate::relations::fixture::Fixture::new(&["L", "Won", "Lost"])
+            .line(Relation::Deals, row)
+            .line(Relation::Deals, "created_period=0 cycle=8 cycle_status=deleted")
+            .build();
+        let table = run(&METRIC, &relations, &[], &settings(&["L"], 20));
+        check(&table, &[], "close_days_km_p50", "-");
+        check(&table, &[], "close_days_km_p50_high", "-");
+        check(&table, &[], "won_days_mean", "-");
+        check(&table, &[], "close_days_restricted_mean", "8.0");
+        check(&table, &[], "censored_n", "2");
+    }
+
+    #[test]
+    fn units_of_the_resolution_come_out_as_days() {
+        let row = "created_period=0 cycle=36 cycle_status=won";
+        let relations = crate::relations::fixture::Fixture::new(&["L", "Won", "Lost"])
+            .line(Relation::Deals, row)
+            .build();
+        let mut settings = settings(&["L"], 20);
+        settings.resolution = Resolution::Hour;
+        let table = run(&METRIC, &relations, &[], &settings);
+        for column in ["won_days_mean", "won_days_p90", "close_days_km_p50", "horizon_days"] {
+            check(&table, &[], column, "1.5");
+        }
+    }
 }

@@ -42,6 +42,7 @@ impl Ending {
 #[derive(Debug, Default)]
 struct Cycles {
     won: Durations,
+    closed: Durations,
     /// The event is any close; open and deleted deals are censored.
     to_close: Vec<Tally>,
     /// The event is a win; lost deals are censored too.
@@ -92,6 +93,7 @@ fn read_cycles(state: &StateRows, run: Range<usize>) -> Result<Cycles, Error> {
         };
         tally(&mut cycles.to_close, duration, closed, n - closed);
         tally(&mut cycles.to_win, duration, won, n - won);
+        cycles.closed.add(duration, closed);
         match ending {
             Ending::Won => {
                 cycles.won.add(duration, n);

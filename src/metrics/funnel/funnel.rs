@@ -3,6 +3,9 @@
 //! It does not say how long deals take or where they go instead; that is `stage_time` and
 //! `stage_transitions`. Invariant: per stage, strict ≤ ordered ≤ fall_through ≤ touched ≤ reached.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use crate::error::Error;

@@ -249,3 +249,77 @@ fn measures(
         ("low_n", Value::Bool(completed_n < group.settings.quantile_floor)),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::{
+        FIXTURE_STAGES, check, eight_deals, eight_deals_fixture, run, settings,
+    };
+    use crate::table::Table;
+    use crate::time::Period;
+
+    fn fixture() -> Table {
+        run(&METRIC, &eight_deals(), &[Period::Month], &settings(&FIXTURE_STAGES, 20))
+    }
+
+    #[track_caller]
+    fn check_stages(column: &str, expected: &str) {
+        check(&fixture(), &["period=month"], column, expected);
+        check(&fixture(), &["period=all"], column, expected);
+    }
+
+    #[test]
+    fn fixture_times_are_reproduced_by_every_meaning() {
+        check_stages("stage", "L Q P");
+        check_stages("visits_n", "7 6 7");
+        check_stages("completed_n", "6 5 7");
+        check_stages("open_n", "1 1 0");
+        check_stages("dwell_days_mean_completed", "2.6666666666666665 1.8 2.5714285714285716");
+        check_stages("dwell_days_p50", "2.5 2.0 2.0");
+        check_stages("dwell_days_mean_exposure", "6.0 5.2 2.5714285714285716");
+        check_stages("dwell_days_km_p50", "3.0 2.0 2.0");
+        check_stages("dwell_days_km_p50_midpoint", "3.0 2.5 2.0");
+    }
+
+    #[test]
+    fn visits_per_deal_differ_from_visits() {
+        // Time in L 36 over 7 deals, in Q 26 over 5, in P 18 over 5.
+        check_stages("deals_n", "7 5 5");
+        check_stages("dwell_days_mean_per_deal", "5.142857142857143 5.2 3.6");
+        // Q, first visits that ended: 3 3 1 0; last ones: 3 2 1 0.
+        check(&fixture(), &["period=all", "stage=Q"], "dwell_days_mean_first_visit", "1.75");
+        check(&fixture(), &["period=all", "stage=Q"], "dwell_days_mean_last_visit", "1.5");
+    }
+
+    #[test]
+    fn rework_is_deals_that_came_back_and_their_time() {
+        check_stages("rework_deals_n", "0 1 2");
+        // Q: D3 from 6 to 8. P: D3 from 8 to 10, D6 from 5 to 12.
+        check_stages("rework_days", "0.0 2.0 9.0");
+    }
+
+    #[test]
+    fn stages_rank_by_the_time_that_deals_wait_there() {
+        check_stages("wait_days", "36.0 26.0 18.0");
+        check_stages("wait_share", "0.45 0.325 0.225");
+        check_stages("bottleneck_rank", "1 2 3");
+        check_stages("lost_n", "1 0 2");
+        check_stages("loss_share", "0.3333333333333333 0.0 0.6666666666666666");
+    }
+
+    #[test]
+    fn visit_that_ends_before_it_begins_is_counted_and_not_timed() {
+        let relations = eight_deals_fixture()
+            .line(
+                Relation::Visits,
+                "stage=L stage_class=open stage_order=1 visit_no=1 next_stage=Q move=advanced \
+                 entered_period=0 dwell=-3 is_negative=1 is_first_visit=1 is_last_visit=1",
+            )
+            .build();
+        let table = run(&METRIC, &relations, &[], &settings(&FIXTURE_STAGES, 20));
+        check(&table, &["stage=L"], "visits_n", "8");
+        check(&table, &["stage=L"], "negative_n", "1");
+        check(&table, &["stage=L"], "dwell_days_mean_exposure", "6.0");
+    }
+}

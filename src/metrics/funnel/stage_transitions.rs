@@ -6,6 +6,9 @@
 //! exits of every kind plus those still there (counted by where visits went); over the whole
 //! history, moves from one stage to another are the same seen from either side.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::{NO_DURATION, move_name, stage_place};
@@ -21,7 +24,7 @@ use crate::table::{ColumnSpec, Value};
 use crate::time::{Period, day_text};
 
 /// Definition: visits by stage, next stage and kind of move, in the period in which the visit
-/// began; START rows count the first visit of each deal.
+/// began; START rows count the first visit of each deal, DELETED rows those restored.
 ///
 /// Edge cases: dwell is of ended visits only, so it is null for START, STILL and DELETED; a visit
 /// that ends before it begins counts as a move and has no dwell.
@@ -42,9 +45,10 @@ pub static METRIC: Metric = Metric {
         },
         State {
             relation: Relation::Visits,
-            sql: "SELECT entered_period AS period, prev_stage, stage, COUNT(*) AS entries_n, \
+            sql: "SELECT entered_period AS period, prev_stage, stage, arrival, \
+                  COUNT(*) AS entries_n, SUM(is_entry) AS first_entries_n, \
                   SUM(amount) AS entered_amount, SUM(has_amount) AS entered_amount_n \
-                  FROM visits GROUP BY period, prev_stage, stage",
+                  FROM visits GROUP BY period, prev_stage, stage, arrival",
         },
     ],
     output: OUTPUT,
@@ -61,7 +65,11 @@ const OUTPUT: &[ColumnSpec] = &[
         "Place of the stage left: 0 is START, then the stages as configured.",
     )
     .key(),
-    ColumnSpec::text("from_stage", "The stage left; START before the first visit.").key(),
+    ColumnSpec::text(
+        "from_stage",
+        "The stage left; START before the first visit, DELETED before a restoration.",
+    )
+    .key(),
     ColumnSpec::count(
         "to_order",
         "place",
@@ -93,7 +101,7 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::count(
         "entries_n",
         "visits",
-        "Visits to from_stage that began in the period (for START: deals), counted on entry.",
+        "Visits to from_stage that began in the period, counted on entry (for START: deals).",
     ),
     ColumnSpec::count("exits_n", "visits", "Of these, visits that have ended, by any move."),
     ColumnSpec::count("still_n", "visits", "Of these, visits that have not ended by as_of."),
@@ -149,8 +157,8 @@ struct Balance {
 
 /// Per (period, stage, next stage, move).
 type Exits = Gathered<(i64, i64, i64, i64), Moves>;
-/// Per (period, stage left, stage entered): visits, amount, known amounts.
-type Arrivals = Gathered<(i64, i64, i64), (i64, i64, i64)>;
+/// Per (period, stage left, stage entered, arrival).
+type Arrivals = Gathered<(i64, i64, i64, i64), Moves>;
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [exits, arrivals] = group.states else {
@@ -158,8 +166,8 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     };
     let (exits, arrivals) = (gather_exits(exits)?, gather_arrivals(arrivals)?);
     let mut entries: Gathered<(i64, i64), i64> = BTreeMap::new();
-    for ((dims, (period, _, stage)), (entries_n, _, _)) in &arrivals {
-        *entries.entry((dims.clone(), (*period, *stage))).or_default() += entries_n;
+    for ((dims, (period, _, stage, _)), moves) in &arrivals {
+        *entries.entry((dims.clone(), (*period, *stage))).or_default() += moves.moves_n;
     }
     let mut balances: Gathered<(i64, i64), Balance> = BTreeMap::new();
     for ((dims, (period, stage, _, kind)), moves) in &exits {
@@ -187,7 +195,7 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
             (entries_n, balance.0, balance.1)
         })?;
     }
-    push_starts(group, rows, &arrivals)
+    push_arrivals(group, rows, &arrivals)
 }
 
 fn gather_exits(state: &StateRows) -> Result<Exits, Error> {
@@ -224,16 +232,23 @@ fn gather_exits(state: &StateRows) -> Result<Exits, Error> {
 
 fn gather_arrivals(state: &StateRows) -> Result<Arrivals, Error> {
     let mut found = Arrivals::new();
-    let keys = state.key("period")?.iter().zip(state.key("prev_stage")?).zip(state.key("stage")?);
-    let values = state
-        .value("entries_n")?
-        .iter()
-        .zip(state.value("entered_amount")?)
-        .zip(state.value("entered_amount_n")?);
-    for (row, (((period, previous), stage), ((n, amount), amount_n))) in
-        keys.zip(values).enumerate()
-    {
-        found.insert((state.dims(row), (*period, *previous, *stage)), (*n, *amount, *amount_n));
+    let (periods, previous) = (state.key("period")?, state.key("prev_stage")?);
+    let (stages, kinds) = (state.key("stage")?, state.key("arrival")?);
+    let (entries_n, first_n) = (state.value("entries_n")?, state.value("first_entries_n")?);
+    let (amount, amount_n) = (state.value("entered_amount")?, state.value("entered_amount_n")?);
+    let at = |column: &[i64], row: usize| column.get(row).copied().unwrap_or(0);
+    for row in 0..state.rows {
+        let key = (at(periods, row), at(previous, row), at(stages, row), at(kinds, row));
+        let is_created = move_name(key.3)? == "created";
+        let moves = Moves {
+            moves_n: at(entries_n, row),
+            deals_n: if is_created { at(first_n, row) } else { at(entries_n, row) },
+            first_moves_n: at(first_n, row),
+            amount: at(amount, row),
+            amount_n: at(amount_n, row),
+            dwell: Durations::default(),
+        };
+        found.insert((state.dims(row), key), moves);
     }
     Ok(found)
 }
@@ -252,10 +267,10 @@ fn check_both_sides(group: &Group<'_>, exits: &Exits, arrivals: &Arrivals) -> Re
             *differences.entry(key).or_default() += moves.moves_n;
         }
     }
-    for ((dims, (period, previous, stage)), (entries_n, _, _)) in arrivals {
+    for ((dims, (period, previous, stage, _)), moves) in arrivals {
         if !is_pseudo(group, *previous)? {
             let key = (dims.clone(), (*period, *previous, *stage));
-            *differences.entry(key).or_default() -= entries_n;
+            *differences.entry(key).or_default() -= moves.moves_n;
         }
     }
     match differences.iter().find(|(_, difference)| **difference != 0) {
@@ -280,26 +295,18 @@ fn broken(group: &Group<'_>, period: i64, stage: i64, claim: &str, amount: i64) 
     }
 }
 
-fn push_starts(group: &Group<'_>, rows: &mut Rows<'_>, arrivals: &Arrivals) -> Result<(), Error> {
+/// Arrivals from no stage: the first visits of deals (START), and deals restored after a deletion.
+fn push_arrivals(group: &Group<'_>, rows: &mut Rows<'_>, arrivals: &Arrivals) -> Result<(), Error> {
     let mut totals: Gathered<(i64, i64), i64> = BTreeMap::new();
-    let is_start = |stage: i64| stage_place(group.settings, stage).map(|(_, place)| place == 0);
-    for ((dims, (period, previous, _)), (entries_n, _, _)) in arrivals {
-        if is_start(*previous)? {
-            *totals.entry((dims.clone(), (*period, *previous))).or_default() += entries_n;
-        }
+    for ((dims, (period, previous, _, _)), moves) in arrivals {
+        *totals.entry((dims.clone(), (*period, *previous))).or_default() += moves.moves_n;
     }
-    for ((dims, (period, previous, stage)), (entries_n, amount, amount_n)) in arrivals {
-        let Some(total) = totals.get(&(dims.clone(), (*period, *previous))) else { continue };
-        let moves = Moves {
-            moves_n: *entries_n,
-            deals_n: *entries_n,
-            first_moves_n: *entries_n,
-            amount: *amount,
-            amount_n: *amount_n,
-            dwell: Durations::default(),
-        };
-        let from_to = (*previous, *stage, "created");
-        push_move(group, rows, (dims, *period), from_to, &moves, (*total, *total, 0))?;
+    for ((dims, (period, previous, stage, kind)), moves) in arrivals {
+        if is_pseudo(group, *previous)? {
+            let total = totals.get(&(dims.clone(), (*period, *previous))).copied().unwrap_or(0);
+            let from_to = (*previous, *stage, move_name(*kind)?);
+            push_move(group, rows, (dims, *period), from_to, moves, (total, total, 0))?;
+        }
     }
     Ok(())
 }

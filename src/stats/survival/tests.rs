@@ -74,6 +74,37 @@ fn every_point_of_the_printed_tables_is_reproduced() {
     assert_eq!(compared, 627);
 }
 
+/// Compares a curve with a printed one of the same deals, point by point, and its area.
+#[track_caller]
+fn check_printed(path: &str, points: usize, restricted_mean_to_120: f64) {
+    let Some(text) = shared(path) else { return };
+    let number = |field: &&str| field.parse::<f64>().expect("a number");
+    let rows: Vec<Vec<f64>> = csv(&text).iter().map(|r| r.iter().map(number).collect()).collect();
+    assert_eq!(rows.len(), points);
+    let tally = |row: &Vec<f64>| Tally {
+        duration: row[0] as i64,
+        observed: row[2] as i64,
+        censored: row[3] as i64,
+    };
+    let curve = Curve::fit(&rows.iter().map(tally).collect::<Vec<_>>());
+    for (step, row) in curve.steps.iter().zip(&rows) {
+        assert_eq!(step.at_risk, row[1] as i64);
+        close(step.survival, row[4], 1e-12);
+        close(step.variance(), row[5], 1e-12);
+        if let Some((low, high)) = step.limits(Scale::LogLog, Z_95) {
+            close(low, row[7], 1e-9);
+            close(high, row[8], 1e-9);
+        }
+    }
+    close(curve.restricted_mean(120).expect("deals"), restricted_mean_to_120, 1e-12);
+}
+
+#[test]
+fn curve_of_thousands_of_deals_does_not_drift() {
+    check_printed("maven_crm/answers/km_closed.csv", 389, 61.324_411_033_206_79);
+    check_printed("maven_crm/answers/km_won.csv", 389, 78.531_480_966_570_03);
+}
+
 #[test]
 fn every_quantile_of_the_printed_summary_is_reproduced() {
     let Some(text) = shared("survival/answers/km_summary.csv") else { return };

@@ -1,7 +1,25 @@
 //! What the program needs to know: the configuration file, resolved and validated once.
 //!
 //! [`Config`] mirrors the TOML file; every key is declared here once, with its default and its
-//! meaning (the JSON Schema and `dealmill init` come from it). Unknown keys are refused.
+//! meaning (the JSON Schema comes from it, and a test holds `dealmill init` against it). Unknown
+//! keys are refused. [`load()`] lays the layers over each other, [`Resolved`] is what the rest of
+//! the program works with. This is also the one place that reads the environment.
+
+pub mod environment;
+mod inputs;
+mod load;
+mod places;
+mod resolve;
+mod syntax;
+mod template;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use load::{Flags, load};
+pub use resolve::{Resolved, ResolvedInput};
+pub use template::{PRESETS, template};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,6 +59,8 @@ pub struct Config {
 pub struct Run {
     /// The instant (RFC 3339) or date after which events do not exist; a date means the end of
     /// that day in the reporting zone. Default: the latest event in the data.
+    #[serde(deserialize_with = "syntax::text_or_date")]
+    #[schemars(with = "Option<String>")]
     pub as_of: Option<String>,
     /// Reporting zone, an IANA name.
     pub timezone: String,

@@ -1,0 +1,202 @@
+//! The configuration in the form the program works with: zone, instant, currency and slices
+//! parsed, paths joined, defaults filled in. Whoever holds a [`Resolved`] need not check again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, NaiveDate};
+use chrono_tz::Tz;
+
+use super::inputs::SPEND;
+use super::places::{Places, Problems};
+use super::{Config, Input, Shape, validate};
+use crate::error::{Error, nearest_names};
+use crate::money::Currency;
+use crate::time::{Calendar, Instant, Period, from_date};
+
+/// A configuration that can be run.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The merged configuration as written; its paths are not yet joined.
+    pub config: Config,
+    /// Zone, week and fiscal year.
+    pub calendar: Calendar,
+    /// Currency of the amounts.
+    pub currency: Currency,
+    /// The last instant that exists; `None` = the latest event in the data.
+    pub as_of: Option<Instant>,
+    /// Reporting periods without repetition and without the whole history, which is always there.
+    pub periods: Vec<Period>,
+    /// Sets of dimensions to report by, each in the order of `[dimensions] columns`, no two equal.
+    pub slices: Vec<Vec<String>>,
+    /// Inputs by name.
+    pub inputs: BTreeMap<String, ResolvedInput>,
+    /// Output folder.
+    pub output: PathBuf,
+    /// blake3, as hex, of everything in the configuration that can change a number or a file:
+    /// independent of output folder, threads, shards, table selection and runs kept.
+    pub hash: String,
+}
+
+/// An input whose path is joined and whose zone is parsed.
+#[derive(Debug, Clone)]
+pub struct ResolvedInput {
+    /// Folder, file or glob; relative ones are joined to the folder of the configuration file.
+    pub path: PathBuf,
+    /// Zone of timestamps that carry none.
+    pub zone: Option<Tz>,
+    /// As configured; an input named `spend` always has the shape `spend`.
+    pub declared: Input,
+}
+
+/// Checks everything and resolves it.
+pub(super) fn resolve(
+    config: Config,
+    base: &Path,
+    output: PathBuf,
+    places: &Places,
+) -> Result<Resolved, Error> {
+    let mut problems = Problems::new(places);
+    validate::check(&config, &mut problems);
+    let calendar = calendar(&config, &mut problems);
+    let as_of = as_of(&config, &calendar, &mut problems);
+    let currency = currency(&config, &mut problems);
+    let inputs = inputs(&config, base, &mut problems);
+    problems.into_result()?;
+    let mut resolved = Resolved {
+        calendar,
+        currency,
+        as_of,
+        periods: periods(&config),
+        slices: slices(&config),
+        inputs,
+        output,
+        hash: String::new(),
+        config,
+    };
+    resolved.hash = hash(&resolved)?;
+    Ok(resolved)
+}
+
+fn calendar(config: &Config, problems: &mut Problems<'_>) -> Calendar {
+    let run = &config.run;
+    let zone = zone("run.timezone", &run.timezone, problems).unwrap_or(Tz::UTC);
+    if !(1..=12).contains(&run.fiscal_start_month) {
+        let found = run.fiscal_start_month;
+        problems.add("run.fiscal_start_month", format!("expected 1 to 12, found {found}"));
+    }
+    Calendar {
+        zone,
+        week_start: run.week_start as u8,
+        fiscal_start_month: run.fiscal_start_month.clamp(1, 12),
+    }
+}
+
+fn zone(key: &str, name: &str, problems: &mut Problems<'_>) -> Option<Tz> {
+    if let Ok(zone) = name.parse() {
+        return Some(zone);
+    }
+    let known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+    problems.add(key, format!("unknown zone {name:?}{}", did_you_mean(name, known)));
+    None
+}
+
+/// `, did you mean "x"?`, or nothing.
+pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let nearest = nearest_names(name, known);
+    nearest.first().map_or_else(String::new, |best| format!(", did you mean {best:?}?"))
+}
+
+/// An instant, or the last microsecond of a civil day of the reporting zone.
+fn as_of(config: &Config, calendar: &Calendar, problems: &mut Problems<'_>) -> Option<Instant> {
+    let text = config.run.as_of.as_deref()?.trim();
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Some(at.timestamp_micros());
+    }
+    if let Ok(date) = text.parse::<NaiveDate>() {
+        return Some(calendar.instant(from_date(date) + 1) - 1);
+    }
+    problems.add(
+        "run.as_of",
+        format!(
+            "expected a date such as 2024-12-31 or an instant with its offset such as \
+             2025-01-01T00:00:00Z, found {text:?}"
+        ),
+    );
+    None
+}
+
+fn currency(config: &Config, problems: &mut Problems<'_>) -> Currency {
+    let code = &config.money.currency;
+    Currency::from_code(code).unwrap_or_else(|| {
+        let upper = code.to_uppercase();
+        let meant = Currency::from_code(&upper)
+            .map_or_else(String::new, |c| format!(", did you mean {:?}?", c.code));
+        let problem = format!("unknown currency {code:?}{meant}; expected an ISO 4217 code");
+        problems.add("money.currency", problem);
+        Currency { code: code.clone(), scale: 2 }
+    })
+}
+
+fn inputs(
+    config: &Config,
+    base: &Path,
+    problems: &mut Problems<'_>,
+) -> BTreeMap<String, ResolvedInput> {
+    let mut resolved = BTreeMap::new();
+    for (name, input) in &config.inputs {
+        let key = format!("inputs.{name}.timezone");
+        let zone = input.timezone.as_deref().and_then(|text| zone(&key, text, problems));
+        let mut declared = input.clone();
+        if name == SPEND && declared.shape == Shape::Events {
+            declared.shape = Shape::Spend;
+        }
+        let path = base.join(&input.path);
+        resolved.insert(name.clone(), ResolvedInput { path, zone, declared });
+    }
+    resolved
+}
+
+fn periods(config: &Config) -> Vec<Period> {
+    let mut periods = Vec::new();
+    for period in &config.run.periods {
+        if *period != Period::All && !periods.contains(period) {
+            periods.push(*period);
+        }
+    }
+    periods
+}
+
+fn slices(config: &Config) -> Vec<Vec<String>> {
+    let columns = &config.dimensions.columns;
+    let Some(given) = &config.dimensions.slices else {
+        let each = columns.iter().map(|name| vec![name.clone()]);
+        return std::iter::once(Vec::new()).chain(each).collect();
+    };
+    let mut slices: Vec<Vec<String>> = Vec::new();
+    for slice in given {
+        let ordered: Vec<String> =
+            columns.iter().filter(|name| slice.contains(name)).cloned().collect();
+        if !slices.contains(&ordered) {
+            slices.push(ordered);
+        }
+    }
+    slices
+}
+
+fn hash(resolved: &Resolved) -> Result<String, Error> {
+    let defaults = super::Run::default();
+    let mut config = resolved.config.clone();
+    config.run.output = defaults.output;
+    config.run.keep_runs = defaults.keep_runs;
+    config.run.threads = defaults.threads;
+    config.run.shards = defaults.shards;
+    config.run.only = defaults.only;
+    config.run.periods.clone_from(&resolved.periods);
+    // Two ways to write one instant are one instant.
+    config.run.as_of = resolved.as_of.map(|at| at.to_string());
+    config.dimensions.slices = Some(resolved.slices.clone());
+    let json = serde_json::to_vec(&config)
+        .map_err(|error| Error::Bug(format!("cannot write the configuration as JSON: {error}")))?;
+    Ok(blake3::hash(&json).to_hex().to_string())
+}

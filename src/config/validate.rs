@@ -1,0 +1,216 @@
+//! What a configuration must keep beyond its types. All violations are gathered, none stops the
+//! next; whether a path exists is the source's question, not this one's.
+
+use std::collections::BTreeMap;
+
+use super::places::Problems;
+use super::resolve::did_you_mean;
+use super::{Config, CustomMetric, Shape, inputs};
+use crate::metrics::{REGISTRY, common_columns};
+use crate::quality::Rule;
+use crate::relations::{Relation, SHARDS_MAX};
+
+/// Gathers every violation.
+pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
+    check_run(config, problems);
+    check_pipeline(config, problems);
+    check_dimensions(config, problems);
+    check_metrics(&config.metrics, problems);
+    check_only(config, problems);
+    inputs::check(config, problems);
+    check_quality(config, problems);
+    let channel = config.acquisition.channel.iter();
+    for name in channel.filter(|name| !config.dimensions.columns.contains(name)) {
+        unknown_dimension("acquisition.channel", name, config, problems);
+    }
+}
+
+fn check_quality(config: &Config, problems: &mut Problems<'_>) {
+    let quality = &config.quality;
+    for name in quality.severity.keys() {
+        let rules = Rule::EVERY.iter().map(|rule| rule.name());
+        if !rules.clone().any(|rule| rule == name) {
+            let meant = did_you_mean(name, rules);
+            let problem = format!("there is no such rule{meant}");
+            problems.add(&format!("quality.severity.{name}"), problem);
+        }
+    }
+    let floors = [("rate_floor", quality.rate_floor), ("quantile_floor", quality.quantile_floor)];
+    for (key, floor) in floors {
+        if floor < 0 {
+            problems.add(&format!("quality.{key}"), format!("expected 0 or more, found {floor}"));
+        }
+    }
+}
+
+fn check_run(config: &Config, problems: &mut Problems<'_>) {
+    let run = &config.run;
+    if run.threads == Some(0) {
+        problems.add("run.threads", "expected 1 or more, found 0");
+    }
+    let most = usize::try_from(SHARDS_MAX).unwrap_or(usize::MAX);
+    if !(1..=most).contains(&run.shards) {
+        problems.add("run.shards", format!("expected 1 to {most}, found {}", run.shards));
+    }
+    if run.keep_runs == 0 {
+        problems.add("run.keep_runs", "expected 1 or more, found 0");
+    }
+    if run.output.as_os_str().is_empty() {
+        problems.add("run.output", "the path is empty");
+    }
+}
+
+fn check_pipeline(config: &Config, problems: &mut Problems<'_>) {
+    let pipeline = &config.pipeline;
+    if pipeline.stages.is_empty() {
+        problems.add("pipeline.stages", "list the ids of the open stages, in order");
+    }
+    let classes = [
+        ("stages", &pipeline.stages),
+        ("won", &pipeline.won),
+        ("lost", &pipeline.lost),
+        ("ignored", &pipeline.ignored),
+    ];
+    let mut first_seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (class, names) in classes {
+        let key = format!("pipeline.{class}");
+        for name in names {
+            if name.is_empty() {
+                problems.add(&key, "a stage id is empty");
+            }
+            match first_seen.insert(name, class) {
+                Some(other) if other == class => {
+                    problems.add(&key, format!("stage {name:?} is listed twice"));
+                }
+                Some(other) => {
+                    problems.add(&key, format!("stage {name:?} is also in pipeline.{other}"));
+                }
+                None => {}
+            }
+        }
+    }
+    for (alias, stage) in &pipeline.aliases {
+        let key = format!("pipeline.aliases.{alias}");
+        if first_seen.contains_key(alias.as_str()) {
+            problems.add(&key, "is itself the id of a stage");
+        }
+        if !first_seen.contains_key(stage.as_str()) {
+            let meant = did_you_mean(stage, first_seen.keys().copied());
+            problems.add(&key, format!("unknown stage {stage:?}{meant}"));
+        }
+    }
+}
+
+fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
+    let dimensions = &config.dimensions;
+    for (position, name) in dimensions.columns.iter().enumerate() {
+        let key = "dimensions.columns";
+        if dimensions.columns.iter().take(position).any(|earlier| earlier == name) {
+            problems.add(key, format!("dimension {name:?} is listed twice"));
+        }
+        if name.is_empty() || name.chars().any(|c| c == '+' || c.is_control()) {
+            problems.add(key, format!("{name:?} cannot be the name of a dimension"));
+        }
+        if let Some(taken) = taken_by(name) {
+            let advice = "give it another name and map it in [inputs.deal_events.columns]";
+            problems.add(key, format!("the name {name:?} is taken by {taken}; {advice}"));
+        }
+    }
+    for slice in dimensions.slices.iter().flatten() {
+        for (position, name) in slice.iter().enumerate() {
+            if !dimensions.columns.contains(name) {
+                unknown_dimension("dimensions.slices", name, config, problems);
+            }
+            if slice.iter().take(position).any(|earlier| earlier == name) {
+                let problem = format!("dimension {name:?} is twice in one slice");
+                problems.add("dimensions.slices", problem);
+            }
+        }
+    }
+    for (name, origin) in &dimensions.from {
+        let key = format!("dimensions.from.{name}");
+        if !dimensions.columns.contains(name) {
+            unknown_dimension(&key, name, config, problems);
+        }
+        check_origin(&key, origin, config, problems);
+    }
+}
+
+fn check_origin(key: &str, origin: &str, config: &Config, problems: &mut Problems<'_>) {
+    let Some((table, column)) = origin.split_once('.').filter(|(_, column)| !column.is_empty())
+    else {
+        problems.add(key, format!("expected \"table.column\", found {origin:?}"));
+        return;
+    };
+    let lookups = config.inputs.iter().filter(|(_, input)| input.shape == Shape::Lookup);
+    let names: Vec<&str> = lookups.map(|(name, _)| name.as_str()).collect();
+    if !names.contains(&table) {
+        let meant = did_you_mean(table, names.iter().copied());
+        let problem =
+            format!("no input {table:?} of shape \"lookup\" for column {column:?}{meant}");
+        problems.add(key, problem);
+    }
+}
+
+fn unknown_dimension(key: &str, name: &str, config: &Config, problems: &mut Problems<'_>) {
+    let known = config.dimensions.columns.iter().map(String::as_str);
+    let meant = did_you_mean(name, known);
+    problems.add(key, format!("{name:?} is not in dimensions.columns{meant}"));
+}
+
+/// What already has this name where a dimension would stand.
+fn taken_by(name: &str) -> Option<String> {
+    if name == "shard" || common_columns(&[]).iter().any(|spec| spec.name == name) {
+        return Some("every table".into());
+    }
+    // The owners of the relations are those of the dimension `owner`, so it alone may share a name.
+    let relations = [Relation::Visits, Relation::Deals, Relation::Orders, Relation::Customers];
+    let mut columns = relations.iter().flat_map(|relation| relation.columns());
+    if name != "owner" && columns.any(|column| column.name == name) {
+        return Some("a column of the relations".into());
+    }
+    let metric = REGISTRY.iter().find(|m| m.output.iter().any(|spec| spec.name == name))?;
+    Some(format!("a column of the table {:?}", metric.name))
+}
+
+fn check_metrics(metrics: &[CustomMetric], problems: &mut Problems<'_>) {
+    for (position, metric) in metrics.iter().enumerate() {
+        let key = |field: &str| format!("metrics.{position}.{field}");
+        let name = metric.name.as_str();
+        if !is_snake_case(name) {
+            problems.add(&key("name"), format!("expected a name in snake_case, found {name:?}"));
+        }
+        if REGISTRY.iter().any(|m| m.name == name) {
+            problems.add(&key("name"), format!("there is already a table {name:?}"));
+        }
+        if metrics.iter().take(position).any(|earlier| earlier.name == name) {
+            problems.add(&key("name"), format!("two metrics are named {name:?}"));
+        }
+        let relations = Relation::EVERY.map(Relation::name);
+        if !relations.contains(&metric.relation.as_str()) {
+            let meant = did_you_mean(&metric.relation, relations);
+            let known = relations.join(", ");
+            let problem = format!("unknown relation {:?}{meant} (known: {known})", metric.relation);
+            problems.add(&key("relation"), problem);
+        }
+        if metric.sql.trim().is_empty() {
+            problems.add(&key("sql"), "the query is missing");
+        }
+    }
+}
+
+fn is_snake_case(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+fn check_only(config: &Config, problems: &mut Problems<'_>) {
+    let custom = config.metrics.iter().map(|metric| metric.name.as_str());
+    let known: Vec<&str> = REGISTRY.iter().map(|metric| metric.name).chain(custom).collect();
+    for name in &config.run.only {
+        if !known.contains(&name.as_str()) {
+            let meant = did_you_mean(name, known.iter().copied());
+            problems.add("run.only", format!("unknown table {name:?}{meant}"));
+        }
+    }
+}

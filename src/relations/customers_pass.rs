@@ -1,0 +1,233 @@
+//! From won deals to orders, customers and their active periods: one sort by customer and day, one
+//! pass.
+
+use crate::contract::NO_ID;
+use crate::fold::DealColumns;
+use crate::money::NO_AMOUNT;
+use crate::time::{Calendar, Day, NO_DAY, Period};
+
+/// One order: a deal won at as_of with a customer and an amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order {
+    /// Hash of the customer, so that the order of customers is the same in every run.
+    pub(super) customer_hash: u64,
+    pub(super) customer: i64,
+    pub(super) closed_at: i64,
+    pub(super) deal_hash: u64,
+    /// Row of the deal.
+    pub(super) deal: u32,
+}
+
+/// All orders by customer, then time; of equal times the lower hash of the deal first.
+pub(super) fn orders(deals: &DealColumns, customer_hash: impl Fn(i64) -> u64) -> Vec<Order> {
+    let columns = deals.is_won.iter().zip(&deals.customer).zip(&deals.amount).zip(&deals.closed_at);
+    let mut orders: Vec<Order> = columns
+        .zip(&deals.deal_hash)
+        .enumerate()
+        .filter(|(_, ((((won, customer), amount), _), _))| {
+            **won == 1 && **customer != NO_ID && **amount != NO_AMOUNT
+        })
+        .map(|(deal, ((((_, customer), _), closed_at), deal_hash))| Order {
+            customer_hash: customer_hash(*customer),
+            customer: *customer,
+            closed_at: *closed_at,
+            deal_hash: *deal_hash,
+            deal: deal as u32,
+        })
+        .collect();
+    rayon::slice::ParallelSliceMut::par_sort_unstable(orders.as_mut_slice());
+    orders
+}
+
+/// One civil day of a customer with orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OrderDay {
+    day: Day,
+    orders: i64,
+    amount: i64,
+    refunds: i64,
+}
+
+/// Columns of `customers`; `first_deal` is the row of the first order's deal.
+#[derive(Debug, Default)]
+pub(super) struct CustomerColumns {
+    pub(super) first_deal: Vec<u32>,
+    pub(super) first_ordered_on: Vec<i32>,
+    pub(super) last_ordered_on: Vec<i32>,
+    pub(super) cohort_period: Vec<i32>,
+    pub(super) orders_n: Vec<i64>,
+    pub(super) purchase_days_n: Vec<i64>,
+    pub(super) is_repeat: Vec<i8>,
+    pub(super) amount: Vec<i64>,
+    pub(super) repeat_amount: Vec<i64>,
+    pub(super) recency_days: Vec<i64>,
+    pub(super) age_days: Vec<i64>,
+}
+
+/// Columns of `customer_periods`; `customer` is the row of the customer.
+#[derive(Debug, Default)]
+pub(super) struct PeriodColumns {
+    pub(super) customer: Vec<u32>,
+    pub(super) grain: Vec<u32>,
+    pub(super) cohort_start: Vec<i32>,
+    pub(super) period_start: Vec<i32>,
+    pub(super) age: Vec<i64>,
+    pub(super) orders_n: Vec<i64>,
+    pub(super) amount: Vec<i64>,
+    pub(super) is_new: Vec<i8>,
+    pub(super) is_returning: Vec<i8>,
+    pub(super) is_reactivated: Vec<i8>,
+    pub(super) churned_start: Vec<i32>,
+    pub(super) is_churned: Vec<i8>,
+}
+
+/// What the pass needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PassSettings<'a> {
+    pub(super) calendar: Calendar,
+    pub(super) base: Period,
+    pub(super) periods: &'a [Period],
+    pub(super) as_of_day: Day,
+}
+
+/// Customers and their periods from the sorted orders.
+pub(super) fn pass(
+    orders: &[Order],
+    deals: &DealColumns,
+    settings: &PassSettings<'_>,
+) -> (CustomerColumns, PeriodColumns) {
+    let mut customers = CustomerColumns::default();
+    let mut periods = PeriodColumns::default();
+    let mut days: Vec<OrderDay> = Vec::new();
+    let same =
+        |a: &Order, b: &Order| a.customer == b.customer && a.customer_hash == b.customer_hash;
+    for own in orders.chunk_by(same) {
+        let Some(first) = own.first() else { continue };
+        days.clear();
+        for order in own {
+            let day = deals.closed_on.get(order.deal as usize).copied().unwrap_or(NO_DAY);
+            let amount = deals.amount.get(order.deal as usize).copied().unwrap_or(0);
+            add_to_day(&mut days, day, amount);
+        }
+        let number = customers.first_deal.len() as u32;
+        push_customer(&mut customers, first.deal, own.len(), &days, settings);
+        for period in settings.periods.iter().filter(|p| **p != Period::All) {
+            push_periods(&mut periods, number, *period, &days, settings);
+        }
+    }
+    (customers, periods)
+}
+
+fn add_to_day(days: &mut Vec<OrderDay>, day: Day, amount: i64) {
+    let refunds = i64::from(amount < 0);
+    match days.last_mut() {
+        Some(last) if last.day == day => {
+            last.orders += 1;
+            last.amount += amount;
+            last.refunds += refunds;
+        }
+        _ => days.push(OrderDay { day, orders: 1, amount, refunds }),
+    }
+}
+
+fn push_customer(
+    out: &mut CustomerColumns,
+    first_deal: u32,
+    orders: usize,
+    days: &[OrderDay],
+    settings: &PassSettings<'_>,
+) {
+    let (Some(first), Some(last)) = (days.first(), days.last()) else { return };
+    // A day whose net is zero or less because of refunds is not a purchase day; a day of
+    // zero-value orders only is.
+    let is_purchase = |d: &&OrderDay| d.amount > 0 || (d.amount == 0 && d.refunds == 0);
+    let amount: i64 = days.iter().map(|d| d.amount).sum();
+    out.first_deal.push(first_deal);
+    out.first_ordered_on.push(first.day);
+    out.last_ordered_on.push(last.day);
+    out.cohort_period.push(settings.calendar.start(settings.base, first.day));
+    out.orders_n.push(orders as i64);
+    out.purchase_days_n.push(days.iter().filter(is_purchase).count() as i64);
+    out.is_repeat.push(i8::from(days.len() > 1));
+    out.amount.push(amount);
+    out.repeat_amount.push(amount - first.amount);
+    out.recency_days.push(i64::from(last.day - first.day));
+    out.age_days.push(i64::from(settings.as_of_day - first.day));
+}
+
+fn push_periods(
+    out: &mut PeriodColumns,
+    customer: u32,
+    period: Period,
+    days: &[OrderDay],
+    settings: &PassSettings<'_>,
+) {
+    let calendar = settings.calendar;
+    let grain = Period::EVERY.iter().position(|p| *p == period).unwrap_or(0) as u32;
+    let start = |d: &OrderDay| calendar.start(period, d.day);
+    let Some(cohort) = days.first().map(start) else { return };
+    let mut previous = NO_DAY;
+    let mut active = days.chunk_by(|a, b| start(a) == start(b)).peekable();
+    while let Some(own) = active.next() {
+        let Some(begin) = own.first().map(start) else { continue };
+        let next = calendar.shift(period, begin, 1);
+        let goes_on = active.peek().and_then(|n| n.first()).map(start) == Some(next);
+        let churned = !goes_on && next <= settings.as_of_day;
+        let is_new = previous == NO_DAY;
+        let is_returning = !is_new && calendar.shift(period, previous, 1) == begin;
+        out.customer.push(customer);
+        out.grain.push(grain);
+        out.cohort_start.push(cohort);
+        out.period_start.push(begin);
+        out.age.push(i64::from(calendar.distance(period, cohort, begin)));
+        out.orders_n.push(own.iter().map(|d| d.orders).sum());
+        out.amount.push(own.iter().map(|d| d.amount).sum());
+        out.is_new.push(i8::from(is_new));
+        out.is_returning.push(i8::from(is_returning));
+        out.is_reactivated.push(i8::from(!is_new && !is_returning));
+        out.churned_start.push(if churned { next } else { NO_DAY });
+        out.is_churned.push(i8::from(churned));
+        previous = begin;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relations::customer_periods::GRAINS;
+
+    #[test]
+    fn grains_are_the_periods_in_order() {
+        let names: Vec<&str> = Period::EVERY.iter().map(|p| p.name()).collect();
+        assert_eq!(names, GRAINS);
+    }
+
+    #[test]
+    fn a_gap_of_a_month_is_churn_then_reactivation() {
+        let day = |text: &str| crate::time::from_date(text.parse().unwrap());
+        let deals = DealColumns {
+            is_won: vec![1, 1, 1],
+            customer: vec![7, 7, 7],
+            amount: vec![100, 50, -150],
+            closed_on: vec![day("2024-01-05"), day("2024-02-01"), day("2024-04-30")],
+            closed_at: vec![1, 2, 3],
+            deal_hash: vec![1, 2, 3],
+            ..DealColumns::default()
+        };
+        let settings = PassSettings {
+            calendar: Calendar::UTC,
+            base: Period::Month,
+            periods: &[Period::Month],
+            as_of_day: day("2024-05-01"),
+        };
+        let (customers, periods) = pass(&orders(&deals, |c| c.cast_unsigned()), &deals, &settings);
+        assert_eq!(customers.purchase_days_n, [2], "a refund day is not a purchase day");
+        assert_eq!(customers.repeat_amount, [-100]);
+        assert_eq!(periods.age, [0, 1, 3]);
+        assert_eq!(periods.is_new, [1, 0, 0]);
+        assert_eq!(periods.is_returning, [0, 1, 0]);
+        assert_eq!(periods.is_reactivated, [0, 0, 1]);
+        let churned = [NO_DAY, day("2024-03-01"), day("2024-05-01")];
+        assert_eq!(periods.churned_start, churned);
+    }
+}

@@ -1,0 +1,181 @@
+//! What a run says of itself: the manifest's account, the quarantine files, the warnings.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::Summary;
+use super::history::{FoundFile, History};
+use crate::config::Severity;
+use crate::error::Error;
+use crate::quality::{Ledger, QuarantinedRow};
+use crate::sink::{
+    Account, InputEntry, InputFile, QualityEntry, RowCounts, SkippedTable, Staging, Timing,
+};
+use crate::time::instant_text;
+
+/// The inputs with their files, sizes and fingerprints.
+pub(super) fn inputs(history: &History) -> Result<Vec<InputEntry>, Error> {
+    let mut entries = Vec::with_capacity(history.inputs.len());
+    for (input, bytes_read) in &history.inputs {
+        let mut files = Vec::new();
+        let mut rows = 0;
+        for (found, file_rows, bytes) in input.file_facts() {
+            rows += file_rows;
+            files.push(InputFile {
+                path: found.path.display().to_string(),
+                size: found.bytes,
+                modified_at: instant_text(found.modified),
+                fingerprint: fingerprint(found)?,
+                rows: file_rows,
+                bytes_read: bytes,
+            });
+        }
+        entries.push(InputEntry { name: input.name.clone(), rows, bytes_read: *bytes_read, files });
+    }
+    Ok(entries)
+}
+
+/// Hash of a file's size and last 64 KiB, which in Parquet hold the footer with all statistics. It
+/// does not depend on the file's time, so that a copy is the same file.
+fn fingerprint(file: &FoundFile) -> Result<String, Error> {
+    use std::io::{Read, Seek, SeekFrom};
+    const TAIL: u64 = 64 << 10;
+    let cannot = |e: std::io::Error| {
+        Error::Faults(vec![crate::error::Fault {
+            file: file.path.clone(),
+            place: String::new(),
+            problem: format!("cannot be read again: {e}"),
+            hint: "run again when the job that writes it has ended".into(),
+        }])
+    };
+    let mut reader = std::fs::File::open(&file.path).map_err(cannot)?;
+    reader.seek(SeekFrom::Start(file.bytes.saturating_sub(TAIL))).map_err(cannot)?;
+    let mut tail = Vec::new();
+    reader.take(TAIL).read_to_end(&mut tail).map_err(cannot)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&file.bytes.to_le_bytes());
+    hasher.update(&tail);
+    Ok(hasher.finalize().to_hex().chars().take(32).collect())
+}
+
+/// One line a file, for the run's name.
+pub(super) fn fingerprints(inputs: &[InputEntry]) -> Vec<String> {
+    inputs
+        .iter()
+        .flat_map(|i| i.files.iter().map(move |f| format!("{} {}", i.name, f.fingerprint)))
+        .collect()
+}
+
+/// What the manifest says besides the tables.
+pub(super) fn account(
+    history: &History,
+    ledger: &Ledger,
+    inputs: Vec<InputEntry>,
+    summary: &Summary,
+) -> Account {
+    Account {
+        rows: RowCounts {
+            rows_in_n: history.counts.rows_in,
+            folded_n: history.counts.folded,
+            quarantined_n: history.counts.quarantined,
+            after_as_of_n: history.counts.after_as_of,
+        },
+        inputs,
+        skipped_tables: summary
+            .skipped
+            .iter()
+            .map(|(name, reason)| SkippedTable { name: name.clone(), reason: reason.clone() })
+            .collect(),
+        quality: ledger
+            .findings()
+            .into_iter()
+            .filter(|f| f.affected > 0)
+            .map(|f| QualityEntry {
+                input: f.input,
+                rule: f.rule.name().to_owned(),
+                severity: severity_name(f.severity).to_owned(),
+                subject: f.rule.subject().name().to_owned(),
+                affected_n: f.affected,
+            })
+            .collect(),
+        warnings: summary.warnings.clone(),
+        timings: summary
+            .timings
+            .iter()
+            .map(|(step, seconds)| Timing { step: step.clone(), seconds: *seconds })
+            .collect(),
+    }
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Ignore => "ignore",
+        Severity::Warn => "warn",
+        Severity::Quarantine => "quarantine",
+        Severity::Fail => "fail",
+    }
+}
+
+/// What a reader should know before trusting the numbers.
+pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
+    let mut warnings: Vec<String> = history
+        .inputs
+        .iter()
+        .flat_map(|(input, _)| input.warnings.iter().map(|w| format!("{}: {w}", input.name)))
+        .collect();
+    for f in ledger.findings() {
+        if f.affected > 0 && matches!(f.severity, Severity::Warn | Severity::Quarantine) {
+            let what = f.rule.subject().name();
+            warnings.push(format!(
+                "{}: {} {what} of rule {}: {}",
+                f.input,
+                f.affected,
+                f.rule.name(),
+                f.rule.meaning()
+            ));
+        }
+    }
+    const NAMED: usize = 5;
+    if !history.unknown_stages.is_empty() {
+        let named: Vec<&str> =
+            history.unknown_stages.iter().take(NAMED).map(String::as_str).collect();
+        let rest = history.unknown_stages.len().saturating_sub(NAMED);
+        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        warnings.push(format!("stages that are not in [pipeline]: {}{more}", named.join(", ")));
+    }
+    warnings
+}
+
+/// Writes the rows that were kept out, one file an input.
+pub(super) fn write_quarantine(staging: &mut Staging<'_>, ledger: &Ledger) -> Result<(), Error> {
+    for (input, rows) in ledger.quarantined() {
+        let batch = quarantine_batch(&rows)?;
+        let path = format!("quarantine/{input}.parquet");
+        staging.write_batches(&path, batch.schema(), [batch])?;
+    }
+    Ok(())
+}
+
+fn quarantine_batch(rows: &[QuarantinedRow]) -> Result<RecordBatch, Error> {
+    type Text = fn(&QuarantinedRow) -> Option<&str>;
+    let text = |f: Text| -> ArrayRef { Arc::new(rows.iter().map(f).collect::<StringArray>()) };
+    let files: StringArray = rows.iter().map(|r| Some(r.file.display().to_string())).collect();
+    let numbers: UInt64Array = rows.iter().map(|r| Some(r.row)).collect();
+    let columns: Vec<(&str, DataType, ArrayRef)> = vec![
+        ("file", DataType::Utf8, Arc::new(files)),
+        ("row", DataType::UInt64, Arc::new(numbers)),
+        ("rule", DataType::Utf8, text(|r| Some(r.rule))),
+        ("deal_id", DataType::Utf8, text(|r| r.deal_id.as_deref())),
+        ("event_time", DataType::Utf8, text(|r| r.event_time.as_deref())),
+        ("event_type", DataType::Utf8, text(|r| r.event_type.as_deref())),
+        ("stage_id", DataType::Utf8, text(|r| r.stage_id.as_deref())),
+        ("amount", DataType::Utf8, text(|r| r.amount.as_deref())),
+    ];
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, t, _)| Field::new(*name, t.clone(), true)).collect();
+    let arrays = columns.into_iter().map(|(_, _, array)| array).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        .map_err(|e| Error::compute("the quarantine", e))
+}

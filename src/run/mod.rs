@@ -1,0 +1,211 @@
+//! The whole pipeline on one screen: source, quality, fold, relations, metrics, engine, sink.
+
+mod account;
+mod explain;
+mod history;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant as Stopwatch;
+
+use crate::config::{Config, Resolved};
+use crate::engine::{self, Backend, Execution, Plan};
+use crate::error::Error;
+use crate::metrics;
+use crate::quality::Ledger;
+use crate::sink::{self, Output, Published, RunIdentity, Stamp};
+use crate::table::Table;
+use crate::time::Instant;
+
+pub use explain::explain_deal;
+pub use history::{History, read_history};
+
+/// What a run is told besides its configuration.
+#[derive(Clone, Copy)]
+pub struct RunOptions<'a> {
+    /// Called at the beginning of each step with its name; changes no number.
+    pub on_step: &'a (dyn Fn(&str) + Sync),
+    /// Which of the two Polars engines runs the states; changes no number.
+    pub backend: Backend,
+}
+
+/// What a run has to say when it is done.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// The run's instant.
+    pub as_of: Instant,
+    /// Rows read from the deal history.
+    pub rows_in: u64,
+    /// Rows kept out and written to the quarantine.
+    pub rows_quarantined: u64,
+    /// Rows later than `as_of`.
+    pub rows_after_as_of: u64,
+    /// Deals folded.
+    pub deals: u64,
+    /// Tables written, with their rows.
+    pub tables: Vec<(String, u64)>,
+    /// Tables left out, each with the reason in a sentence.
+    pub skipped: Vec<(String, String)>,
+    /// What a reader should know before trusting the numbers, one sentence each.
+    pub warnings: Vec<String>,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Seconds by step, in order.
+    pub timings: Vec<(String, f64)>,
+    /// The folder of the finished run; empty where nothing is published.
+    pub run_dir: PathBuf,
+}
+
+/// Everything that was computed and is not yet written.
+struct Computed {
+    history: History,
+    ledger: Ledger,
+    tables: Vec<Table>,
+    summary: Summary,
+}
+
+/// Reads the inputs, folds them, computes every table and publishes them.
+///
+/// # Errors
+/// Whatever [`Error`] lists; what was published before stays as it was.
+pub fn execute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Summary, Error> {
+    let stopwatch = Stopwatch::now();
+    let paths: Vec<(&str, &Path)> =
+        resolved.inputs.iter().map(|(name, i)| (name.as_str(), i.path.as_path())).collect();
+    sink::check_apart(&resolved.output, &paths)?;
+    let output = Output::claim(&resolved.output, &wall_clock())?;
+    let computed = in_pool(resolved, || compute(resolved, options))?;
+    (options.on_step)("publish");
+    let published = publish(&output, resolved, &computed)?;
+    let mut summary = computed.summary;
+    summary.warnings.extend(published.leftovers);
+    summary.run_dir = published.folder;
+    summary.seconds = stopwatch.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// Reads and judges the inputs and says which tables would come out; publishes nothing.
+///
+/// # Errors
+/// As [`execute`].
+pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<(Summary, Table), Error> {
+    let stopwatch = Stopwatch::now();
+    let mut only_quality = resolved.clone();
+    only_quality.config.run.only = vec![metrics::QUALITY.to_owned()];
+    let computed = in_pool(resolved, || compute(&only_quality, options))?;
+    let mut summary = computed.summary;
+    summary.skipped = would_skip(&computed.history);
+    summary.seconds = stopwatch.elapsed().as_secs_f64();
+    let table = computed.tables.into_iter().find(|t| t.name == metrics::QUALITY);
+    let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?;
+    Ok((summary, table))
+}
+
+fn compute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Computed, Error> {
+    let ledger = Ledger::new(&resolved.config.quality.severity);
+    let mut timings = Vec::new();
+    let history = read_history(resolved, &ledger, options.on_step, &mut timings)?;
+    ledger.judge()?;
+    (options.on_step)("tables");
+    let plan = Plan {
+        dimensions: resolved.config.dimensions.columns.clone(),
+        slices: resolved.slices.clone(),
+        periods: resolved.periods.clone(),
+        execution: match resolved.config.run.shards {
+            0 | 1 => Execution::Whole,
+            n => Execution::Sharded(n),
+        },
+        backend: options.backend,
+    };
+    let settings = history.settings(resolved);
+    let (wanted, custom) = selection(&resolved.config);
+    let stopwatch = Stopwatch::now();
+    let outcome = engine::compute(&history.relations, &wanted, &custom, &plan, &settings)?;
+    timings.push(("tables".to_owned(), stopwatch.elapsed().as_secs_f64()));
+    timings.extend(outcome.timings.iter().map(|(t, d)| (t.clone(), d.as_secs_f64())));
+    let summary = Summary {
+        as_of: history.as_of,
+        rows_in: history.counts.rows_in,
+        rows_quarantined: history.counts.quarantined,
+        rows_after_as_of: history.counts.after_as_of,
+        deals: history.deals,
+        tables: outcome
+            .tables
+            .iter()
+            .map(|t| (t.name.clone(), t.batch.num_rows() as u64))
+            .collect(),
+        skipped: outcome.skipped,
+        warnings: account::warnings(&history, &ledger),
+        timings,
+        ..Summary::default()
+    };
+    Ok(Computed { history, ledger, tables: outcome.tables, summary })
+}
+
+/// The metrics asked for; names are known to exist.
+fn selection(config: &Config) -> (Vec<&'static metrics::Metric>, Vec<crate::config::CustomMetric>) {
+    let only = &config.run.only;
+    let asked = |name: &str| only.is_empty() || only.iter().any(|o| o == name);
+    let wanted = metrics::REGISTRY.iter().copied().filter(|m| asked(m.name)).collect();
+    let custom = config.metrics.iter().filter(|m| asked(&m.name)).cloned().collect();
+    (wanted, custom)
+}
+
+/// Which tables the inputs cannot give, each with the reason.
+fn would_skip(history: &History) -> Vec<(String, String)> {
+    metrics::REGISTRY
+        .iter()
+        .filter_map(|metric| {
+            let missing = metric
+                .states
+                .iter()
+                .find(|state| !history.relations.frames.contains_key(&state.relation))?;
+            Some((metric.name.to_owned(), missing.relation.missing_because().to_owned()))
+        })
+        .collect()
+}
+
+fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<Published, Error> {
+    let Computed { history, ledger, tables, summary } = computed;
+    let inputs = account::inputs(history)?;
+    let format = resolved.config.run.format;
+    let identity = RunIdentity {
+        as_of: history.as_of,
+        config_hash: resolved.hash.clone(),
+        inputs: account::fingerprints(&inputs),
+        version: env!("CARGO_PKG_VERSION").into(),
+        selection: tables.iter().map(|t| format!("{}.{format:?}", t.name)).collect(),
+    };
+    let stamp = Stamp {
+        run_id: identity.run_id(),
+        as_of: history.as_of,
+        config_hash: resolved.hash.clone(),
+    };
+    let mut staging = output.stage(stamp)?;
+    for table in tables {
+        staging.write_table(table, format)?;
+    }
+    account::write_quarantine(&mut staging, ledger)?;
+    history.check_unchanged()?;
+    let account = account::account(history, ledger, inputs, summary);
+    staging.publish(account, resolved.config.run.keep_runs)
+}
+
+/// Runs in a pool of the configured number of threads.
+fn in_pool<T: Send>(
+    resolved: &Resolved,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    let threads = resolved.config.run.threads.unwrap_or(0);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::compute("starting threads", e))?;
+    pool.install(work)
+}
+
+/// The wall clock as text, for the log and the lock's message only; no number depends on it.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+#[must_use]
+pub fn wall_clock() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}

@@ -1,0 +1,174 @@
+//! From rows to bytes: Parquet, CSV and JSON lines with one fixed setting each.
+//!
+//! The bytes depend on the rows and on the run's name alone: no clock, no random order. Parquet is
+//! the loss-free form and explains itself, since each column carries its unit and meaning. In CSV a
+//! text that a spreadsheet would run as a formula is defused by a leading quote.
+
+use std::error::Error as StdError;
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::WriterProperties;
+
+use super::manifest::ColumnEntry;
+use crate::config::Format;
+use crate::table::{Role, Table};
+
+/// Version of the tables' columns, in every file's metadata; raised when a column changes its
+/// meaning or goes away.
+pub const TABLE_SCHEMA_VERSION: u32 = 1;
+
+/// Whatever an encoder or the file under it fails with.
+pub(super) type Failure = Box<dyn StdError + Send + Sync>;
+
+/// The ending of a table's file.
+pub(super) fn extension(format: Format) -> &'static str {
+    match format {
+        Format::Parquet => "parquet",
+        Format::Csv => "csv",
+        Format::Json => "jsonl",
+    }
+}
+
+/// Writes a table; `run` are the key-value pairs that every file of the run carries.
+pub(super) fn write_table<W: Write + Send>(
+    table: &Table,
+    format: Format,
+    run: &[(&str, String)],
+    out: W,
+) -> Result<W, Failure> {
+    match format {
+        Format::Parquet => write_parquet(table, run, out),
+        Format::Csv => write_csv(&table.batch, out),
+        Format::Json => write_json(&table.batch, out),
+    }
+}
+
+fn write_parquet<W: Write + Send>(
+    table: &Table,
+    run: &[(&str, String)],
+    out: W,
+) -> Result<W, Failure> {
+    let batch = described(table)?;
+    let columns: Vec<ColumnEntry> = column_entries(table);
+    let mut pairs: Vec<KeyValue> = key_values(run);
+    pairs.push(KeyValue::new("dealmill.table".into(), table.name.clone()));
+    let version = TABLE_SCHEMA_VERSION.to_string();
+    pairs.push(KeyValue::new("dealmill.table_schema_version".into(), version));
+    pairs.push(KeyValue::new("dealmill.columns".into(), serde_json::to_string(&columns)?));
+    let keys = table.specs.iter().zip(0_i32..).filter(|(spec, _)| spec.role == Role::Key);
+    let order: Vec<SortingColumn> = keys
+        .map(|(_, column_idx)| SortingColumn { column_idx, descending: false, nulls_first: true })
+        .collect();
+    let properties = properties(pairs, order);
+    let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
+    writer.write(&batch)?;
+    Ok(writer.into_inner()?)
+}
+
+/// Writes batches of one schema to Parquet and returns the number of rows.
+pub(super) fn write_batches<W: Write + Send>(
+    schema: SchemaRef,
+    batches: impl IntoIterator<Item = RecordBatch>,
+    run: &[(&str, String)],
+    out: W,
+) -> Result<(W, u64), Failure> {
+    let properties = properties(key_values(run), Vec::new());
+    let mut writer = ArrowWriter::try_new(out, schema, Some(properties))?;
+    let mut rows = 0;
+    for batch in batches {
+        writer.write(&batch)?;
+        rows += batch.num_rows() as u64;
+    }
+    Ok((writer.into_inner()?, rows))
+}
+
+fn key_values(run: &[(&str, String)]) -> Vec<KeyValue> {
+    run.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone())).collect()
+}
+
+fn properties(pairs: Vec<KeyValue>, order: Vec<SortingColumn>) -> WriterProperties {
+    WriterProperties::builder()
+        .set_created_by(format!("dealmill version {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_sorting_columns((!order.is_empty()).then_some(order))
+        .set_key_value_metadata(Some(pairs))
+        .build()
+}
+
+/// What the manifest and the file say of the columns.
+pub(super) fn column_entries(table: &Table) -> Vec<ColumnEntry> {
+    let schema = table.batch.schema();
+    let fields = schema.fields().iter();
+    table.specs.iter().zip(fields).map(|(s, f)| ColumnEntry::new(s, f.data_type())).collect()
+}
+
+/// The rows with each field carrying its unit and meaning.
+fn described(table: &Table) -> Result<RecordBatch, Failure> {
+    let schema = table.batch.schema();
+    let fields: Vec<Field> = table
+        .specs
+        .iter()
+        .zip(schema.fields())
+        .map(|(spec, field)| {
+            let unit = ("unit".to_owned(), spec.unit.to_owned());
+            let meaning = ("meaning".to_owned(), spec.meaning.to_string());
+            field.as_ref().clone().with_metadata([unit, meaning])
+        })
+        .collect();
+    let schema = Arc::new(Schema::new(fields));
+    Ok(RecordBatch::try_new(schema, table.batch.columns().to_vec())?)
+}
+
+fn write_csv<W: Write>(batch: &RecordBatch, out: W) -> Result<W, Failure> {
+    let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
+    writer.write(&defused_batch(batch)?)?;
+    Ok(writer.into_inner())
+}
+
+fn write_json<W: Write>(batch: &RecordBatch, out: W) -> Result<W, Failure> {
+    let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+    let mut writer = builder.build::<_, arrow::json::writer::LineDelimited>(out);
+    writer.write(batch)?;
+    writer.finish()?;
+    Ok(writer.into_inner())
+}
+
+/// The batch with every text, and every column's name, that begins like a formula defused.
+fn defused_batch(batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+    let schema = batch.schema();
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|f| Field::new(defused(f.name()), f.data_type().clone(), f.is_nullable()))
+        .collect();
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(defused_column).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn defused_column(column: &ArrayRef) -> ArrayRef {
+    let Some(texts) = column.as_any().downcast_ref::<StringArray>() else {
+        return column.clone();
+    };
+    debug_assert_eq!(column.data_type(), &DataType::Utf8);
+    if !texts.iter().flatten().any(is_formula) {
+        return column.clone();
+    }
+    Arc::new(texts.iter().map(|text| text.map(defused)).collect::<StringArray>())
+}
+
+fn defused(text: &str) -> String {
+    if is_formula(text) { format!("'{text}") } else { text.to_owned() }
+}
+
+/// Whether a spreadsheet may take the text for a formula: the signs that OWASP lists, and the
+/// full-width forms that some programs treat alike.
+fn is_formula(text: &str) -> bool {
+    const SIGNS: &[char] = &['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    text.starts_with(SIGNS)
+}
