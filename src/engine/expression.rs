@@ -176,10 +176,7 @@ fn is_arithmetic(op: &BinaryOperator) -> bool {
 
 fn is_logical(op: &BinaryOperator) -> bool {
     use BinaryOperator as Op;
-    matches!(
-        op,
-        Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq | Op::And | Op::Or
-    )
+    matches!(op, Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq | Op::And | Op::Or)
 }
 
 fn is_integer_type(data_type: &DataType) -> bool {

@@ -72,10 +72,8 @@ pub(crate) fn combine(
         all
     };
     let rows = parts.iter().zip(&chosen).map(|(p, c)| c.as_ref().map_or(p.rows, Vec::len)).sum();
-    let mut columns: Vec<Vec<i64>> = dimensions
-        .iter()
-        .map(|d| gather(&|part: &StateRows| part.dimensions.get(*d)))
-        .collect();
+    let mut columns: Vec<Vec<i64>> =
+        dimensions.iter().map(|d| gather(&|part: &StateRows| part.dimensions.get(*d))).collect();
     let mut names = Vec::new();
     for (position, (name, _)) in first.keys.iter().enumerate() {
         let column = || gather(&|part: &StateRows| part.keys.get(position).map(|(_, v)| v));
@@ -239,12 +237,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(
-        parts: &[&[[i64; 6]]],
-        dimensions: &[usize],
-        rule: KeyRule<'_>,
-        expected: &[&[i64]],
-    ) {
+    fn check(parts: &[&[[i64; 6]]], dimensions: &[usize], rule: KeyRule<'_>, expected: &[&[i64]]) {
         let parts: Vec<StateRows> = parts.iter().map(|p| state(p)).collect();
         let parts: Vec<&StateRows> = parts.iter().collect();
         let merged = combine(&parts, dimensions, &[rule], &MERGES).unwrap();

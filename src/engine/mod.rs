@@ -1,8 +1,31 @@
 //! How states are computed: locally in one piece, or in shards that are merged (the cluster's test
 //! double). A metric is data here: no metric's name occurs.
+//!
+//! The states of all tables are planned lazily and run in one collection ([`states`]), merged and
+//! rolled up to every slice and period ([`merge`]), and finished in parallel ([`finish`]). Which SQL
+//! is a state at all is said in [`sql`].
+//!
+//! Invariant: the tables depend neither on the execution, the backend nor the number of threads.
 
-use std::time::Duration;
+mod custom;
+mod expression;
+mod finish;
+mod merge;
+mod sql;
+mod states;
+mod units;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+pub use self::merge::Merge;
+pub use self::sql::state_sql;
 use crate::config::CustomMetric;
 use crate::error::Error;
 use crate::metrics::{Metric, Settings};
@@ -56,14 +79,60 @@ pub struct Outcome {
 
 /// Computes every metric over the relations.
 ///
+/// Shape: one table a metric, in the order given, then the custom ones; a metric whose relation is
+/// missing is skipped with the reason.
+///
 /// # Errors
-/// A state or finish that fails, named by table and step; an identity that does not hold.
+/// A state or finish that fails, named by table and step; an identity that does not hold; sums that
+/// could overflow; custom SQL that does not add up.
 pub fn compute(
-    _relations: &Relations,
-    _metrics: &[&'static Metric],
-    _custom: &[CustomMetric],
-    _plan: &Plan,
-    _settings: &Settings,
+    relations: &Relations,
+    metrics: &[&'static Metric],
+    custom: &[CustomMetric],
+    plan: &Plan,
+    settings: &Settings,
 ) -> Result<Outcome, Error> {
-    Ok(Outcome { tables: Vec::new(), skipped: Vec::new(), timings: Vec::new() })
+    let (units, skipped) = units::prepare(relations, metrics, custom, plan)?;
+    let begun = Instant::now();
+    let results = states::run(&units::jobs(&units), relations, plan.execution, plan.backend)?;
+    let mut timings = vec![("states".to_owned(), begun.elapsed())];
+    let mut rest = results.as_slice();
+    let mut parts = Vec::with_capacity(units.len());
+    for unit in &units {
+        let (own, others) = rest
+            .split_at_checked(unit.states.len() * unit.maximal.len())
+            .ok_or_else(|| Error::Bug("fewer results than states".into()))?;
+        parts.push((unit, own));
+        rest = others;
+    }
+    let finished: Vec<Result<(Table, Duration), Error>> = parts
+        .into_par_iter()
+        .map(|(unit, own)| {
+            let begun = Instant::now();
+            let table = finish::finish(unit, own, plan, settings)?;
+            Ok((table, begun.elapsed()))
+        })
+        .collect();
+    let mut tables = Vec::with_capacity(units.len());
+    for result in finished {
+        let (table, took) = result?;
+        timings.push((table.name.clone(), took));
+        tables.push(table);
+    }
+    Ok(Outcome { tables, skipped, timings })
+}
+
+/// Plans everything without running it and compares what would come out with what is declared.
+///
+/// # Errors
+/// A state that Polars cannot plan, or whose columns or types differ from its declaration; custom
+/// SQL that does not add up.
+pub fn check_plans(
+    relations: &Relations,
+    metrics: &[&'static Metric],
+    custom: &[CustomMetric],
+    plan: &Plan,
+) -> Result<(), Error> {
+    let (units, _) = units::prepare(relations, metrics, custom, plan)?;
+    states::check_schemas(&units::jobs(&units), relations)
 }

@@ -134,7 +134,9 @@ impl StateQuery {
         if purpose == Purpose::Running && group.is_empty() {
             select.push(format!("COUNT(*) AS {ROWS}"));
         }
-        group.dedup();
+        // A dimension may be the column that a key stands for under another name.
+        let mut seen = std::collections::BTreeSet::new();
+        group.retain(|g| seen.insert(g.clone()));
         let mut text = format!("SELECT\n  {}\nFROM {}", select.join(",\n  "), self.relation.name());
         if let Some(condition) = &self.condition {
             let _ = write!(text, "\nWHERE {condition}");
@@ -284,9 +286,7 @@ fn check_relation(select: &ast::Select, relation: Relation) -> Result<(), Refusa
         {
             Ok(())
         }
-        ast::TableFactor::Derived { .. } => {
-            Err(Refusal::new("a subquery does not add up", hint))
-        }
+        ast::TableFactor::Derived { .. } => Err(Refusal::new("a subquery does not add up", hint)),
         other => Err(Refusal::new(format!("it reads {other} instead of {name}"), hint)),
     }
 }

@@ -199,8 +199,7 @@ fn read_frame(job: &Job, frame: &pl::DataFrame) -> Result<StateRows, Error> {
         };
         guarded(&job.what, read)
     };
-    let dimensions =
-        job.slice.iter().map(|d| column(d, -1)).collect::<Result<Vec<_>, Error>>()?;
+    let dimensions = job.slice.iter().map(|d| column(d, -1)).collect::<Result<Vec<_>, Error>>()?;
     let keys = job
         .query
         .keys

@@ -11,6 +11,8 @@ pub mod levels;
 pub mod machine;
 pub mod order;
 pub mod scatter;
+#[cfg(test)]
+mod tests;
 
 use rayon::prelude::*;
 
@@ -292,7 +294,8 @@ fn ranked(ranks: &[u32], code: u32) -> u32 {
 }
 
 /// One row of a bucket as an event; absent columns give no value.
-fn event(events: &EventBatch, at: usize) -> Event {
+#[must_use]
+pub fn event(events: &EventBatch, at: usize) -> Event {
     Event {
         time: events.time.get(at).copied().unwrap_or(NO_INSTANT),
         kind: events.kind.get(at).copied().unwrap_or_default(),
@@ -305,7 +308,8 @@ fn event(events: &EventBatch, at: usize) -> Event {
 }
 
 /// The unit and the row in it of a bucket's row.
-fn locate(units: &[(usize, usize)], events: &EventBatch, row: u32) -> (usize, u32) {
+#[must_use]
+pub fn locate(units: &[(usize, usize)], events: &EventBatch, row: u32) -> (usize, u32) {
     let part = units.partition_point(|(first, _)| *first <= row as usize);
     let unit = part.checked_sub(1).and_then(|p| units.get(p)).map_or(0, |(_, unit)| *unit);
     (unit, events.row.get(row as usize).copied().unwrap_or(0))

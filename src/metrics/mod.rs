@@ -8,11 +8,15 @@
 //! To add one: a new file in an area folder and two lines here, the `mod` line and the registry
 //! entry.
 
+pub mod acquisition;
+pub mod conversion;
 pub mod customers;
 pub mod cycle;
 pub mod durations;
 pub mod funnel;
 pub mod lifetime;
+pub mod quality;
+pub mod revenue;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -25,6 +29,8 @@ use crate::time::{Calendar, Day, Instant, NO_DAY, Period, Resolution};
 
 /// Every metric, in the order of `dealmill tables`.
 pub static REGISTRY: &[&Metric] = &[
+    &revenue::revenue::METRIC,
+    &conversion::conversion::METRIC,
     &funnel::funnel::METRIC,
     &funnel::stage_transitions::METRIC,
     &funnel::stage_time::METRIC,
@@ -33,6 +39,8 @@ pub static REGISTRY: &[&Metric] = &[
     &cycle::cycle_histogram::METRIC,
     &lifetime::clv_cohorts::METRIC,
     &customers::customer_growth::METRIC,
+    &acquisition::cac::METRIC,
+    &quality::data_quality::METRIC,
 ];
 
 /// Name of the table that judges the inputs.
@@ -113,6 +121,21 @@ pub struct RowView<'a> {
 }
 
 impl RowView<'_> {
+    /// The row's keys in words, for errors.
+    #[must_use]
+    pub fn keys_text(&self) -> String {
+        let mut text = Vec::new();
+        for (spec, column) in self.specs.iter().zip(self.batch.columns()) {
+            if spec.role != crate::table::Role::Key {
+                continue;
+            }
+            let value = arrow::util::display::array_value_to_string(column, self.row);
+            let value = value.ok().filter(|v| !v.is_empty()).unwrap_or_else(|| "null".into());
+            text.push(format!("{} = {value}", spec.name));
+        }
+        text.join(", ")
+    }
+
     fn cell<T: arrow::array::Array + 'static>(&self, name: &str) -> Option<&T> {
         let position = self.specs.iter().position(|s| s.name == name)?;
         let array = self.batch.columns().get(position)?.as_any().downcast_ref::<T>()?;

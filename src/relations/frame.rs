@@ -9,13 +9,13 @@
 //! shards compare by code.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use polars::prelude as pl;
 use polars::prelude::IntoColumn as _;
 use rayon::prelude::*;
 
-use super::{Dictionaries, Kind, Relation, RelationFrame};
+use super::{Dictionaries, Kind, Relation, RelationFrame, Relations};
 use crate::error::Error;
 use crate::table::Nulls;
 use crate::time::{Day, NO_DAY};
@@ -337,10 +337,49 @@ pub fn dictionary_type(key: &str, dictionaries: &Dictionaries) -> Result<pl::Dat
     names_type(names.iter().map(String::as_str))
 }
 
+impl Relations {
+    /// Every relation with its declared columns and no rows. All but `findings` carry the
+    /// dimensions.
+    ///
+    /// # Errors
+    /// A bug of ours: a dimension has the name of a column that is no dictionary.
+    pub fn empty(dimensions: &[String]) -> Result<Self, Error> {
+        let mut dictionaries = Dictionaries::default();
+        let none = Arc::new(Vec::new());
+        let stages = super::visits::PSEUDO_STAGES.iter().map(|s| (*s).to_owned()).collect();
+        dictionaries.names.insert("stage".into(), Arc::new(stages));
+        let declared =
+            Relation::EVERY.iter().flat_map(|r| r.columns()).filter_map(|c| match c.kind {
+                Kind::Dictionary(key) => Some(key.to_owned()),
+                _ => None,
+            });
+        for key in declared.chain(dimensions.iter().cloned()) {
+            dictionaries.names.insert(key, none.clone());
+        }
+        let mut frames = BTreeMap::new();
+        for relation in Relation::EVERY {
+            let mut builder = FrameBuilder::new(relation, 0);
+            for column in relation.columns() {
+                builder = match column.kind {
+                    Kind::Flag => builder.flag(column.name, Vec::new()),
+                    Kind::Small => builder.small(column.name, Vec::new()),
+                    Kind::Int => builder.int(column.name, Vec::new()),
+                    Kind::Day => builder.day(column.name, Vec::new()),
+                    _ => builder.name(column.name, Vec::<u32>::new()),
+                };
+            }
+            if relation != Relation::Findings {
+                let none = Vec::<u32>::new;
+                builder = dimensions.iter().fold(builder, |b, d| b.dimension(d, none()));
+            }
+            frames.insert(relation, builder.finish(&dictionaries)?);
+        }
+        Ok(Self { frames, dictionaries })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use polars::prelude::IntoLazy as _;
 
     use super::*;

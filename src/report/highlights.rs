@@ -273,11 +273,12 @@ fn places(run: &FinishedRun) -> Section {
     let folder = run.folder.display();
     let from = shell_word(&folder.to_string());
     let name = &example.name;
+    let tables = counted(i64::try_from(tables.len()).unwrap_or(i64::MAX), "table");
     Ok(Some(format!(
-        "Where it lies\n  {} and manifest.json in {folder}\n\n  DuckDB   FROM '{sql}' WHERE slice = \
-         'all' AND period = 'month';\n  Polars   pl.{read}('{python}')\n  here     dealmill show \
-         {name} --from {from} --where \"slice = 'all'\"\n",
-        counted(i64::try_from(tables.len()).unwrap_or(i64::MAX), "table")
+        "Where it lies\n  {tables} and manifest.json in {folder}\n\n  \
+         DuckDB   FROM '{sql}' WHERE slice = 'all' AND period = 'month';\n  \
+         Polars   pl.{read}('{python}')\n  \
+         here     dealmill show {name} --from {from} --where \"slice = 'all'\"\n"
     )))
 }
 

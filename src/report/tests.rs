@@ -72,11 +72,13 @@ fn table_shows_every_value_aligned_in_each_format() {
         let text = show(&run, "revenue", None, 20, None).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], HEAD.trim_end(), "{format:?}\n{text}");
+        let end = "2025-01-01T00:00:00Z";
         let expected = [
-            " –          2024-02-01         3            –        0.5   true    2025-01-01T00:00:00Z",
-            " Oslo[31m   2024-01-01         7        -0.50          –   true    2025-01-01T00:00:00Z",
-            " 北京       2024-01-01        12      1234.56   0.666667   false   2025-01-01T00:00:00Z",
-        ];
+            " –          2024-02-01         3            –        0.5   true    ",
+            " Oslo[31m   2024-01-01         7        -0.50          –   true    ",
+            " 北京       2024-01-01        12      1234.56   0.666667   false   ",
+        ]
+        .map(|row| format!("{row}{end}"));
         assert_eq!(lines[2..5], expected, "{format:?}\n{text}");
         assert_eq!(lines[6], "3 rows", "{format:?}");
     }
@@ -330,7 +332,8 @@ fn funnel_has_a_bar_for_every_stage() {
         &[funnel_table()],
         &[
             "Funnel\n",
-            "  deals that came as far as each stage; % of the first stage; % of the stage before\n\n",
+            "  deals that came as far as each stage; % of the first stage; ",
+            "% of the stage before\n\n",
             "  lead   ██████████████████████████████   2,000   100.0 %        –\n",
             "  提案   ███████████████                  1,000    50.0 %   50.0 %\n",
             "  won    ███▊                               250    12.5 %   25.0 %\n\n",
@@ -375,7 +378,8 @@ fn retention_triangle_leaves_immature_cells_empty() {
         &[cohort_table()],
         &[
             "Retention\n",
-            "  customers by the month of their first order; % that ordered so many months later\n\n",
+            "  customers by the month of their first order; ",
+            "% that ordered so many months later\n\n",
             "  month                             +0     +1   +2   +3   +4   +5\n",
             "  2024-01-01   1,200 customers   100 %   42 %\n",
             "  2024-02-01       7 customers   100 %\n\n",
@@ -390,7 +394,8 @@ fn revenue_line_marks_the_month_that_has_not_ended() {
         &[
             "Revenue\n  net amount by month of the win\n\n",
             "  ▅█▁\n",
-            "  2024-01: 3,500.00 … 2024-03: 1.00 (the month has not ended); best 2024-02: 7,000.00\n\n",
+            "  2024-01: 3,500.00 … 2024-03: 1.00 (the month has not ended); ",
+            "best 2024-02: 7,000.00\n\n",
         ],
     );
 }
@@ -405,4 +410,25 @@ fn colours_come_only_when_asked_for() {
     let (_out, run) = published(&[funnel_table()], Format::Parquet);
     assert!(!highlights(&run, Colour::Plain).unwrap().contains('\u{1b}'));
     assert!(highlights(&run, Colour::Ansi).unwrap().contains("\u{1b}[36m███▊\u{1b}[0m"));
+}
+
+/// The page reads columns by name, and these tables repeat the names; where a metric renames one,
+/// this is what tells.
+#[test]
+fn tables_above_have_the_columns_that_the_metrics_declare() {
+    let tables =
+        [funnel_table(), conversion_table(), cycle_table(None), cohort_table(), revenue_months()];
+    let common = ["slice", "period", "period_start"];
+    let mut checked = 0;
+    for table in &tables {
+        let metrics = crate::metrics::REGISTRY;
+        let Some(metric) = metrics.iter().find(|m| m.name == table.name) else { continue };
+        for spec in table.specs.iter().filter(|s| !common.contains(&s.name.as_ref())) {
+            let declared = metric.output.iter().find(|c| c.name == spec.name);
+            let found = declared.map(|c| (c.dtype, c.role));
+            assert_eq!(found, Some((spec.dtype, spec.role)), "{}.{}", table.name, spec.name);
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
 }

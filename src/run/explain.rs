@@ -1,17 +1,317 @@
-//! The story of one deal.
+//! The story of one deal: each event, where it stands, the rule applied to it, and what became of
+//! the deal. It uses the same order, the same machine and the same levels as the fold.
+
+use std::fmt::Write;
 
 use super::RunOptions;
-use crate::config::Resolved;
+use super::history::event_dimensions;
+use crate::config::{Config, Resolved};
+use crate::contract::{EventBatch, NO_CODE, NO_ID, NO_STAGE, StageTable};
 use crate::error::Error;
+use crate::fold::levels::Leveller;
+use crate::fold::machine::{Event, Machine, Visit};
+use crate::fold::{self, Move, Outcome, order, scatter};
+use crate::money::{self, NO_AMOUNT};
+use crate::quality::Ledger;
+use crate::relations::visits::MOVES;
+use crate::source::{DealSource, Interners, hash_integer, hash_text};
+use crate::time::{Instant, NO_DAY, NO_INSTANT, day_text, instant_text};
 
-/// The story of one deal as text: every event, the rule applied to it, and what became of it.
+/// The story of one deal as text.
 ///
 /// # Errors
-/// As [`super::execute`]; the deal is not in the inputs.
+/// As [`super::execute`]; [`Error::UnknownName`] if the deal is not in the inputs.
 pub fn explain_deal(
-    _resolved: &Resolved,
-    _deal: &str,
-    _options: &RunOptions<'_>,
+    resolved: &Resolved,
+    deal: &str,
+    options: &RunOptions<'_>,
 ) -> Result<String, Error> {
-    Err(Error::Bug("not connected".into()))
+    let config = resolved.with_joined_paths();
+    let stages = StageTable::new(&config.pipeline);
+    let dimensions = event_dimensions(&config);
+    (options.on_step)("read");
+    let source = DealSource::open(&config, resolved.calendar, &stages, &dimensions)?;
+    let ledger = Ledger::new(&config.quality.severity);
+    let names = Interners::new(&dimensions);
+    let hashes: Vec<u64> =
+        deal.parse().ok().map(hash_integer).into_iter().chain([hash_text(deal)]).collect();
+    let (parts, read) = source.read(
+        &names,
+        &stages,
+        &ledger,
+        &resolved.currency,
+        None,
+        &config.pipeline.only,
+        |unit, batch| scatter(unit, only(batch, &hashes), 0),
+    )?;
+    let (events, units) = scatter::gather(&parts, 0);
+    let mut story = Story {
+        text: String::new(),
+        events: &events,
+        places: places(&source, &units, &events),
+        stages: &stages,
+        config: &config,
+        resolved,
+        as_of: resolved.as_of.unwrap_or(read.latest),
+    };
+    story.refused(&ledger, deal);
+    if events.is_empty() && story.text.is_empty() {
+        return Err(Error::UnknownName { what: "deal", name: deal.into(), nearest: Vec::new() });
+    }
+    if !events.is_empty() {
+        story.tell(&names, dimensions.len());
+    }
+    let heading = format!("deal {deal}, as of {}\n", instant_text(story.as_of));
+    Ok(heading + &story.text)
+}
+
+/// The events whose deal has one of the hashes.
+fn only(batch: EventBatch, hashes: &[u64]) -> EventBatch {
+    let rows: Vec<usize> = (0..batch.len())
+        .filter(|r| batch.deal_hash.get(*r).is_some_and(|h| hashes.contains(h)))
+        .collect();
+    fn pick<T: Copy>(column: &[T], rows: &[usize]) -> Vec<T> {
+        rows.iter().filter_map(|row| column.get(*row).copied()).collect()
+    }
+    EventBatch {
+        deal: pick(&batch.deal, &rows),
+        deal_hash: pick(&batch.deal_hash, &rows),
+        time: pick(&batch.time, &rows),
+        kind: pick(&batch.kind, &rows),
+        stage: pick(&batch.stage, &rows),
+        row: pick(&batch.row, &rows),
+        amount: pick(&batch.amount, &rows),
+        owner: pick(&batch.owner, &rows),
+        customer: pick(&batch.customer, &rows),
+        expected_close: pick(&batch.expected_close, &rows),
+        seq: pick(&batch.seq, &rows),
+        event_id: pick(&batch.event_id, &rows),
+        ingested: pick(&batch.ingested, &rows),
+        dimensions: batch.dimensions.iter().map(|d| pick(d, &rows)).collect(),
+    }
+}
+
+/// File and row of every event, as text.
+fn places(source: &DealSource, units: &[(usize, usize)], events: &EventBatch) -> Vec<String> {
+    let rows: Vec<(usize, u32)> =
+        (0..events.len()).map(|row| fold::locate(units, events, row as u32)).collect();
+    let place =
+        |(_, file, row): (String, std::path::PathBuf, u64)| format!("{} row {row}", file.display());
+    source.locate(&rows).into_iter().map(place).collect()
+}
+
+struct Story<'a> {
+    text: String,
+    events: &'a EventBatch,
+    /// File and row of each event.
+    places: Vec<String>,
+    stages: &'a StageTable,
+    config: &'a Config,
+    resolved: &'a Resolved,
+    as_of: Instant,
+}
+
+impl Story<'_> {
+    fn line(&mut self, line: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{line}");
+    }
+
+    fn refused(&mut self, ledger: &Ledger, deal: &str) {
+        for (input, rows) in ledger.quarantined() {
+            for row in rows.iter().filter(|r| r.deal_id.as_deref() == Some(deal)) {
+                let place = format!("{} row {}", row.file.display(), row.row);
+                let line = format!("kept out of {input} by rule {}: {place}", row.rule);
+                self.line(&line);
+            }
+        }
+    }
+
+    fn stage_name(&self, code: u16) -> String {
+        if code == NO_STAGE {
+            return "no stage".into();
+        }
+        let (names, finals) = self.stages.finish();
+        finals
+            .get(usize::from(code))
+            .and_then(|c| names.get(usize::from(*c)))
+            .cloned()
+            .unwrap_or_else(|| format!("stage {code}"))
+    }
+
+    fn amount(&self, amount: i64) -> String {
+        let currency = &self.resolved.currency;
+        if amount == NO_AMOUNT {
+            "unknown".into()
+        } else {
+            format!("{} {}", money::to_text(amount, currency.scale), currency.code)
+        }
+    }
+
+    fn tell(&mut self, names: &Interners, dimensions: usize) {
+        let rules = fold::rules(self.config);
+        let mut machine = Machine::new(self.stages, rules, dimensions);
+        machine.begin();
+        let ordered = order::order(self.events, self.stages, self.config.fold.ties);
+        let (early, late): (Vec<u32>, Vec<u32>) = ordered.rows.into_iter().partition(|row| {
+            self.events.time.get(*row as usize).is_some_and(|at| *at <= self.as_of)
+        });
+        let mut kept = early.clone();
+        order::deduplicate(self.events, &mut kept);
+        self.line("events, in the order they are folded:");
+        for row in early {
+            let verdict = if kept.contains(&row) {
+                let event = fold::event(self.events, row as usize);
+                self.apply(&mut machine, &event, row as usize)
+            } else {
+                "duplicate, not counted again (G3)".into()
+            };
+            self.event_line(row as usize, &verdict);
+        }
+        for row in late {
+            self.event_line(row as usize, "after as_of, does not exist yet (G1)");
+        }
+        let counted = machine.finish();
+        self.visits(&machine);
+        self.ending(&machine, counted);
+        let owner = names.owner.freeze();
+        let owner = owner.get(machine.deal.owner).unwrap_or("unknown").to_owned();
+        self.line(&format!("owner now: {owner}"));
+    }
+
+    fn apply(&self, machine: &mut Machine<'_>, event: &Event, row: usize) -> String {
+        let before = (machine.visits.len(), machine.deal.clone());
+        let dimension = |i: usize| {
+            self.events.dimensions.get(i).and_then(|d| d.get(row)).copied().unwrap_or(NO_CODE)
+        };
+        machine.apply(event, dimension);
+        let (visits, deal) = before;
+        let mut said = Vec::new();
+        match machine.visits.last() {
+            Some(visit) if machine.visits.len() > visits => said.push(self.arrival(visit)),
+            _ if machine.deal.no_ops > deal.no_ops => {
+                said.push("no change of stage, attributes only (G4)".to_owned());
+            }
+            _ if machine.deal.deleted != deal.deleted => said.push("deletes the deal (G17)".into()),
+            _ if machine.deal.after_deletion > deal.after_deletion => {
+                said.push("after the deletion, attributes only".into());
+            }
+            _ => said.push("changes attributes".into()),
+        }
+        if machine.deal.amount != deal.amount {
+            said.push(format!("amount now {}", self.amount(machine.deal.amount)));
+        }
+        if machine.deal.pushes > deal.pushes {
+            said.push(format!(
+                "expected close pushed to {}",
+                day_text(machine.deal.expected_close)
+            ));
+        }
+        said.join("; ")
+    }
+
+    fn arrival(&self, visit: &Visit) -> String {
+        let to = self.stage_name(visit.stage);
+        let how = match visit.arrival {
+            Move::Created => "begins in",
+            Move::Advanced => "advances to",
+            Move::Skipped => "skips forward to (G10)",
+            Move::Regressed => "goes back to (G9)",
+            Move::Won => "is won in",
+            Move::Lost => "is lost in",
+            Move::Reopened => "is re-opened in (G8)",
+            Move::Unordered => "moves outside the order to (G6)",
+            Move::Deleted | Move::Handoff | Move::Still => "moves to",
+        };
+        format!("{how} {to}, visit {} to it", visit.visit_no)
+    }
+
+    fn event_line(&mut self, row: usize, verdict: &str) {
+        let at = self.events.time.get(row).copied().unwrap_or(NO_INSTANT);
+        let stage = self.events.stage.get(row).copied().unwrap_or(NO_STAGE);
+        let kind = self.events.kind.get(row).copied().unwrap_or_default();
+        let name = if stage == NO_STAGE { String::new() } else { self.stage_name(stage) };
+        let place = self.places.get(row).cloned().unwrap_or_default();
+        let kind = format!("{kind:?}").to_lowercase();
+        let line = format!("  {}  {kind} {name}: {verdict}\n      from {place}", instant_text(at));
+        self.line(&line);
+    }
+
+    fn visits(&mut self, machine: &Machine<'_>) {
+        self.line("visits:");
+        for visit in &machine.visits {
+            let left = if visit.left == NO_INSTANT { self.as_of } else { visit.left };
+            let calendar = &self.resolved.calendar;
+            let resolution = self.config.run.resolution;
+            let units = resolution.between(calendar, visit.entered, left);
+            let days = units as f64 / resolution.units_per_day() as f64;
+            let ended = MOVES.get(visit.ended as usize).copied().unwrap_or("");
+            let line = format!(
+                "  {} from {} for {days:.3} days, then {ended} ({}), amount at entry {}",
+                self.stage_name(visit.stage),
+                instant_text(visit.entered),
+                self.stage_name(visit.next),
+                self.amount(visit.amount),
+            );
+            self.line(&line);
+        }
+    }
+
+    fn ending(&mut self, machine: &Machine<'_>, counted: bool) {
+        if !counted {
+            self.line("outcome: deleted, left out of every table (G17)");
+            return;
+        }
+        let deal = &machine.deal;
+        let name = |outcome| match outcome {
+            Outcome::Open => "open",
+            Outcome::Won => "won",
+            Outcome::Lost => "lost",
+            Outcome::Deleted => "deleted",
+        };
+        let at = |at: Instant| {
+            if at == NO_INSTANT { "never".to_owned() } else { instant_text(at) }
+        };
+        let (end, ended) = machine.cycle_end(self.as_of);
+        let mut leveller = Leveller::new(self.stages);
+        let levels = leveller.levels(&machine.visits, deal.outcome);
+        let customer = if deal.customer == NO_ID { "no customer" } else { "has a customer" };
+        let expected = if deal.expected_close == NO_DAY {
+            "none".to_owned()
+        } else {
+            day_text(deal.expected_close)
+        };
+        let lines = [
+            format!(
+                "outcome: {} (final), first close {} at {}",
+                name(deal.outcome),
+                name(deal.first_outcome),
+                at(deal.first_closed)
+            ),
+            format!("created: {}; expected close: {expected}; {customer}", at(machine.created())),
+            format!("sales cycle: {} to {} ({})", at(machine.cycle_start()), at(end), name(ended)),
+            format!(
+                "amount: first {}, now {}, at close {}",
+                self.amount(deal.created_amount),
+                self.amount(deal.amount),
+                self.amount(deal.closed_amount)
+            ),
+            format!(
+                "moves: {} skips, {} regressions, {} re-opens, {} pushes",
+                deal.skips, deal.regressions, deal.reopens, deal.pushes
+            ),
+            format!(
+                "funnel levels of {} stages: reached {}, fall_through {}, ordered {}, strict {}, furthest_final {}",
+                self.stages.open_n,
+                levels.reached,
+                levels.fall_through,
+                levels.ordered,
+                levels.strict,
+                levels.furthest_final
+            ),
+        ];
+        for line in lines {
+            self.line(&line);
+        }
+    }
 }

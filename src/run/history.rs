@@ -150,7 +150,7 @@ pub fn read_history(
 }
 
 /// The dimensions that are columns of the events, and the keys of look-ups that are.
-fn event_dimensions(config: &Config) -> Vec<String> {
+pub(super) fn event_dimensions(config: &Config) -> Vec<String> {
     let looked_up = |d: &&String| config.dimensions.from.contains_key(*d);
     let mut dimensions: Vec<String> =
         config.dimensions.columns.iter().filter(|d| !looked_up(d)).cloned().collect();
@@ -222,7 +222,11 @@ fn record_fold(source: &DealSource, ledger: &Ledger, tally: &fold::Tally, stages
     }
     ledger.record(&first, &counts);
     // Rows of deals kept out were counted as folded when they were read.
-    for (input, file, row) in source.locate(&tally.rejected) {
+    let mut rejected = source.locate(&tally.rejected);
+    // A row that stands for several events is one row.
+    rejected.sort();
+    rejected.dedup();
+    for (input, file, row) in rejected {
         ledger.reject(&input, QuarantinedRow::of_fold(file, row, Rule::TiedDeals));
     }
 }

@@ -156,7 +156,7 @@ mod tests {
             config_hash: "c".into(),
             inputs: vec!["deals/a".into(), "deals/b".into()],
             version: "0.1.0".into(),
-            selection: vec!["parquet".into(), "revenue".into()],
+            selection: vec!["parquet".into(), "oranges".into()],
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
             |i| i.inputs = vec!["deals/a".into(), "deals/c".into()],
             |i| i.inputs = vec!["deals/adeals/b".into()],
             |i| i.version.push('x'),
-            |i| i.selection.push("cac".into()),
+            |i| i.selection.push("pears".into()),
         ];
         for (n, change) in changes.iter().enumerate() {
             let mut changed = identity();

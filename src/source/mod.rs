@@ -233,22 +233,17 @@ impl DealSource {
         self.inputs.into_iter().map(|i| i.checked).collect()
     }
 
-    /// Input, file and row in the file of rows given by unit and row in the unit; a row that stands
-    /// for several events is named once.
+    /// Input, file and row in the file of rows given by unit and row in the unit.
     #[must_use]
     pub fn locate(&self, rows: &[(usize, u32)]) -> Vec<(String, PathBuf, u64)> {
         let units = self.work();
-        let mut located: Vec<(String, PathBuf, u64)> = rows
-            .iter()
+        rows.iter()
             .filter_map(|(number, row)| {
                 let (input, unit) = units.get(*number)?;
                 let path = input.checked.path(unit).to_path_buf();
                 Some((input.checked.name.clone(), path, unit.first_row + u64::from(*row)))
             })
-            .collect();
-        located.sort();
-        located.dedup();
-        located
+            .collect()
     }
 
     /// Every unit of every input, in order of inputs, files and rows.

@@ -4,7 +4,7 @@ use super::*;
 
 fn written(format: Format) -> (tempfile::TempDir, PathBuf, Table) {
     let out = tempfile::tempdir().unwrap();
-    let table = table("revenue", 1);
+    let table = table("oranges", 1);
     let output = Output::claim(out.path(), "now").unwrap();
     let mut staging = output.stage(stamp(0)).unwrap();
     let path = staging.write_table(&table, format).unwrap().path.clone();
@@ -22,7 +22,7 @@ fn parquet_holds_the_values_and_explains_itself() {
     assert_eq!(value("dealmill.run_id"), stamp(0).run_id);
     assert_eq!(value("dealmill.config_hash"), "c0ffee");
     assert_eq!(value("dealmill.as_of"), "2025-01-01T00:00:00Z");
-    assert_eq!(value("dealmill.table"), "revenue");
+    assert_eq!(value("dealmill.table"), "oranges");
     assert_eq!(value("dealmill.table_schema_version"), "1");
     let columns: Vec<ColumnEntry> = serde_json::from_str(&value("dealmill.columns")).unwrap();
     assert_eq!(columns[2].dtype, "decimal");

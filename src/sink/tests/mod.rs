@@ -63,8 +63,8 @@ fn stamp(second: i64) -> Stamp {
 fn publish(out: &Path, second: i64, won: i64, keep_runs: usize) -> Result<Published, Error> {
     let output = Output::claim(out, "2025-01-01T00:00:00Z")?;
     let mut staging = output.stage(stamp(second))?;
-    staging.write_table(&table("revenue", won), Format::Parquet)?;
-    staging.write_table(&table("funnel", won), Format::Parquet)?;
+    staging.write_table(&table("oranges", won), Format::Parquet)?;
+    staging.write_table(&table("apples", won), Format::Parquet)?;
     staging.publish(Account::default(), keep_runs)
 }
 
@@ -119,12 +119,12 @@ fn published_run_is_found_through_both_pointers() {
     assert_eq!(run.manifest.run_id, done.run_id);
     assert_eq!(run.manifest.as_of, "2025-01-01T00:00:00Z");
     let names: Vec<&str> = run.manifest.tables.iter().map(|t| t.name.as_str()).collect();
-    assert_eq!(names, ["funnel", "revenue"]);
-    let revenue = run.expect_table("revenue").unwrap();
-    let bytes = fs::read(run.path(revenue).unwrap()).unwrap();
-    assert_eq!(revenue.bytes, bytes.len() as u64);
-    assert_eq!(revenue.digest, blake3::hash(&bytes).to_hex().to_string());
-    assert_eq!((revenue.rows, revenue.columns.len()), (3, 7));
+    assert_eq!(names, ["apples", "oranges"]);
+    let oranges = run.expect_table("oranges").unwrap();
+    let bytes = fs::read(run.path(oranges).unwrap()).unwrap();
+    assert_eq!(oranges.bytes, bytes.len() as u64);
+    assert_eq!(oranges.digest, blake3::hash(&bytes).to_hex().to_string());
+    assert_eq!((oranges.rows, oranges.columns.len()), (3, 7));
     // A reader without links, and one who is given the run's own folder.
     fs::remove_file(out.join("latest")).unwrap();
     assert_eq!(open_latest(&out).unwrap(), run);
@@ -136,15 +136,15 @@ fn misspelt_table_names_the_nearest_and_skipped_one_its_reason() {
     let out = tempfile::tempdir().unwrap();
     let output = Output::claim(out.path(), "now").unwrap();
     let mut staging = output.stage(stamp(0)).unwrap();
-    staging.write_table(&table("revenue", 1), Format::Parquet).unwrap();
-    let skipped = SkippedTable { name: "cac".into(), reason: "there is no input spend".into() };
+    staging.write_table(&table("oranges", 1), Format::Parquet).unwrap();
+    let skipped = SkippedTable { name: "pears".into(), reason: "there is no input pips".into() };
     let account = Account { skipped_tables: vec![skipped], ..Account::default() };
     staging.publish(account, 3).unwrap();
     let run = open_latest(out.path()).unwrap();
-    let error = run.expect_table("revenu").unwrap_err();
-    assert_eq!(error.to_string(), "unknown table \"revenu\", did you mean \"revenue\"?");
-    let hint = run.expect_table("cac").unwrap_err().hint().unwrap();
-    assert_eq!(hint, "it was skipped: there is no input spend");
+    let error = run.expect_table("orange").unwrap_err();
+    assert_eq!(error.to_string(), "unknown table \"orange\", did you mean \"oranges\"?");
+    let hint = run.expect_table("pears").unwrap_err().hint().unwrap();
+    assert_eq!(hint, "it was skipped: there is no input pips");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn run_that_ends_before_publishing_changes_nothing() {
     {
         let output = Output::claim(out.path(), "now").unwrap();
         let mut staging = output.stage(stamp(1)).unwrap();
-        staging.write_table(&table("revenue", 9), Format::Parquet).unwrap();
+        staging.write_table(&table("oranges", 9), Format::Parquet).unwrap();
         assert_eq!(run_folders(out.path()).len(), 2);
     }
     assert_eq!(tree(out.path()), before);
@@ -168,7 +168,7 @@ fn folders_of_killed_runs_are_removed_by_the_next_and_never_read() {
     // As a kill leaves them: no destructor runs, but the lock ends with the process.
     let output = Output::claim(out.path(), "now").unwrap();
     let mut staging = output.stage(stamp(5)).unwrap();
-    staging.write_table(&table("revenue", 5), Format::Parquet).unwrap();
+    staging.write_table(&table("oranges", 5), Format::Parquet).unwrap();
     std::mem::forget(staging);
     drop(output);
     let removing = out.path().join("runs/.removing-2024-01-01T000000Z-aaaaaa");
@@ -229,7 +229,7 @@ fn failed_swap_removes_the_run_that_nobody_points_to() {
     let first = publish(out.path(), 0, 1, 3).unwrap();
     let output = Output::claim(out.path(), "now").unwrap();
     let mut staging = output.stage(stamp(1)).unwrap();
-    staging.write_table(&table("revenue", 2), Format::Parquet).unwrap();
+    staging.write_table(&table("oranges", 2), Format::Parquet).unwrap();
     fs::create_dir(out.path().join(".latest.json.new")).unwrap();
     let error = staging.publish(Account::default(), 3).unwrap_err();
     assert!(error.to_string().contains(".latest.json.new"), "{error}");
@@ -262,7 +262,7 @@ fn other_tables_of_the_same_name_get_a_number() {
 fn damaged_run_is_not_mistaken_for_the_same() {
     let out = tempfile::tempdir().unwrap();
     let first = publish(out.path(), 0, 1, 5).unwrap();
-    let path = first.folder.join("revenue.parquet");
+    let path = first.folder.join("oranges.parquet");
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -1,0 +1,173 @@
+//! From merged states to finished tables: slices and periods rolled up, rows made, identities
+//! checked.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::Plan;
+use super::merge::{KeyRule, Merge, Overflowed, combine};
+use super::sql::StateQuery;
+use super::states::{overflow, panic_text};
+use super::units::{Recipe, Unit};
+use crate::error::Error;
+use crate::metrics::{
+    Group, NO_KEY, RowView, Rows, Settings, StateRows, common_columns, period_start, slice_name,
+};
+use crate::relations::customer_periods::GRAINS;
+use crate::table::{Table, TableBuilder};
+use crate::time::{NO_DAY, Period};
+
+/// Finishes one table. `results` are the rows of the unit's jobs, state by state, maximal slice by
+/// maximal slice.
+pub(crate) fn finish(
+    unit: &Unit,
+    results: &[StateRows],
+    plan: &Plan,
+    settings: &Settings,
+) -> Result<Table, Error> {
+    let caught = catch_unwind(AssertUnwindSafe(|| finish_unit(unit, results, plan, settings)));
+    caught.unwrap_or_else(|panic| {
+        let what = format!("table {:?}, finish", unit.name);
+        Err(Error::compute(what, panic_text(panic.as_ref())))
+    })
+}
+
+fn finish_unit(
+    unit: &Unit,
+    results: &[StateRows],
+    plan: &Plan,
+    settings: &Settings,
+) -> Result<Table, Error> {
+    let mut specs = common_columns(&plan.dimensions);
+    specs.extend_from_slice(unit.output());
+    let mut builder = TableBuilder::new(&unit.name, specs, settings.money_scale);
+    let mut periods = plan.periods.clone();
+    periods.retain(|p| *p != Period::All);
+    periods.sort_unstable();
+    periods.dedup();
+    periods.push(Period::All);
+    for slice in &unit.slices {
+        let sliced = slice_states(unit, results, slice)?;
+        for period in &periods {
+            let states = unit
+                .states
+                .iter()
+                .zip(&sliced)
+                .map(|(query, rows)| roll_period(query, rows, *period, settings))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
+            let group = Group { states: &states, period: *period, settings };
+            let dictionaries = &settings.dictionaries;
+            let mut rows = Rows::new(&mut builder, slice, &plan.dimensions, *period, dictionaries);
+            match &unit.recipe {
+                Recipe::Metric(metric) => (metric.finish)(&group, &mut rows),
+                Recipe::Custom(table) => table.finish(&group, &mut rows),
+            }?;
+        }
+    }
+    let table = builder.finish()?;
+    check_identities(unit, &table)?;
+    Ok(table)
+}
+
+/// The states of one slice, each rolled up from the smallest computed slice that holds it.
+fn slice_states(
+    unit: &Unit,
+    results: &[StateRows],
+    slice: &[String],
+) -> Result<Vec<StateRows>, Error> {
+    let computed = unit.maximal.len();
+    let mut states = Vec::with_capacity(unit.states.len());
+    for (query, rows) in unit.states.iter().zip(results.chunks(computed)) {
+        let place = |from: &[String], dimension: &String| from.iter().position(|d| d == dimension);
+        let source = unit
+            .maximal
+            .iter()
+            .zip(rows)
+            .filter(|(from, _)| slice.iter().all(|d| from.contains(d)))
+            .min_by_key(|(_, rows)| rows.rows);
+        let Some((from, rows)) = source else {
+            let slice = slice_name(slice);
+            return Err(Error::Bug(format!("table {:?}: nothing holds {slice}", unit.name)));
+        };
+        if from == slice {
+            states.push(rows.clone());
+            continue;
+        }
+        let dimensions: Vec<usize> = slice.iter().filter_map(|d| place(from, d)).collect();
+        let keys = vec![KeyRule::Keep; query.keys.len()];
+        let rolled = combine(&[rows], &dimensions, &keys, &merges(query))
+            .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
+        states.push(rolled);
+    }
+    Ok(states)
+}
+
+fn merges(query: &StateQuery) -> Vec<Merge> {
+    query.values.iter().map(|v| v.merge).collect()
+}
+
+/// The rows of one period length.
+///
+/// Keys `period` and `cohort` hold first days of the base period and become those of `period`, or
+/// nothing for the whole history. A key `grain` selects its rows instead and goes. A state without
+/// any of these belongs to the whole history.
+fn roll_period(
+    query: &StateQuery,
+    rows: &StateRows,
+    period: Period,
+    settings: &Settings,
+) -> Result<StateRows, Overflowed> {
+    let start = |key: i64| match period_start(key) {
+        NO_DAY => NO_KEY,
+        day => match settings.calendar.start(period, day) {
+            NO_DAY => NO_KEY,
+            first => i64::from(first),
+        },
+    };
+    // No row has this number, so that nothing is left of a state that has no such period.
+    const NOTHING: i64 = i64::MAX;
+    let by_grain = query.keys.iter().any(|k| k.name == "grain");
+    let position = GRAINS.iter().position(|g| *g == period.name());
+    let grain = match (period, position.map(i64::try_from)) {
+        (Period::All, _) | (_, None | Some(Err(_))) => NOTHING,
+        (_, Some(Ok(code))) => code,
+    };
+    let mut has_period = by_grain;
+    let mut rules = Vec::with_capacity(query.keys.len());
+    for key in &query.keys {
+        rules.push(match key.name.as_str() {
+            "grain" => KeyRule::Only(grain),
+            "period" | "cohort" if !by_grain => {
+                has_period = true;
+                KeyRule::Map(&start)
+            }
+            _ => KeyRule::Keep,
+        });
+    }
+    if !has_period && period != Period::All {
+        let mut none = rows.clone();
+        none.rows = 0;
+        let keys = none.keys.iter_mut().chain(&mut none.values).map(|(_, column)| column);
+        none.dimensions.iter_mut().chain(keys).for_each(Vec::clear);
+        return Ok(none);
+    }
+    let dimensions: Vec<usize> = (0..rows.dimensions.len()).collect();
+    combine(&[rows], &dimensions, &rules, &merges(query))
+}
+
+fn check_identities(unit: &Unit, table: &Table) -> Result<(), Error> {
+    let Recipe::Metric(metric) = &unit.recipe else { return Ok(()) };
+    for row in 0..table.batch.num_rows() {
+        let view = RowView { specs: &table.specs, batch: &table.batch, row };
+        for identity in metric.identities {
+            if !(identity.holds)(&view) {
+                return Err(Error::IdentityBroken {
+                    table: unit.name.clone(),
+                    identity: identity.claim.to_owned(),
+                    place: view.keys_text(),
+                });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! What the data-quality rules found.
+
+pub mod data_quality;

@@ -1,0 +1,4 @@
+//! What the won deals bring in.
+
+#[expect(clippy::module_inception, reason = "one file per metric, named by the metric")]
+pub mod revenue;
