@@ -125,7 +125,7 @@ pub fn ints(row: &Row, expected: &[(&str, i64)]) {
 #[track_caller]
 pub fn rounded(row: &Row, column: &str, expected_minor: Option<f64>) {
     let near = match (row.get(column), expected_minor) {
-        (Some(Cell::Int(got)), Some(expected)) => (*got as f64 - expected).abs() <= 0.5 + 1e-4,
+        (Some(Cell::Int(got)), Some(expected)) => (*got as f64 - expected).abs() <= 0.501,
         (Some(Cell::Null), None) => true,
         _ => false,
     };
