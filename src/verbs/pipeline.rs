@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::session::{self, Steps, written};
-use super::thousands;
+use super::{findings, thousands};
 use crate::cli::{CheckArgs, Cli, DemoArgs, Engine, ExplainDealArgs, LogFormat, RunArgs};
 use crate::config::{self, Flags};
 use crate::engine::Backend;
@@ -41,11 +41,12 @@ fn execute(cli: &Cli, flags: &Flags, err: &mut dyn Write) -> Result<(), Error> {
 pub(super) fn check(
     cli: &Cli,
     args: &CheckArgs,
-    _out: &mut dyn Write,
+    out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Error> {
-    let resolved = config::load(&args.flags())?;
-    let (summary, _table) = with_steps(cli, |options| run::check(&resolved, options))?;
+    let resolved = config::load(&args.config.flags())?;
+    let (summary, table) = with_steps(cli, |options| run::check(&resolved, options))?;
+    written(out.write_all(findings::text(&table).as_bytes()))?;
     summarise(cli, &summary, &resolved.output, err);
     Ok(())
 }
