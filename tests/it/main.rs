@@ -9,12 +9,21 @@
     reason = "tests may say what they expect"
 )]
 
+// Broken inputs: what they say and what they leave alone.
+mod bad_input;
 // The command line as a user meets it.
 mod cli;
+// Scenarios as text, expected tables as text.
+mod golden;
+// Every way an input may be given, and determinism of the whole.
+mod inputs;
+// What every metric of the registry keeps.
+mod laws;
+// The same numbers by a naive fold and by DuckDB.
+mod oracle;
+// Published data sets and their answers.
+mod real;
+// Scratch folders, runs, tables read back.
+mod support;
 // Layering, sizes and documents.
 mod tidy;
-// laws: what every metric of the registry keeps.
-// oracle: the same numbers by a naive fold and by DuckDB.
-// golden: scenarios as text, expected tables as text.
-// real: published data sets and their answers.
-// bad_input: what a broken input says.

@@ -1,0 +1,1 @@
+//! Broken inputs: what they say and what they leave alone.

@@ -1,0 +1,1 @@
+//! Every way an input may be given, and determinism of the whole.

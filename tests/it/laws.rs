@@ -1,0 +1,1 @@
+//! What every metric of the registry keeps.

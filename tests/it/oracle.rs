@@ -1,0 +1,1 @@
+//! The same numbers by a naive fold and by DuckDB.
