@@ -9,6 +9,7 @@ use crate::cli::{CheckArgs, Cli, DemoArgs, Engine, ExplainDealArgs, LogFormat, R
 use crate::config::{self, Flags};
 use crate::engine::Backend;
 use crate::error::Error;
+use crate::metrics::REGISTRY;
 use crate::report;
 use crate::run::{self, RunOptions, Summary};
 use crate::sink;
@@ -45,8 +46,19 @@ pub(super) fn check(
     err: &mut dyn Write,
 ) -> Result<(), Error> {
     let resolved = config::load(&args.config.flags())?;
-    let (summary, table) = with_steps(cli, |options| run::check(&resolved, options))?;
+    let (mut summary, table) = with_steps(cli, |options| run::check(&resolved, options))?;
+    let custom = resolved.config.metrics.iter().map(|metric| metric.name.as_str());
+    let skipped = |name: &str| summary.skipped.iter().any(|(table, _)| table == name);
+    let possible: Vec<&str> = REGISTRY
+        .iter()
+        .map(|metric| metric.name)
+        .chain(custom)
+        .filter(|name| !skipped(name))
+        .collect();
     written(out.write_all(findings::text(&table).as_bytes()))?;
+    written(writeln!(out, "\nTables that would come out: {}.", possible.join(", ")))?;
+    // Nothing was written.
+    summary.tables.clear();
     summarise(cli, &summary, &resolved.output, err);
     Ok(())
 }
