@@ -110,6 +110,7 @@ rules! {
     TiedDeals "tied_deals" Deals Quarantine "Deals with tied stage events, kept out by ties = \"reject\" (G2)."
     Orphans "orphans" Deals Warn "The deal's key is not in the look-up table; its dimensions are unknown."
     NullKeys "null_keys" Deals Ignore "The deal has no key for the look-up table."
+    KeylessRows "keyless_rows" Rows Warn "The row of the look-up table has no key; nothing finds it."
     DuplicateKeys "duplicate_keys" Rows Warn "The look-up table has the key more than once; the first row counts."
     NullSpend "null_spend" Rows Warn "A row of spend without an amount."
 }

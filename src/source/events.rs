@@ -176,11 +176,33 @@ impl<'a> UnitState<'a> {
 struct EventColumns {
     time: Vec<Instant>,
     stage: Vec<u16>,
-    /// `None` is a type that the contract does not know.
-    kind: Vec<Option<EventKind>>,
+    kind: Vec<Type>,
     seq: Vec<i64>,
     event_id: Vec<i64>,
     ingested: Vec<Instant>,
+}
+
+/// What a row says of its type.
+#[derive(Debug, Clone, Copy)]
+enum Type {
+    /// Nothing: the stage decides.
+    Unsaid,
+    /// One of the contract's.
+    Known(EventKind),
+    /// None of the contract's.
+    Unknown,
+}
+
+impl Type {
+    /// The kind of an event with this type and stage; `None` for an unknown type.
+    fn kind(self, stage: u16) -> Option<EventKind> {
+        match self {
+            Self::Unsaid if stage == NO_STAGE => Some(EventKind::Attribute),
+            Self::Unsaid => Some(EventKind::Stage),
+            Self::Known(kind) => Some(kind),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// Reads one unit of an input of shape `events`. `latest` is raised to the latest instant seen.
@@ -245,11 +267,7 @@ fn read_batch(
         state.counts.rows_in += 1;
         let at = columns.time.get(row).copied().unwrap_or(NO_INSTANT);
         let stage = columns.stage.get(row).copied().unwrap_or(NO_STAGE);
-        let kind = match columns.kind.get(row) {
-            Some(kind) => *kind,
-            None if stage == NO_STAGE => Some(EventKind::Attribute),
-            None => Some(EventKind::Stage),
-        };
+        let kind = columns.kind.get(row).copied().unwrap_or(Type::Unsaid).kind(stage);
         match judge_row(common.deal.get(row), at, kind, stage) {
             Err(rule) => state.refuse(rule, arrays, row, first_row),
             Ok(_) if at > as_of => state.counts.after_as_of += 1,
@@ -302,13 +320,13 @@ fn decode_events(
     let types = d.replacement("event_type");
     let event_kind = |name: Option<&str>| {
         let Some(name) = name.map(str::trim).filter(|n| !n.is_empty()) else {
-            return Ok(Some(EventKind::Attribute));
+            return Ok(Type::Unsaid);
         };
         let name = types.and_then(|r| r.get(name)).map_or(name, String::as_str);
-        Ok(EventKind::from_name(name))
+        Ok(EventKind::from_name(name).map_or(Type::Unknown, Type::Known))
     };
-    let mut kind: Vec<Option<EventKind>> = match get(layout.event_type) {
-        Some(array) => convert::each_name(array, event_kind, Some(EventKind::Attribute))?,
+    let mut kind = match get(layout.event_type) {
+        Some(array) => convert::each_name(array, event_kind, Type::Unsaid)?,
         None => Vec::new(),
     };
     kind.truncate(rows);
@@ -374,5 +392,18 @@ pub(super) fn fill_missing(batch: &mut EventBatch, present: Present, dimensions:
     batch.dimensions.resize_with(dimensions, Vec::new);
     for column in &mut batch.dimensions {
         column.resize(rows, NO_CODE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_without_a_type_is_a_stage_event_where_it_has_a_stage() {
+        assert_eq!(Type::Unsaid.kind(3), Some(EventKind::Stage));
+        assert_eq!(Type::Unsaid.kind(NO_STAGE), Some(EventKind::Attribute));
+        assert_eq!(Type::Known(EventKind::Attribute).kind(3), Some(EventKind::Attribute));
+        assert_eq!(Type::Unknown.kind(3), None);
     }
 }

@@ -89,7 +89,7 @@ pub fn read_lookups(
                     counts.rows_in += 1;
                     counts.folded += 1;
                     let Some(key) = key else {
-                        counts.add(Rule::NullKeys, 1);
+                        counts.add(Rule::KeylessRows, 1);
                         continue;
                     };
                     if rows.contains_key(key) {
