@@ -62,8 +62,10 @@ pub fn fold(parts: &[Scattered], bits: u32, settings: &Settings<'_>) -> Folded {
     let folded: Vec<Folded> = (0..tasks)
         .into_par_iter()
         .map(|task| {
+            let own = (task * buckets / tasks)..((task + 1) * buckets / tasks);
             let mut folder = Folder::new(settings);
-            for bucket in (task * buckets / tasks)..((task + 1) * buckets / tasks) {
+            folder.out.reserve(rows_of(parts, &own));
+            for bucket in own {
                 let (events, units) = scatter::gather(parts, bucket);
                 folder.bucket(&events, &units);
             }
@@ -80,6 +82,12 @@ pub fn fold(parts: &[Scattered], bits: u32, settings: &Settings<'_>) -> Folded {
         all.append(part);
     }
     all
+}
+
+/// Events in a range of buckets.
+fn rows_of(parts: &[Scattered], buckets: &std::ops::Range<usize>) -> usize {
+    let at = |part: &Scattered, bucket: usize| part.offsets.get(bucket).copied().unwrap_or(0);
+    parts.iter().map(|p| (at(p, buckets.end) - at(p, buckets.start)) as usize).sum()
 }
 
 /// Folds buckets one after the other into one output.

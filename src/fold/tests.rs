@@ -2,7 +2,7 @@
 //! fold. Histories are text: stage and day, such as `L0 Q2 P5 W9`; `*` before an amount.
 
 use super::levels::{Leveller, Levels};
-use super::machine::{Event, Machine, Move, Outcome, Rules};
+use super::machine::{Machine, Move, Outcome, Rules};
 use super::order::{deduplicate, order};
 use super::*;
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt, Pipeline};

@@ -25,7 +25,7 @@ pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use intern::{Interner, Names, hash_integer, hash_text};
 pub use lookup::{Lookup, LookupKey, read_lookups};
 pub use read::CheckedInput;
-pub use spend::{SpendRow, read_spend};
+pub use spend::{Spend, SpendRow, read_spend};
 
 use crate::config::{Config, Input, Outcome, Shape};
 use crate::contract::{CanonicalColumn, ColumnType};

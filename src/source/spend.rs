@@ -26,6 +26,15 @@ pub struct SpendRow {
     pub cost_type: Option<String>,
 }
 
+/// All spend of a run.
+#[derive(Debug)]
+pub struct Spend {
+    /// The rows up to `as_of`, in order of the source.
+    pub rows: Vec<SpendRow>,
+    /// The checked inputs they come from.
+    pub inputs: Vec<CheckedInput>,
+}
+
 /// Reads every input of shape `spend`, which is small. Returns `None` if there is none.
 ///
 /// # Errors
@@ -36,7 +45,7 @@ pub fn read_spend(
     currency: &Currency,
     as_of: Instant,
     ledger: &Ledger,
-) -> Result<Option<(Vec<SpendRow>, Vec<CheckedInput>)>, Error> {
+) -> Result<Option<Spend>, Error> {
     let mut rows = Vec::new();
     let mut inputs = Vec::new();
     for (name, input) in &config.inputs {
@@ -98,7 +107,7 @@ pub fn read_spend(
         ledger.record(name, &counts);
         inputs.push(checked);
     }
-    Ok((!inputs.is_empty()).then_some((rows, inputs)))
+    Ok((!inputs.is_empty()).then_some(Spend { rows, inputs }))
 }
 
 /// Names of a column, trimmed and replaced; empty text is none.
