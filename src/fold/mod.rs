@@ -1,6 +1,6 @@
 //! Events to visits and deals: scatter by deal, order, one linear pass per deal.
 //!
-//! This is the hot path. It works on plain typed columns: [`scatter`] copies every column once into
+//! This is the hot path. It works on plain typed columns: [`mod@scatter`] copies every column once into
 //! bucket order, [`order`] sorts 24-byte keys a bucket, [`machine`] folds a deal without allocating,
 //! and each bucket's visits and deals come out as columns again. Buckets are independent, so they
 //! are folded in parallel, and the result does not depend on how many threads there are or how the

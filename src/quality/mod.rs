@@ -46,6 +46,8 @@ impl Subject {
 macro_rules! rules {
     ($($variant:ident $name:literal $subject:ident $severity:ident $meaning:literal)*) => {
         /// A rule of data quality.
+        // The meanings name sections of the configuration in brackets, which are no links.
+        #[allow(rustdoc::broken_intra_doc_links)]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Rule {
             $(#[doc = $meaning] $variant,)*

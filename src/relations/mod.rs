@@ -114,7 +114,7 @@ pub enum Kind {
     Int,
     /// Civil day; null where it does not exist.
     Day,
-    /// Stage name: a code of the run's stage enumeration ([`Dictionaries::stages`]); never null.
+    /// Stage name: a code of the run's stage enumeration ([`Dictionaries::names`]); never null.
     Stage,
     /// One of a fixed list of names; never null.
     Name(&'static [&'static str]),
