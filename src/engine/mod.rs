@@ -1,9 +1,9 @@
 //! How states are computed: locally in one piece, or in shards that are merged (the cluster's test
 //! double). A metric is data here: no metric's name occurs.
 //!
-//! The states of all tables are planned lazily and run in one collection ([`states`]), merged and
-//! rolled up to every slice and period ([`merge`]), and finished in parallel ([`finish`]). Which SQL
-//! is a state at all is said in [`sql`].
+//! The states of all tables are planned lazily and run in one collection (`states`), merged and
+//! rolled up to every slice and period (`merge`, `finish`), and finished in parallel. Which SQL is
+//! a state at all is said in `sql`.
 //!
 //! Invariant: the tables depend neither on the execution, the backend nor the number of threads.
 

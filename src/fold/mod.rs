@@ -57,7 +57,7 @@ pub struct Settings<'a> {
 #[must_use]
 pub fn fold(parts: &[Scattered], bits: u32, settings: &Settings<'_>) -> Folded {
     let buckets = 1_usize << bits;
-    // A few tasks a thread: large enough that their outputs are few, small enough to balance.
+    // A few tasks a thread, large enough that their outputs are few, small enough to balance.
     let tasks = (rayon::current_num_threads() * 8).min(buckets);
     let folded: Vec<Folded> = (0..tasks)
         .into_par_iter()
