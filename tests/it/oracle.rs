@@ -9,7 +9,7 @@ use arrow::array::{Array as _, RecordBatch};
 use arrow::util::display::array_value_to_string;
 use dealmill::relations::{Relation, export::to_arrow};
 
-use crate::laws::dirty::{Shape, check_many, resolve};
+use crate::laws::dirty::{Row, Shape, check_many, resolve};
 use crate::laws::sample::read;
 use crate::support::Scratch;
 
@@ -64,4 +64,27 @@ fn relations_equal_those_of_a_naive_fold() {
         check_rows("deals", &to_arrow(&frames[&Relation::Deals]).unwrap(), deals);
         check_rows("visits", &to_arrow(&frames[&Relation::Visits]).unwrap(), visits);
     });
+}
+
+#[test]
+fn row_without_a_type_but_with_a_stage_enters_it() {
+    // Its stage was dropped without a word where the file had a type column.
+    let row = Row {
+        deal: "d1",
+        minute: Some(0),
+        kind: "",
+        stage: "s2",
+        amount: "",
+        owner: "",
+        customer: "",
+        region: "",
+        close: None,
+        seq: None,
+        event: "",
+        ingested: None,
+    };
+    let scratch = Scratch::new();
+    let (history, _) = read(&resolve(&scratch, &[row], &Shape::EVERY[0]));
+    let visits = to_arrow(&history.relations.frames[&Relation::Visits]).unwrap();
+    assert_eq!(visits.num_rows(), 1);
 }

@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::support::Scratch;
 
 /// One row as it stands in the file; an empty text is null.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Row {
     pub deal: &'static str,
     /// Minutes since 2024-01-01T00:00:00Z.
@@ -27,6 +27,13 @@ pub(crate) struct Row {
     pub seq: Option<i64>,
     pub event: &'static str,
     pub ingested: Option<i64>,
+}
+
+impl std::fmt::Debug for Row {
+    /// Its line in the file with every column, so that a failure can be read at a glance.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line(Seq::Given, EventIds::Given))
+    }
 }
 
 /// Which optional columns the file has, and which alternatives the configuration chooses.
@@ -184,6 +191,25 @@ fn instant(minute: i64) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
+impl Row {
+    fn line(&self, seq: Seq, ids: EventIds) -> String {
+        let number = |n: Option<i64>| n.map_or_else(String::new, |n| n.to_string());
+        let time = self.minute.map_or_else(String::new, instant);
+        let close = self.close.map_or_else(String::new, |d| instant(d * 1440)[..10].to_owned());
+        let Self { deal, kind, stage, amount, owner, customer, region, .. } = self;
+        let mut line =
+            format!("{deal},{time},{kind},{stage},{amount},{owner},{customer},{region},{close}");
+        if seq == Seq::Given {
+            write!(line, ",{}", number(self.seq)).unwrap();
+        }
+        if ids == EventIds::Given {
+            let ingested = self.ingested.map_or_else(String::new, instant);
+            write!(line, ",{},{ingested}", self.event).unwrap();
+        }
+        line
+    }
+}
+
 /// The rows as text.
 fn csv(rows: &[Row], shape: &Shape) -> String {
     let mut text = String::from(
@@ -194,20 +220,8 @@ fn csv(rows: &[Row], shape: &Shape) -> String {
     text.push_str(if with_seq { ",seq" } else { "" });
     text.push_str(if with_ids { ",event_id,ingested_at" } else { "" });
     text.push('\n');
-    let number = |n: Option<i64>| n.map_or_else(String::new, |n| n.to_string());
     for row in rows {
-        let time = row.minute.map_or_else(String::new, instant);
-        let close = row.close.map_or_else(String::new, |d| instant(d * 1440)[..10].to_owned());
-        let Row { deal, kind, stage, amount, owner, customer, region, .. } = row;
-        write!(text, "{deal},{time},{kind},{stage},{amount},{owner},{customer},{region},{close}")
-            .unwrap();
-        if with_seq {
-            write!(text, ",{}", number(row.seq)).unwrap();
-        }
-        if with_ids {
-            let ingested = row.ingested.map_or_else(String::new, instant);
-            write!(text, ",{},{ingested}", row.event).unwrap();
-        }
+        text.push_str(&row.line(shape.seq, shape.ids));
         text.push('\n');
     }
     text
