@@ -15,6 +15,7 @@ pub mod customer_periods;
 pub mod customers;
 mod customers_pass;
 pub mod deals;
+pub mod export;
 pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;

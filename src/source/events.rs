@@ -172,12 +172,21 @@ impl<'a> UnitState<'a> {
     }
 }
 
+/// What a row says of its type.
+#[derive(Debug, Clone, Copy)]
+enum Declared {
+    /// Nothing; whether there is a stage decides.
+    Absent,
+    /// A type that the contract does not know.
+    Unknown,
+    Known(EventKind),
+}
+
 /// Columns of shape `events` beside the shared ones.
 struct EventColumns {
     time: Vec<Instant>,
     stage: Vec<u16>,
-    /// `None` is a type that the contract does not know.
-    kind: Vec<Option<EventKind>>,
+    kind: Vec<Declared>,
     seq: Vec<i64>,
     event_id: Vec<i64>,
     ingested: Vec<Instant>,
@@ -245,10 +254,11 @@ fn read_batch(
         state.counts.rows_in += 1;
         let at = columns.time.get(row).copied().unwrap_or(NO_INSTANT);
         let stage = columns.stage.get(row).copied().unwrap_or(NO_STAGE);
-        let kind = match columns.kind.get(row) {
-            Some(kind) => *kind,
-            None if stage == NO_STAGE => Some(EventKind::Attribute),
-            None => Some(EventKind::Stage),
+        let kind = match columns.kind.get(row).copied().unwrap_or(Declared::Absent) {
+            Declared::Known(kind) => Some(kind),
+            Declared::Unknown => None,
+            Declared::Absent if stage == NO_STAGE => Some(EventKind::Attribute),
+            Declared::Absent => Some(EventKind::Stage),
         };
         match judge_row(common.deal.get(row), at, kind, stage) {
             Err(rule) => state.refuse(rule, arrays, row, first_row),
@@ -302,13 +312,13 @@ fn decode_events(
     let types = d.replacement("event_type");
     let event_kind = |name: Option<&str>| {
         let Some(name) = name.map(str::trim).filter(|n| !n.is_empty()) else {
-            return Ok(Some(EventKind::Attribute));
+            return Ok(Declared::Absent);
         };
         let name = types.and_then(|r| r.get(name)).map_or(name, String::as_str);
-        Ok(EventKind::from_name(name))
+        Ok(EventKind::from_name(name).map_or(Declared::Unknown, Declared::Known))
     };
-    let mut kind: Vec<Option<EventKind>> = match get(layout.event_type) {
-        Some(array) => convert::each_name(array, event_kind, Some(EventKind::Attribute))?,
+    let mut kind: Vec<Declared> = match get(layout.event_type) {
+        Some(array) => convert::each_name(array, event_kind, Declared::Absent)?,
         None => Vec::new(),
     };
     kind.truncate(rows);
