@@ -71,11 +71,7 @@ impl Scratch {
     /// Resolves the configuration given as text; outputs go below the folder, into `out`.
     pub fn resolve(&self, toml: &str) -> Result<Resolved, Error> {
         let path = self.write("dealmill.toml", toml);
-        config::load(&Flags {
-            config: Some(path),
-            out: Some(self.path("out")),
-            ..Flags::default()
-        })
+        config::load(&Flags { config: Some(path), out: Some(self.path("out")), ..Flags::default() })
     }
 
     /// Runs the configuration given as text.
