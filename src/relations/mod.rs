@@ -20,6 +20,7 @@ pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
+mod frames;
 pub mod orders;
 pub mod spend;
 pub mod visits;
