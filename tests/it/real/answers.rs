@@ -86,7 +86,7 @@ pub fn number(value: &serde_json::Value, key: &str) -> Option<f64> {
 /// The tables of one run by name.
 pub type Tables = BTreeMap<String, Vec<Row>>;
 
-/// Runs a configuration and reads every table it wrote, except the points of curves by slice.
+/// Runs a configuration and reads every table it wrote.
 #[track_caller]
 pub fn tables(scratch: &Scratch, toml: &str) -> Tables {
     let summary = scratch.run(toml).unwrap_or_else(|e| panic!("{e:?}"));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use super::answers::{Answer, Tables, answers, ints, number, rounded, same, summary, tables, text};
-use crate::support::{Row, Scratch, filter, float, int, only, shared_data};
+use crate::support::{Row, Scratch, close, filter, int, only, shared_data};
 
 struct Run {
     folder: PathBuf,
@@ -248,9 +248,7 @@ fn curve_is_as_estimated_at_every_day() {
         for (row, point) in rows.iter().zip(&points) {
             observed += point.int("events");
             censored += point.int("censored");
-            assert!(
-                (float(row, "duration_days").unwrap() - point.number("t").unwrap()).abs() < 1e-9
-            );
+            close(row, "duration_days", point.number("t").unwrap(), 1e-9);
             ints(row, &[("at_risk_n", point.int("at_risk")), ("observed_n", observed)]);
             ints(row, &[("censored_n", censored), ("subjects_n", 8_300)]);
             same(row, "survival_rate", point.number("survival"), 1e-9);

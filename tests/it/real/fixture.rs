@@ -157,8 +157,8 @@ fn won_cycles_depend_on_the_close_that_counts() {
     same(&row, "won_days_mean", Some(4.0), 0.0);
 }
 
-/// Cumulative incidence of wins and losses, and what is open, at a day: there is no table of it yet,
-/// so it is added up from the points of the curve, `F += S(before) · d/n`.
+/// Cumulative incidence of wins and losses, and what is open, at a day. There is no table of it
+/// yet, so it is added up from the points of the curve, `F += S(before) · d/n`.
 #[track_caller]
 fn check_incidence(tables: &Tables, day: f64, won: f64, lost: f64, open: f64) {
     let points = |endpoint| filter(&tables["cycle_curve"], &[("endpoint", endpoint)]);

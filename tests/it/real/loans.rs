@@ -45,17 +45,29 @@ fn configuration(folder: &std::path::Path, zone: &str, only: &str) -> String {
 
         [inputs.deal_events]
         path = '{path}'
-        columns = {{ deal_id = "case_id", event_time = "ts", stage_id = "activity", seq = "event_index", amount = "amount_requested" }}
+
+        [inputs.deal_events.columns]
+        deal_id = "case_id"
+        event_time = "ts"
+        stage_id = "activity"
+        seq = "event_index"
+        amount = "amount_requested"
 
         [[metrics]]
         name = "cycles"
         relation = "deals"
-        sql = "SELECT cycle, cycle_status, COUNT(*) AS deals_n FROM deals GROUP BY cycle, cycle_status"
+        sql = """
+        SELECT cycle, cycle_status, COUNT(*) AS deals_n FROM deals GROUP BY cycle, cycle_status
+        """
 
         [[metrics]]
         name = "sizes"
         relation = "deals"
-        sql = "SELECT amount, COUNT(*) AS deals_n, SUM(is_won) AS won_n, SUM(is_lost) AS lost_n, SUM(is_open) AS open_n FROM deals GROUP BY amount"
+        sql = """
+        SELECT amount, COUNT(*) AS deals_n, SUM(is_won) AS won_n, SUM(is_lost) AS lost_n,
+               SUM(is_open) AS open_n
+        FROM deals GROUP BY amount
+        """
         "#,
         path = folder.join("derived/events.parquet").display(),
     )

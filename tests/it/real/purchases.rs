@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use super::answers::{Tables, answers, ints, tables, text};
 use crate::support::{Row, Scratch, filter, int, only, shared_data};
 
-/// A printed cohort of the sample: cohort, customers, active in months 0 to 6, 12 and 15, revenue in
-/// cents of months 0 to 6, and cumulative revenue per customer over all months.
+/// A printed cohort of the sample: cohort, customers, active in months 0 to 6, 12 and 15, revenue
+/// in cents of months 0 to 6, and cumulative revenue per customer over all months.
 type Printed = (&'static str, i64, [i64; 7], i64, i64, [i64; 7], f64);
 
 const SAMPLE: [Printed; 3] = [
