@@ -48,7 +48,7 @@ pub fn from_float(value: f64, factor: i64) -> Option<(i64, bool)> {
 }
 
 /// A decimal given as an integer of 10^-`scale` as minor units, rounded half to even, and whether
-/// it was exact. `None` when too large.
+/// it was within a millionth of a minor unit of that. `None` when too large.
 #[must_use]
 pub fn from_decimal(value: i128, scale: i8, minor_scale: u8) -> Option<(i64, bool)> {
     let shift = i32::from(scale) - i32::from(minor_scale);
@@ -58,8 +58,12 @@ pub fn from_decimal(value: i128, scale: i8, minor_scale: u8) -> Option<(i64, boo
         let divisor = 10_i128.checked_pow(shift.unsigned_abs())?;
         let quotient = value.div_euclid(divisor);
         let rest = value.rem_euclid(divisor);
-        let up = rest * 2 > divisor || (rest * 2 == divisor && quotient.rem_euclid(2) == 1);
-        (quotient + i128::from(up), rest == 0)
+        // Compared with what is missing to the next unit: twice the rest may pass 128 bits.
+        let missing = divisor - rest;
+        let up = rest > missing || (rest == missing && quotient.rem_euclid(2) == 1);
+        // A product past 128 bits is far more than a millionth.
+        let millionths = rest.min(missing).checked_mul(1_000_000);
+        (quotient + i128::from(up), millionths.is_some_and(|m| m <= divisor))
     };
     let result = i64::try_from(result).ok()?;
     (result.unsigned_abs() <= MAX_AMOUNT.unsigned_abs()).then_some((result, exact))
@@ -67,13 +71,29 @@ pub fn from_decimal(value: i128, scale: i8, minor_scale: u8) -> Option<(i64, boo
 
 /// Text such as `1,234.50` or `-12` as minor units, and whether it was exact. `None` when it is
 /// not a plain decimal number.
+///
+/// Edge cases: commas only before groups of three digits; `1,5` may mean one and a half, or fifteen,
+/// and is not guessed.
 #[must_use]
 pub fn from_text(text: &str, minor_scale: u8) -> Option<(i64, bool)> {
-    let cleaned: String = text.trim().chars().filter(|c| *c != ',' && *c != '_').collect();
-    let (digits, scale) = match cleaned.split_once('.') {
-        Some((whole, fraction)) => (format!("{whole}{fraction}"), fraction.len()),
-        None => (cleaned, 0),
-    };
+    let text = text.trim();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut groups = whole.split(',');
+    let head = groups.next().unwrap_or_default();
+    let is_digits = |t: &str| t.chars().all(|c| c.is_ascii_digit());
+    let mut digits = head.to_owned();
+    for group in groups {
+        let before = head.trim_start_matches(['+', '-']).len();
+        if group.len() != 3 || !is_digits(group) || !(1..=3).contains(&before) {
+            return None;
+        }
+        digits.push_str(group);
+    }
+    if !is_digits(fraction) {
+        return None;
+    }
+    digits.push_str(fraction);
+    let scale = fraction.len();
     if !digits.chars().any(|c| c.is_ascii_digit()) {
         return None;
     }
@@ -115,5 +135,82 @@ mod tests {
         assert_eq!([-1, -3, -5].map(|sum| mean(sum, 2)), [0, -2, -2].map(Some));
         assert_eq!([mean(10, 3), mean(11, 3), mean(-10, 3)], [Some(3), Some(4), Some(-3)]);
         assert_eq!(mean(7, 0), None);
+    }
+
+    #[track_caller]
+    fn check_decimal(value: i128, scale: i8, expected: Option<(i64, bool)>) {
+        assert_eq!(from_decimal(value, scale, 2), expected, "{value} at scale {scale}");
+    }
+
+    #[test]
+    fn decimals_of_any_scale_become_cents_half_to_even() {
+        check_decimal(12, 0, Some((1_200, true)));
+        check_decimal(12, -2, Some((120_000, true)));
+        check_decimal(1_250, 2, Some((1_250, true)));
+        // 0.125, 0.135, 0.375 cents up or down to the even neighbour.
+        check_decimal(125, 3, Some((12, false)));
+        check_decimal(135, 3, Some((14, false)));
+        check_decimal(-125, 3, Some((-12, false)));
+        check_decimal(-135, 3, Some((-14, false)));
+        check_decimal(1_251, 4, Some((13, false)));
+        check_decimal(1_249, 4, Some((12, false)));
+    }
+
+    #[test]
+    fn a_millionth_of_a_minor_unit_is_the_limit_of_exactness() {
+        // 1.00 and 1e-8 units are 1e-6 cents; twice that is past the limit.
+        check_decimal(100_000_001, 8, Some((100, true)));
+        check_decimal(100_000_002, 8, Some((100, false)));
+        check_decimal(99_999_999, 8, Some((100, true)));
+        assert_eq!(from_float(1.000_000_009, 100).map(|(_, exact)| exact), Some(true));
+        assert_eq!(from_float(1.000_000_1, 100).map(|(_, exact)| exact), Some(false));
+    }
+
+    #[test]
+    fn the_widest_decimals_neither_wrap_nor_panic() {
+        check_decimal(i128::MAX, 38, Some((170, false)));
+        check_decimal(i128::MIN, 38, Some((-170, false)));
+        check_decimal(99 * 10_i128.pow(36), 38, Some((99, true)));
+        check_decimal(i128::MAX, 0, None);
+        check_decimal(10_i128.pow(16), 0, Some((MAX_AMOUNT, true)));
+        check_decimal(10_i128.pow(16) + 1, 0, None);
+    }
+
+    #[test]
+    fn floats_are_rounded_half_to_even_and_bounded() {
+        // 0.125 and 0.375 are exact in binary.
+        assert_eq!(from_float(0.125, 100), Some((12, false)));
+        assert_eq!(from_float(0.375, 100), Some((38, false)));
+        assert_eq!(from_float(-0.125, 100), Some((-12, false)));
+        // 19.99 is not, but within a millionth of a cent.
+        assert_eq!(from_float(19.99, 100), Some((1_999, true)));
+        for bad in [f64::NAN, f64::INFINITY, -f64::INFINITY, 1e30] {
+            assert_eq!(from_float(bad, 100), None, "{bad}");
+        }
+    }
+
+    #[track_caller]
+    fn check_text(text: &str, expected: Option<(i64, bool)>) {
+        assert_eq!(from_text(text, 2), expected, "{text:?}");
+    }
+
+    #[test]
+    fn text_is_a_plain_decimal_number_or_nothing() {
+        check_text("1234.5", Some((123_450, true)));
+        check_text(" 1,234,567.89 ", Some((123_456_789, true)));
+        check_text("-12", Some((-1_200, true)));
+        check_text("+.5", Some((50, true)));
+        check_text("5.", Some((500, true)));
+        check_text("0.125", Some((12, false)));
+        for bad in ["", "-", ".", "n/a", "$5", "1e3", "1.2.3", "1.-5", "- 5", "0x10", "NaN"] {
+            check_text(bad, None);
+        }
+    }
+
+    #[test]
+    fn commas_that_do_not_group_thousands_are_not_guessed() {
+        for bad in ["1,5", "1,23", "1234,567", ",123", "1.234,50", "1,,234", "1,234,5"] {
+            check_text(bad, None);
+        }
     }
 }

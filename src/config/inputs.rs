@@ -4,7 +4,7 @@
 use super::places::Problems;
 use super::resolve::did_you_mean;
 use super::{Config, Input, Shape};
-use crate::contract;
+use crate::contract::{self, ColumnType};
 
 /// The input every run needs.
 const DEAL_EVENTS: &str = "deal_events";
@@ -128,5 +128,13 @@ fn check_columns(name: &str, input: &Input, config: &Config, problems: &mut Prob
             let problem = format!("is neither a column of this shape nor a dimension{meant}");
             problems.add(&format!("inputs.{name}.{section}.{column}"), problem);
         }
+    }
+    let is_name = |column: &str| {
+        let found = canonical.iter().find(|c| c.name == column);
+        found.is_none_or(|c| matches!(c.holds, ColumnType::Id | ColumnType::Text))
+    };
+    for column in input.values.keys().filter(|column| !is_name(column)) {
+        let problem = "only identifiers and names can be replaced";
+        problems.add(&format!("inputs.{name}.values.{column}"), problem);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Shape, inputs};
+use super::{Config, CustomMetric, Severity, Shape, inputs};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
 use crate::relations::{Relation, SHARDS_MAX};
@@ -32,6 +32,17 @@ fn check_quality(config: &Config, problems: &mut Problems<'_>) {
         if !rules.clone().any(|rule| rule == name) {
             let meant = did_you_mean(name, rules);
             let problem = format!("there is no such rule{meant}");
+            problems.add(&format!("quality.severity.{name}"), problem);
+        }
+    }
+    for (name, severity) in &quality.severity {
+        let rule = Rule::EVERY.iter().find(|rule| rule.name() == name);
+        if let Some(rule) = rule.filter(|rule| !rule.allows(*severity)) {
+            let problem = if rule.default_severity() == Severity::Quarantine {
+                "such rows cannot be folded: expected \"quarantine\" or \"fail\""
+            } else {
+                "it keeps no row out: expected \"ignore\", \"warn\" or \"fail\""
+            };
             problems.add(&format!("quality.severity.{name}"), problem);
         }
     }

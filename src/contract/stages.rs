@@ -4,7 +4,7 @@
 //! Codes: the pseudo-stages, then the open stages in order, won, lost, ignored, then unknown ones in
 //! order of arrival; [`StageTable::finish`] sorts the unknown ones by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::NO_STAGE;
@@ -50,6 +50,8 @@ pub struct StageTable {
     stages: Vec<Stage>,
     codes: BTreeMap<String, u16>,
     unknown: Mutex<BTreeMap<String, u16>>,
+    /// Codes of unknown stages that an event of the run names.
+    used: Mutex<BTreeSet<u16>>,
     /// Number of open stages.
     pub open_n: i16,
     won: u16,
@@ -67,6 +69,7 @@ impl StageTable {
             stages: vec![Stage { class: StageClass::Ignored, order: 0 }; PSEUDO_STAGES.len()],
             codes: BTreeMap::new(),
             unknown: Mutex::new(BTreeMap::new()),
+            used: Mutex::new(BTreeSet::new()),
             open_n: 0,
             won: 0,
             lost: 0,
@@ -168,10 +171,22 @@ impl StageTable {
         (names, finals)
     }
 
-    /// Names of the unknown stages, sorted.
+    /// Notes that events of the run are in these stages; a stage of rows that are kept out or later
+    /// than `as_of` only is none of the run's.
+    pub fn mark_used(&self, stages: &[u16]) {
+        let known = self.names.len();
+        let is_unknown = |code: &u16| usize::from(*code) >= known && *code != NO_STAGE;
+        let codes: BTreeSet<u16> = stages.iter().copied().filter(is_unknown).collect();
+        if !codes.is_empty() {
+            self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(codes);
+        }
+    }
+
+    /// Names of the unknown stages of the run, sorted.
     #[must_use]
     pub fn unknown(&self) -> Vec<String> {
         let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        unknown.keys().cloned().collect()
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.iter().filter(|(_, code)| used.contains(code)).map(|(n, _)| n.clone()).collect()
     }
 }

@@ -46,6 +46,8 @@ impl Subject {
 macro_rules! rules {
     ($($variant:ident $name:literal $subject:ident $severity:ident $meaning:literal)*) => {
         /// A rule of data quality.
+        // The meanings name sections of the configuration in brackets, which are no links.
+        #[allow(rustdoc::broken_intra_doc_links)]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Rule {
             $(#[doc = $meaning] $variant,)*
@@ -111,7 +113,34 @@ rules! {
     Orphans "orphans" Deals Warn "The deal's key is not in the look-up table; its dimensions are unknown."
     NullKeys "null_keys" Deals Ignore "The deal has no key for the look-up table."
     DuplicateKeys "duplicate_keys" Rows Warn "The look-up table has the key more than once; the first row counts."
+    RowsWithoutKey "rows_without_key" Rows Warn "A row of the look-up table has no key and is never found."
     NullSpend "null_spend" Rows Warn "A row of spend without an amount."
+}
+
+impl Rule {
+    /// Whether a severity can be kept for this rule.
+    ///
+    /// Definition: a row that cannot be folded is kept out whatever one wishes, so only `quarantine`
+    /// and `fail` are true of it; whether most others break their rule is known only after the
+    /// fold, so `quarantine` would not be true of them.
+    #[must_use]
+    pub fn allows(self, severity: Severity) -> bool {
+        match self {
+            Self::NullDealId
+            | Self::NullEventTime
+            | Self::BadEventTime
+            | Self::SentinelEventTime
+            | Self::UnknownEventType
+            | Self::MissingStage
+            | Self::Undated
+            | Self::OutcomeWithoutDate
+            | Self::TiedDeals => matches!(severity, Severity::Quarantine | Severity::Fail),
+            Self::BadAmount | Self::InexactAmount | Self::UnknownStageEvents | Self::NullSpend => {
+                true
+            }
+            _ => severity != Severity::Quarantine,
+        }
+    }
 }
 
 /// A row that was kept out, with what is needed to find it again.
@@ -324,5 +353,61 @@ impl Ledger {
             .map(|f| format!("{} ({} in {})", f.rule.name(), f.affected, f.input))
             .collect();
         if failed.is_empty() { Ok(()) } else { Err(Error::QualityFailed(failed)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_severity_is_allowed_and_none_is_always_refused() {
+        for rule in Rule::EVERY {
+            assert!(rule.allows(rule.default_severity()), "{}", rule.name());
+            assert!(rule.allows(Severity::Fail), "{}", rule.name());
+        }
+    }
+
+    #[track_caller]
+    fn check(rows_in: u64, folded: u64, quarantined: u64, after_as_of: u64, exit_code: Option<u8>) {
+        let ledger = Ledger::default();
+        let counts = Counts { rows_in, folded, quarantined, after_as_of, ..Counts::default() };
+        ledger.record("deal_events", &counts);
+        assert_eq!(ledger.judge().err().map(|e| e.exit_code()), exit_code);
+    }
+
+    #[test]
+    fn a_lost_or_doubled_row_is_a_bug() {
+        check(10, 6, 3, 1, None);
+        check(10, 6, 2, 1, Some(70));
+        check(10, 7, 3, 1, Some(70));
+    }
+
+    #[test]
+    fn counts_of_parts_add_up_and_rows_can_be_taken_back() {
+        let ledger = Ledger::default();
+        let mut part = Counts { rows_in: 2, folded: 2, ..Counts::default() };
+        part.add(Rule::BadAmount, 1);
+        ledger.record("a", &part);
+        ledger.record("a", &part);
+        ledger.reject("a", QuarantinedRow::of_fold("f".into(), 7, Rule::TiedDeals));
+        let counts = ledger.counts();
+        let a = counts.get("a").unwrap();
+        assert_eq!((a.rows_in, a.folded, a.quarantined, a.of(Rule::BadAmount)), (4, 3, 1, 2));
+        assert!(ledger.judge().is_ok());
+    }
+
+    #[test]
+    fn a_broken_rule_of_severity_fail_is_named_with_its_count() {
+        let severity = BTreeMap::from([("bad_amount".to_owned(), Severity::Fail)]);
+        let ledger = Ledger::new(&severity);
+        let mut counts = Counts { rows_in: 3, folded: 3, ..Counts::default() };
+        ledger.record("deal_events", &counts);
+        assert!(ledger.judge().is_ok());
+        counts.add(Rule::BadAmount, 2);
+        ledger.record("deal_events", &counts);
+        let error = ledger.judge().unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        assert!(error.to_string().contains("bad_amount (2 in deal_events)"), "{error}");
     }
 }

@@ -137,6 +137,10 @@ pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
             ));
         }
     }
+    if history.counts.folded == 0 {
+        let as_of = instant_text(history.as_of);
+        warnings.push(format!("no event of the deal history is usable and not after {as_of}"));
+    }
     const NAMED: usize = 5;
     if !history.unknown_stages.is_empty() {
         let named: Vec<&str> =

@@ -10,7 +10,7 @@ use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Parts, assemble};
 use crate::relations::{Relation, Relations};
-use crate::source::{self, CheckedInput, DealSource, Interners, Lookup, read_lookups, read_spend};
+use crate::source::{self, CheckedInput, DealSource, Interners, Lookup, LookupSource, SpendSource};
 use crate::time::{Calendar, Instant, NO_INSTANT};
 
 /// The folded history of a run.
@@ -78,10 +78,14 @@ pub fn read_history(
     on_step("check the inputs");
     let mut watch = Watch::new(timings);
     let event_dimensions = event_dimensions(&config);
-    let source = DealSource::open(&config, resolved.calendar, &stages, &event_dimensions)?;
-    let lookups = read_lookups(&config, resolved.calendar, ledger)?;
+    let (source, lookups, spend) = together(
+        DealSource::open(&config, resolved.calendar, &stages, &event_dimensions),
+        LookupSource::open(&config, resolved.calendar),
+        SpendSource::open(&config, resolved.calendar),
+    )?;
     watch.lap("check the inputs");
     on_step("read");
+    let lookups = lookups.read(ledger)?;
     let names = Interners::new(&event_dimensions);
     let bits = fold::bucket_bits(source.rows());
     let (parts, read) = source.read(
@@ -94,7 +98,7 @@ pub fn read_history(
         |unit, batch| fold::scatter(unit, batch, bits),
     )?;
     let as_of = settle_as_of(resolved.as_of, read.latest, &source)?;
-    let spend = read_spend(&config, resolved.calendar, &resolved.currency, as_of, ledger)?;
+    let spend = spend.read(resolved.calendar, &resolved.currency, as_of, ledger)?;
     watch.lap("read");
     on_step("fold");
     let (stage_names, stage_codes) = stages.finish();
@@ -121,7 +125,7 @@ pub fn read_history(
     on_step("relations");
     let deals = folded.deals.deal.len() as u64;
     let channel = channel(&config);
-    let spend_rows = spend.as_ref().map(|(rows, _)| rows.as_slice());
+    let spend_rows = spend.as_ref().map(|s| s.rows.as_slice());
     let mut relations = assemble(Parts {
         folded,
         stages: stage_names,
@@ -145,8 +149,33 @@ pub fn read_history(
     relations.frames.insert(Relation::Findings, findings);
     watch.lap("relations");
     let counts = deal_counts(&source, ledger);
-    let inputs = all_inputs(source, lookups, spend.map(|(_, inputs)| inputs));
+    let inputs = all_inputs(source, lookups, spend.map(|s| s.inputs));
     Ok(History { relations, as_of, counts, deals, unknown_stages: stages.unknown(), inputs })
+}
+
+/// All three, or the faults of all of them in one error.
+fn together<A, B, C>(
+    a: Result<A, Error>,
+    b: Result<B, Error>,
+    c: Result<C, Error>,
+) -> Result<(A, B, C), Error> {
+    let mut all = Vec::new();
+    let mut keep = |error: Error| match error {
+        Error::Faults(faults) => {
+            all.extend(faults);
+            Ok(())
+        }
+        other => Err(other),
+    };
+    match (a, b, c) {
+        (Ok(a), Ok(b), Ok(c)) => Ok((a, b, c)),
+        (a, b, c) => {
+            a.map_or_else(&mut keep, |_| Ok(()))?;
+            b.map_or_else(&mut keep, |_| Ok(()))?;
+            c.map_or_else(&mut keep, |_| Ok(()))?;
+            Err(Error::Faults(all))
+        }
+    }
 }
 
 /// The dimensions that are columns of the events, and the keys of look-ups that are.
@@ -253,7 +282,7 @@ fn all_inputs(
     inputs
         .into_iter()
         .map(|input| {
-            let bytes = input.bytes_wanted();
+            let bytes = input.bytes_read();
             (input, bytes)
         })
         .collect()

@@ -4,6 +4,7 @@
 //! be read are reported by row, never guessed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
@@ -15,7 +16,7 @@ use arrow::error::ArrowError;
 
 use super::intern::{Interner, hash_integer};
 use crate::contract::{NO_CODE, NO_ID};
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::money::{self, Currency, NO_AMOUNT};
 use crate::time::{Calendar, Day, Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
 
@@ -23,6 +24,16 @@ use crate::time::{Calendar, Day, Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
 pub(crate) const BAD_INSTANT: Instant = i64::MIN + 1;
 /// A value that is there but cannot be read as money.
 pub(crate) const BAD_AMOUNT: i64 = i64::MIN + 1;
+
+/// A textual time without a zone where none is declared; never leaves this module.
+const ZONE_UNKNOWN: Instant = i64::MIN + 2;
+/// 1900-01-01 and 2200-01-01 as days since the epoch.
+const DAY_1900: Day = -25_567;
+const DAY_2200: Day = 84_006;
+
+/// What to do about times without a zone.
+pub(crate) const NAIVE_HINT: &str =
+    "say which zone they are in: timezone = \"UTC\" in the input's section";
 
 /// What is needed to read the times of an input.
 #[derive(Debug, Clone)]
@@ -39,8 +50,12 @@ fn cast_error(e: ArrowError) -> Error {
     Error::compute("casting a column", e)
 }
 
-/// Identifiers and their hashes; [`NO_ID`] for null.
-pub(crate) fn ids(array: &ArrayRef, interner: &Interner) -> Result<(Vec<i64>, Vec<u64>), Error> {
+/// Identifiers and their hashes, after trimming and replacing; [`NO_ID`] for null.
+pub(crate) fn ids(
+    array: &ArrayRef,
+    interner: &Interner,
+    replace: Option<&BTreeMap<String, String>>,
+) -> Result<(Vec<i64>, Vec<u64>), Error> {
     if array.data_type().is_integer() {
         let ints = cast(array, &DataType::Int64).map_err(cast_error)?;
         let ints = ints.as_primitive::<Int64Type>();
@@ -49,13 +64,14 @@ pub(crate) fn ids(array: &ArrayRef, interner: &Interner) -> Result<(Vec<i64>, Ve
         } else {
             ints.iter().map(|v| v.unwrap_or(NO_ID)).collect()
         };
+        let ids = replace_integers(ids, replace);
         let hashes = ids.iter().map(|id| hash_integer(*id)).collect();
         return Ok((ids, hashes));
     }
     let mut ids = Vec::with_capacity(array.len());
     let mut hashes = Vec::with_capacity(array.len());
     each_text(array, |text| {
-        match text.map(str::trim).filter(|t| !t.is_empty()) {
+        match named(text, replace) {
             Some(text) => {
                 let (code, hash) = interner.intern(text)?;
                 ids.push(i64::from(code));
@@ -71,6 +87,25 @@ pub(crate) fn ids(array: &ArrayRef, interner: &Interner) -> Result<(Vec<i64>, Ve
     Ok((ids, hashes))
 }
 
+/// A name trimmed and replaced; `None` if nothing is left of it.
+pub(crate) fn named<'a>(
+    text: Option<&'a str>,
+    replace: Option<&'a BTreeMap<String, String>>,
+) -> Option<&'a str> {
+    let text = text.map(str::trim).filter(|t| !t.is_empty())?;
+    let text = replace.and_then(|r| r.get(text)).map_or(text, String::as_str);
+    (!text.is_empty()).then_some(text)
+}
+
+/// Replaces integer identifiers; a replacement that is no integer takes the identifier away.
+fn replace_integers(ids: Vec<i64>, replace: Option<&BTreeMap<String, String>>) -> Vec<i64> {
+    let Some(replace) = replace else { return ids };
+    let pairs = replace.iter().filter_map(|(from, to)| Some((from.parse::<i64>().ok()?, to)));
+    let pairs: BTreeMap<i64, i64> =
+        pairs.map(|(from, to)| (from, to.parse().unwrap_or(NO_ID))).collect();
+    ids.into_iter().map(|id| pairs.get(&id).copied().unwrap_or(id)).collect()
+}
+
 /// Codes of names, after trimming and replacing; [`NO_CODE`] for null and empty.
 pub(crate) fn codes(
     array: &ArrayRef,
@@ -78,14 +113,7 @@ pub(crate) fn codes(
     replace: Option<&BTreeMap<String, String>>,
 ) -> Result<Vec<u32>, Error> {
     let intern = |text: Option<&str>| -> Result<u32, Error> {
-        let Some(text) = text.map(str::trim).filter(|t| !t.is_empty()) else {
-            return Ok(NO_CODE);
-        };
-        let text = replace.and_then(|r| r.get(text)).map_or(text, String::as_str);
-        if text.is_empty() {
-            return Ok(NO_CODE);
-        }
-        interner.intern(text).map(|(code, _)| code)
+        named(text, replace).map_or(Ok(NO_CODE), |text| interner.intern(text).map(|(code, _)| code))
     };
     each_name(array, intern, NO_CODE)
 }
@@ -134,6 +162,10 @@ pub(crate) fn each_text(
 }
 
 /// Instants in microseconds UTC; [`NO_INSTANT`] for null, [`BAD_INSTANT`] for unreadable text.
+///
+/// # Errors
+/// [`Error::Faults`] without a place for textual times without a zone where none is declared (G13);
+/// the caller knows the place.
 pub(crate) fn instants(array: &ArrayRef, clock: &Clock) -> Result<Vec<Instant>, Error> {
     match array.data_type() {
         DataType::Timestamp(_, zone) => {
@@ -143,14 +175,7 @@ pub(crate) fn instants(array: &ArrayRef, clock: &Clock) -> Result<Vec<Instant>, 
                 return Ok(micros);
             }
             let calendar = clock.naive.unwrap_or(clock.reporting);
-            let local = |at: Instant| {
-                if at == NO_INSTANT || at == BAD_INSTANT {
-                    at
-                } else {
-                    calendar.local_to_instant(at)
-                }
-            };
-            Ok(micros.into_iter().map(local).collect())
+            Ok(micros.into_iter().map(|at| local_instant(&calendar, at)).collect())
         }
         DataType::Date32 | DataType::Date64 => {
             let days = cast(array, &DataType::Date32).map_err(cast_error)?;
@@ -165,14 +190,33 @@ pub(crate) fn instants(array: &ArrayRef, clock: &Clock) -> Result<Vec<Instant>, 
                 parsed.push(text.map_or(NO_INSTANT, |t| parse_instant(t, clock)));
                 Ok(())
             })?;
+            if parsed.contains(&ZONE_UNKNOWN) {
+                return Err(zone_unknown());
+            }
             Ok(parsed)
         }
     }
 }
 
-/// Days far outside any calendar are left to the sentinel rule, and may not overflow on the way.
+fn zone_unknown() -> Error {
+    Error::Faults(vec![Fault {
+        file: PathBuf::new(),
+        place: String::new(),
+        problem: "holds times without a zone".into(),
+        hint: NAIVE_HINT.into(),
+    }])
+}
+
+/// The instant of a local time. Stand-ins for none, null among them, are left to the rules (G22) and
+/// may not overflow on the way.
+fn local_instant(calendar: &Calendar, local: i64) -> Instant {
+    if is_plausible(local) { calendar.local_to_instant(local) } else { local }
+}
+
+/// Days that stand for none, epoch 0 in whatever zone among them, are left to the sentinel rule and
+/// may not overflow on the way.
 fn day_instant(clock: &Clock, day: Day) -> Instant {
-    if (-100_000..200_000).contains(&day) {
+    if is_plausible_day(day) {
         clock.reporting.instant(day)
     } else {
         i64::from(day).saturating_mul(MICROS_PER_DAY)
@@ -199,14 +243,16 @@ fn to_micros(array: &ArrayRef) -> Result<Vec<Instant>, Error> {
         TimeUnit::Nanosecond => v.div_euclid(1_000),
         TimeUnit::Microsecond => v,
     };
+    // What does not fit is far outside any calendar, but it is not null.
+    let scale = |v: i64| scale(v).max(ZONE_UNKNOWN + 1);
     Ok(raw.iter().map(|v| v.map_or(NO_INSTANT, scale)).collect())
 }
 
 fn parse_instant(text: &str, clock: &Clock) -> Instant {
     use chrono::{DateTime, NaiveDate, NaiveDateTime};
-    let naive = |t: NaiveDateTime| {
-        let calendar = clock.naive.unwrap_or(clock.reporting);
-        calendar.local_to_instant(t.and_utc().timestamp_micros())
+    let naive = |t: NaiveDateTime| match &clock.naive {
+        Some(calendar) => local_instant(calendar, t.and_utc().timestamp_micros()),
+        None => ZONE_UNKNOWN,
     };
     let day = |d: NaiveDate| day_instant(clock, crate::time::from_date(d));
     if let Some(format) = &clock.format {
@@ -242,7 +288,8 @@ fn parse_instant(text: &str, clock: &Clock) -> Instant {
 pub(crate) fn days(array: &ArrayRef, clock: &Clock) -> Result<Vec<Day>, Error> {
     if matches!(array.data_type(), DataType::Date32) {
         let days = array.as_primitive::<Date32Type>();
-        return Ok(days.iter().map(|d| d.filter(|d| *d != 0).unwrap_or(NO_DAY)).collect());
+        let given = |d: Option<Day>| d.filter(|d| is_plausible_day(*d)).unwrap_or(NO_DAY);
+        return Ok(days.iter().map(given).collect());
     }
     let instants = instants(array, clock)?;
     let day = |at: Instant| if is_plausible(at) { clock.reporting.day(at) } else { NO_DAY };
@@ -251,9 +298,13 @@ pub(crate) fn days(array: &ArrayRef, clock: &Clock) -> Result<Vec<Day>, Error> {
 
 /// Whether an instant can be one of a deal's history: between 1900 and 2200, and not epoch 0 (G22).
 pub(crate) fn is_plausible(at: Instant) -> bool {
-    const YEAR_1900: Instant = -2_208_988_800_000_000;
-    const YEAR_2200: Instant = 7_258_118_400_000_000;
-    (YEAR_1900..YEAR_2200).contains(&at) && at != 0
+    let from = i64::from(DAY_1900) * MICROS_PER_DAY;
+    let until = i64::from(DAY_2200) * MICROS_PER_DAY;
+    (from..until).contains(&at) && at != 0
+}
+
+fn is_plausible_day(day: Day) -> bool {
+    (DAY_1900..DAY_2200).contains(&day) && day != 0
 }
 
 /// Whole numbers; `i64::MIN` for null or unreadable.
@@ -263,15 +314,21 @@ pub(crate) fn integers(array: &ArrayRef) -> Result<Vec<i64>, Error> {
 }
 
 /// Money in minor units; [`NO_AMOUNT`] for null, [`BAD_AMOUNT`] for unreadable. The second value is
-/// how many were not within a millionth of a minor unit and had to be rounded.
-pub(crate) fn money(array: &ArrayRef, currency: &Currency) -> Result<(Vec<i64>, u64), Error> {
-    let mut inexact = 0_u64;
-    let mut settle = |converted: Option<(i64, bool)>| match converted {
-        Some((minor, exact)) => {
-            inexact += u64::from(!exact);
+/// which rows, ascending, were not within a millionth of a minor unit and had to be rounded.
+pub(crate) fn money(
+    array: &ArrayRef,
+    currency: &Currency,
+) -> Result<(Vec<i64>, Vec<usize>), Error> {
+    let mut inexact = Vec::new();
+    let mut settle = |row: usize, converted: Option<Option<(i64, bool)>>| match converted {
+        Some(Some((minor, exact))) => {
+            if !exact {
+                inexact.push(row);
+            }
             minor
         }
-        None => BAD_AMOUNT,
+        Some(None) => BAD_AMOUNT,
+        None => NO_AMOUNT,
     };
     let factor = currency.factor();
     let amounts = match array.data_type() {
@@ -282,26 +339,26 @@ pub(crate) fn money(array: &ArrayRef, currency: &Currency) -> Result<(Vec<i64>, 
             let wide = cast(array, &DataType::Decimal128(38, scale)).map_err(cast_error)?;
             let wide = wide.as_primitive::<Decimal128Type>();
             let convert = |v| money::from_decimal(v, scale, currency.scale);
-            wide.iter().map(|v| v.map_or(NO_AMOUNT, |v| settle(convert(v)))).collect()
+            wide.iter().enumerate().map(|(row, v)| settle(row, v.map(convert))).collect()
         }
         t if t.is_integer() => {
             let whole = cast(array, &DataType::Int64).map_err(cast_error)?;
             let whole = whole.as_primitive::<Int64Type>();
             let convert = |v: i64| money::from_decimal(i128::from(v), 0, currency.scale);
-            whole.iter().map(|v| v.map_or(NO_AMOUNT, |v| settle(convert(v)))).collect()
+            whole.iter().enumerate().map(|(row, v)| settle(row, v.map(convert))).collect()
         }
         t if t.is_floating() => {
             let floats = cast(array, &DataType::Float64).map_err(cast_error)?;
             let floats = floats.as_primitive::<Float64Type>();
             let convert = |v| money::from_float(v, factor);
-            floats.iter().map(|v| v.map_or(NO_AMOUNT, |v| settle(convert(v)))).collect()
+            floats.iter().enumerate().map(|(row, v)| settle(row, v.map(convert))).collect()
         }
         _ => {
             let mut parsed = Vec::with_capacity(array.len());
             each_text(array, |text| {
                 let text = text.map(str::trim).filter(|t| !t.is_empty());
-                let minor = text.map(|t| settle(money::from_text(t, currency.scale)));
-                parsed.push(minor.unwrap_or(NO_AMOUNT));
+                let minor = text.map(|t| money::from_text(t, currency.scale));
+                parsed.push(settle(parsed.len(), minor));
                 Ok(())
             })?;
             parsed

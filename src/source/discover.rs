@@ -3,12 +3,11 @@
 //! Files are listed here and nowhere else, in the order of their paths, because engines that list
 //! for themselves skip empty files, guess partition types and drop partition columns in silence.
 
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
+use super::partitions::{self, Partition};
 use crate::error::{Error, Fault};
-
-/// The null marker that Hive, Spark and their kin write into partition paths.
-const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// Shortest possible Parquet file: magic, footer length, magic.
 const PARQUET_BYTES_MIN: u64 = 12;
@@ -34,7 +33,7 @@ pub struct FoundFile {
     /// When it was last modified, microseconds since the epoch, as listed.
     pub modified: i64,
     /// Hive partition keys and values from its path; a value of `None` is null.
-    pub partitions: Vec<(String, Option<String>)>,
+    pub partitions: Vec<Partition>,
 }
 
 /// The files of an input.
@@ -82,12 +81,16 @@ pub fn discover(input: &str, path: &Path, follow_links: bool) -> Result<Listing,
         walk.canonical_root = root.canonicalize().ok();
         walk.glob(&text);
         root
+    } else if path.exists() {
+        let hint = "give a folder, a file or a glob";
+        return Err(missing("neither a file nor a folder", hint));
     } else {
         return Err(missing("path does not exist", "paths are relative to the configuration file"));
     };
     let Walk { mut files, ignored, mut faults, .. } = walk;
     files.sort();
     let found = describe_files(&root, files, &mut faults);
+    check_format(&found, &mut faults);
     if !faults.is_empty() {
         return Err(Error::Faults(faults));
     }
@@ -102,6 +105,8 @@ pub fn discover(input: &str, path: &Path, follow_links: bool) -> Result<Listing,
 struct Walk {
     follow_links: bool,
     canonical_root: Option<PathBuf>,
+    /// What was met, by its real path, so that nothing is read twice.
+    seen: BTreeMap<PathBuf, PathBuf>,
     files: Vec<PathBuf>,
     ignored: Vec<PathBuf>,
     faults: Vec<Fault>,
@@ -117,7 +122,7 @@ impl Walk {
         let hidden = path.file_name().is_none_or(|n| n.to_string_lossy().starts_with(['_', '.']));
         if hidden || format_of(path).is_none() {
             self.ignored.push(path.to_path_buf());
-        } else if self.stays_inside(path) {
+        } else if self.stays_inside(path) && self.is_new(path) {
             self.files.push(path.to_path_buf());
         }
     }
@@ -141,7 +146,37 @@ impl Walk {
         inside
     }
 
+    /// Whether a path is met for the first time. One that a link leads to again is refused, because
+    /// its rows would count twice, or the walk would never end; one that a glob matches twice is not
+    /// new either, and no fault.
+    fn is_new(&mut self, path: &Path) -> bool {
+        let Ok(real) = path.canonicalize() else { return true };
+        match self.seen.get(&real) {
+            None => {
+                self.seen.insert(real, path.to_path_buf());
+                true
+            }
+            Some(first) => {
+                if first != path {
+                    self.faults.push(Fault {
+                        file: path.to_path_buf(),
+                        place: String::new(),
+                        problem: format!(
+                            "is a link to {}, whose rows would count twice",
+                            first.display()
+                        ),
+                        hint: "remove the link or what it leads to from the input".into(),
+                    });
+                }
+                false
+            }
+        }
+    }
+
     fn folder(&mut self, folder: &Path) {
+        if !self.is_new(folder) {
+            return;
+        }
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(e) => return self.unreadable(folder, &e),
@@ -231,13 +266,17 @@ fn describe_files(root: &Path, paths: Vec<PathBuf>, faults: &mut Vec<Fault>) -> 
                 continue;
             }
         };
+        if !metadata.is_file() {
+            refuse("is not a regular file".into(), "remove it from the input");
+            continue;
+        }
         let format = format_of(&path).unwrap_or(FileFormat::Parquet);
         if format == FileFormat::Parquet && metadata.len() < PARQUET_BYTES_MIN {
             let problem = format!("{} bytes are too few for a Parquet file", metadata.len());
             refuse(problem, "it was not written to its end; write it again or remove it");
             continue;
         }
-        let partitions = match parse_partitions(path.strip_prefix(root).unwrap_or(&path)) {
+        let partitions = match partitions::parse(path.strip_prefix(root).unwrap_or(&path)) {
             Ok(partitions) => partitions,
             Err(problem) => {
                 refuse(problem, "partition folders are named key=value");
@@ -245,9 +284,8 @@ fn describe_files(root: &Path, paths: Vec<PathBuf>, faults: &mut Vec<Fault>) -> 
             }
         };
         if let Some(first) = found.first() {
-            let keys = |p: &[(String, Option<String>)]| -> Vec<String> {
-                p.iter().map(|(k, _)| k.clone()).collect()
-            };
+            let keys =
+                |p: &[Partition]| -> Vec<String> { p.iter().map(|(k, _)| k.clone()).collect() };
             let (expected, actual) = (keys(&first.partitions), keys(&partitions));
             if expected != actual {
                 let problem = format!(
@@ -266,6 +304,24 @@ fn describe_files(root: &Path, paths: Vec<PathBuf>, faults: &mut Vec<Fault>) -> 
     found
 }
 
+/// All files of an input are Parquet or all are CSV: a copy in the other format beside the data
+/// would double every number.
+fn check_format(found: &[FoundFile], faults: &mut Vec<Fault>) {
+    let Some(first) = found.first() else { return };
+    let Some(other) = found.iter().find(|f| f.format != first.format) else { return };
+    faults.push(Fault {
+        file: other.path.clone(),
+        place: String::new(),
+        problem: format!(
+            "is {:?} but {} is {:?}; the rows of a copy would count twice",
+            other.format,
+            first.path.display(),
+            first.format
+        ),
+        hint: "name one format with a glob, such as path = \"data/**/*.parquet\"".into(),
+    });
+}
+
 /// When a file was last modified, microseconds since the epoch; 0 where the system does not say.
 pub(super) fn modified_micros(metadata: &std::fs::Metadata) -> i64 {
     metadata
@@ -274,75 +330,4 @@ pub(super) fn modified_micros(metadata: &std::fs::Metadata) -> i64 {
         .and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok())
         .and_then(|d| i64::try_from(d.as_micros()).ok())
         .unwrap_or(0)
-}
-
-/// Partition keys and values of a path below the input's root. A segment is split at its first `=`;
-/// both sides are percent-decoded once; the Hive null marker is null, an empty value is empty text.
-fn parse_partitions(below_root: &Path) -> Result<Vec<(String, Option<String>)>, String> {
-    let mut partitions: Vec<(String, Option<String>)> = Vec::new();
-    let folders = below_root.parent().unwrap_or(Path::new(""));
-    for component in folders.components() {
-        let Component::Normal(segment) = component else { continue };
-        let segment = segment.to_string_lossy();
-        let Some((key, value)) = segment.split_once('=') else { continue };
-        let (key, value) = (decode(key)?, decode(value)?);
-        if key.is_empty() {
-            return Err(format!("the folder {segment:?} has an empty partition key"));
-        }
-        if partitions.iter().any(|(k, _)| *k == key) {
-            return Err(format!("the partition key {key:?} occurs twice in its path"));
-        }
-        partitions.push((key, (value != HIVE_NULL).then_some(value)));
-    }
-    Ok(partitions)
-}
-
-fn decode(text: &str) -> Result<String, String> {
-    percent_encoding::percent_decode_str(text)
-        .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| format!("{text:?} is not UTF-8 after percent-decoding"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(path: &str, expected: &[(&str, Option<&str>)]) {
-        let got = parse_partitions(Path::new(path)).unwrap();
-        let got: Vec<(&str, Option<&str>)> =
-            got.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect();
-        assert_eq!(got, expected);
-    }
-
-    #[test]
-    fn partition_values_stay_text() {
-        check("zip=007/part.parquet", &[("zip", Some("007"))]);
-    }
-
-    #[test]
-    fn second_equals_sign_belongs_to_the_value() {
-        check("q=a=b/part.parquet", &[("q", Some("a=b"))]);
-    }
-
-    #[test]
-    fn values_are_percent_decoded_once() {
-        check("r=a%2Fb%2541/x.parquet", &[("r", Some("a/b%41"))]);
-    }
-
-    #[test]
-    fn hive_marker_is_null_and_empty_is_empty() {
-        check("a=__HIVE_DEFAULT_PARTITION__/b=/x.parquet", &[("a", None), ("b", Some(""))]);
-    }
-
-    #[test]
-    fn an_equals_sign_in_the_file_name_is_no_partition() {
-        check("plain/a=b.parquet", &[]);
-    }
-
-    #[test]
-    fn a_repeated_key_is_refused() {
-        assert!(parse_partitions(Path::new("a=1/a=2/x.parquet")).is_err());
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::read::CheckedInput;
 use super::spend::texts;
 use super::{clock, source_name};
-use crate::config::{Config, Shape};
+use crate::config::{Config, Input, Shape};
 use crate::contract::{ColumnType, Need};
 use crate::error::Error;
 use crate::quality::{Counts, Ledger, Rule};
@@ -38,78 +38,114 @@ pub struct Lookup {
     pub checked: CheckedInput,
 }
 
-/// Reads every look-up table of the configuration; those that no dimension uses are read too, so
-/// that missing keys are counted.
-///
-/// # Errors
-/// Everything that is wrong with the files, collected.
-pub fn read_lookups(
+/// The checked look-up tables of a configuration.
+pub struct LookupSource {
+    tables: Vec<OpenedTable>,
+}
+
+struct OpenedTable {
+    checked: CheckedInput,
+    input: Input,
+    /// Dimension and column of what the run asks for.
+    used: Vec<(String, String)>,
+}
+
+impl LookupSource {
+    /// Lists and checks every look-up table; those that no dimension uses too, so that missing keys
+    /// are counted.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files, collected.
+    pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
+        let mut tables = Vec::new();
+        let mut faults = Vec::new();
+        for (name, input) in config.inputs.iter().filter(|(_, i)| i.shape == Shape::Lookup) {
+            match open_table(name, input, config, calendar) {
+                Ok(table) => tables.push(table),
+                Err(Error::Faults(more)) => faults.extend(more),
+                Err(other) => return Err(other),
+            }
+        }
+        if faults.is_empty() { Ok(Self { tables }) } else { Err(Error::Faults(faults)) }
+    }
+
+    /// Reads every table.
+    ///
+    /// # Errors
+    /// The first file that cannot be decoded.
+    pub fn read(self, ledger: &Ledger) -> Result<Vec<Lookup>, Error> {
+        self.tables.into_iter().map(|table| read_table(table, ledger)).collect()
+    }
+}
+
+fn open_table(
+    name: &str,
+    input: &Input,
     config: &Config,
     calendar: Calendar,
-    ledger: &Ledger,
-) -> Result<Vec<Lookup>, Error> {
-    let mut lookups = Vec::new();
-    for (name, input) in &config.inputs {
-        if input.shape != Shape::Lookup {
-            continue;
-        }
-        let key_column = input.key.clone().unwrap_or_default();
-        let used: Vec<(String, String)> = config
-            .dimensions
-            .from
-            .iter()
-            .filter_map(|(dimension, from)| {
-                let (table, column) = from.split_once('.')?;
-                (table == name).then(|| (dimension.clone(), column.to_owned()))
-            })
-            .collect();
-        let column = |canonical: &str, need| Wanted {
-            canonical: canonical.to_owned(),
-            source: source_name(input, canonical),
-            holds: ColumnType::Text,
-            need,
-        };
-        let mut wanted = vec![column(&key_column, Need::Required)];
-        wanted.extend(used.iter().map(|(_, c)| column(c, Need::Required)));
-        let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
-        let mut rows: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
-        let mut counts = Counts::default();
-        for unit in checked.units() {
-            checked.read(&unit, |arrays, _| {
-                let columns: Vec<Vec<Option<String>>> = arrays
-                    .iter()
-                    .zip(&wanted)
-                    .map(|(array, w)| match array {
-                        Some(array) => texts(array, input.values.get(&w.canonical)),
-                        None => Ok(Vec::new()),
-                    })
-                    .collect::<Result<_, Error>>()?;
-                let Some((keys, attributes)) = columns.split_first() else { return Ok(()) };
-                for (row, key) in keys.iter().enumerate() {
-                    counts.rows_in += 1;
-                    counts.folded += 1;
-                    let Some(key) = key else {
-                        counts.add(Rule::NullKeys, 1);
-                        continue;
-                    };
-                    if rows.contains_key(key) {
-                        counts.add(Rule::DuplicateKeys, 1);
-                        continue;
-                    }
-                    let values = attributes.iter().map(|a| a.get(row).cloned().flatten());
-                    rows.insert(key.clone(), values.collect());
+) -> Result<OpenedTable, Error> {
+    let used: Vec<(String, String)> = config
+        .dimensions
+        .from
+        .iter()
+        .filter_map(|(dimension, from)| {
+            let (table, column) = from.split_once('.')?;
+            (table == name).then(|| (dimension.clone(), column.to_owned()))
+        })
+        .collect();
+    let column = |canonical: &str| Wanted {
+        canonical: canonical.to_owned(),
+        source: source_name(input, canonical),
+        holds: ColumnType::Text,
+        need: Need::Required,
+    };
+    let mut wanted = vec![column(input.key.as_deref().unwrap_or_default())];
+    wanted.extend(used.iter().map(|(_, c)| column(c)));
+    let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
+    Ok(OpenedTable { checked, input: input.clone(), used })
+}
+
+fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
+    let OpenedTable { checked, input, used } = table;
+    let key_column = input.key.unwrap_or_default();
+    let names: Vec<&String> =
+        std::iter::once(&key_column).chain(used.iter().map(|(_, column)| column)).collect();
+    let mut rows: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
+    let mut counts = Counts::default();
+    for unit in checked.units() {
+        checked.read(&unit, |arrays, _| {
+            let columns: Vec<Vec<Option<String>>> = arrays
+                .iter()
+                .zip(&names)
+                .map(|(array, name)| match array {
+                    Some(array) => texts(array, input.values.get(*name)),
+                    None => Ok(Vec::new()),
+                })
+                .collect::<Result<_, Error>>()?;
+            let Some((keys, attributes)) = columns.split_first() else { return Ok(()) };
+            for (row, key) in keys.iter().enumerate() {
+                counts.rows_in += 1;
+                counts.folded += 1;
+                let Some(key) = key else {
+                    counts.add(Rule::RowsWithoutKey, 1);
+                    continue;
+                };
+                if rows.contains_key(key) {
+                    counts.add(Rule::DuplicateKeys, 1);
+                    continue;
                 }
-                Ok(())
-            })?;
-        }
-        ledger.record(name, &counts);
-        let key = match key_column.as_str() {
-            "customer_id" => LookupKey::Customer,
-            "owner_id" => LookupKey::Owner,
-            other => LookupKey::Dimension(other.to_owned()),
-        };
-        let dimensions = used.into_iter().map(|(d, _)| d).collect();
-        lookups.push(Lookup { input: name.clone(), key, dimensions, rows, checked });
+                let values = attributes.iter().map(|a| a.get(row).cloned().flatten());
+                rows.insert(key.clone(), values.collect());
+            }
+            Ok(())
+        })?;
     }
-    Ok(lookups)
+    ledger.record(&checked.name, &counts);
+    let key = match key_column.as_str() {
+        "customer_id" => LookupKey::Customer,
+        "owner_id" => LookupKey::Owner,
+        other => LookupKey::Dimension(other.to_owned()),
+    };
+    let dimensions = used.into_iter().map(|(d, _)| d).collect();
+    Ok(Lookup { input: checked.name.clone(), key, dimensions, rows, checked })
 }

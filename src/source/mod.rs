@@ -6,8 +6,10 @@
 mod convert;
 mod discover;
 mod events;
+mod guard;
 mod intern;
 mod lookup;
+mod partitions;
 mod preflight;
 mod read;
 mod spend;
@@ -22,10 +24,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rayon::prelude::*;
 
 pub use discover::{FileFormat, FoundFile, Listing, discover};
+pub use guard::is_guarded;
 pub use intern::{Interner, Names, hash_integer, hash_text};
-pub use lookup::{Lookup, LookupKey, read_lookups};
+pub use lookup::{Lookup, LookupKey, LookupSource};
 pub use read::CheckedInput;
-pub use spend::{SpendRow, read_spend};
+pub use spend::{Spend, SpendRow, SpendSource};
 
 use crate::config::{Config, Input, Outcome, Shape};
 use crate::contract::{CanonicalColumn, ColumnType};
@@ -78,6 +81,12 @@ pub(crate) struct Decoding<'a> {
 impl Decoding<'_> {
     fn replacement(&self, column: &str) -> Option<&BTreeMap<String, String>> {
         self.values.get(column)
+    }
+
+    /// Whether the run asks for a pipeline of this name, as found in a file.
+    fn is_wanted_pipeline(&self, name: Option<&str>) -> bool {
+        let name = convert::named(name, self.replacement("pipeline_id"));
+        name.is_some_and(|name| self.pipelines.iter().any(|p| p == name))
     }
 }
 
@@ -144,8 +153,6 @@ pub struct DealSource {
 pub struct Read {
     /// The latest instant at or before `as_of`; [`NO_INSTANT`] if there is no event.
     pub latest: Instant,
-    /// Compressed bytes of the columns and row groups that were read.
-    pub bytes: u64,
 }
 
 /// The zone and format by which an input's times are read.
@@ -200,7 +207,13 @@ impl DealSource {
             if !matches!(input.shape, Shape::Events | Shape::StageDates) {
                 continue;
             }
-            match open_input(name, input, calendar, stages, event_dimensions) {
+            let mut input = input.clone();
+            if !config.pipeline.only.is_empty() {
+                // A filter on a column that no file has would keep everything in silence.
+                let source = source_name(&input, "pipeline_id");
+                input.columns.insert("pipeline_id".into(), source);
+            }
+            match open_input(name, &input, calendar, stages, event_dimensions) {
                 Ok(opened) => inputs.push(opened),
                 Err(Error::Faults(more)) => faults.extend(more),
                 Err(other) => return Err(other),
@@ -281,7 +294,6 @@ impl DealSource {
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
         }
-        let bytes = work.iter().map(|(_, unit)| unit.bytes).sum();
         let read_one = |(number, (input, unit)): (usize, &(&DealInput, Unit))| {
             let decoding = Decoding {
                 names,
@@ -302,7 +314,7 @@ impl DealSource {
         };
         let results: Vec<Result<T, Error>> = work.par_iter().enumerate().map(read_one).collect();
         let taken = results.into_iter().collect::<Result<Vec<T>, Error>>()?;
-        Ok((taken, Read { latest: latest.load(Ordering::Relaxed), bytes }))
+        Ok((taken, Read { latest: latest.load(Ordering::Relaxed) }))
     }
 }
 

@@ -3,17 +3,20 @@
 //!
 //! Bounded: footers up to 64 MiB, 2,000 columns, 100,000 row groups a file (reliability.md section 4).
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::basic::Type as Physical;
 
+use super::convert::NAIVE_HINT;
 use super::discover::{FileFormat, FoundFile};
+use super::guard::guarded;
+use super::partitions;
+use crate::config::Input;
 use crate::contract::{ColumnType, Need};
 use crate::error::{Fault, nearest_names};
 
@@ -130,14 +133,15 @@ pub(crate) enum NaiveTimes {
 /// Returns the files that can be read, the problems, and warnings about optional columns that only
 /// some files have.
 pub(crate) fn check_files(
-    files: Vec<FoundFile>,
+    mut files: Vec<FoundFile>,
     wanted: &[Wanted],
-    explicit: &BTreeMap<String, String>,
+    input: &Input,
     naive: NaiveTimes,
 ) -> (Vec<CheckedFile>, Vec<Fault>, Vec<String>) {
     let mut faults = Vec::new();
+    partitions::settle(&mut files, &input.partitions, &mut faults);
     let mut checked = Vec::new();
-    let mut first_seen: Vec<Option<(Class, String)>> = vec![None; wanted.len()];
+    let mut first_seen: Vec<Option<(DataType, String)>> = vec![None; wanted.len()];
     for found in files {
         let (schema, footer) = match open_schema(&found) {
             Ok(opened) => opened,
@@ -150,17 +154,16 @@ pub(crate) fn check_files(
         check_types(&file, &schema, wanted, naive, &mut first_seen, &mut faults);
         checked.push(file);
     }
-    let warnings = check_presence(&checked, wanted, explicit, &mut faults);
+    let warnings = check_presence(&checked, wanted, input, &mut faults);
     (checked, faults, warnings)
 }
 
 fn file_fault(path: &Path, problem: String) -> Fault {
-    Fault {
-        file: path.to_path_buf(),
-        place: String::new(),
-        problem,
-        hint: "write the file again, or remove it from the input".into(),
-    }
+    let hint = match File::open(path) {
+        Ok(_) => "write the file again, or remove it from the input",
+        Err(_) => "check its permissions",
+    };
+    Fault { file: path.to_path_buf(), place: String::new(), problem, hint: hint.into() }
 }
 
 fn open_schema(found: &FoundFile) -> Result<(SchemaRef, Option<ArrowReaderMetadata>), String> {
@@ -194,8 +197,8 @@ fn parquet_footer(path: &Path) -> Result<ArrowReaderMetadata, String> {
     }
     // The decoder's own bugs may panic on damaged input; that is a broken file, not a crash.
     let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
-    let metadata = catch_unwind(AssertUnwindSafe(load))
-        .map_err(|_| "its footer is damaged".to_owned())?
+    let metadata = guarded(load)
+        .ok_or_else(|| "its footer is damaged".to_owned())?
         .map_err(|e| format!("its footer cannot be read: {e}"))?;
     let (columns, groups) =
         (metadata.schema().fields().len(), metadata.metadata().num_row_groups());
@@ -255,8 +258,9 @@ fn match_columns(
                 Origin::Missing
             }
             (Some(position), None) => {
+                let is_int96 = footer.as_ref().is_some_and(|f| is_int96(f, position));
                 if let Some(field) = read_as.get_mut(position) {
-                    *field = Arc::new(reading_type(field, column.holds));
+                    *field = Arc::new(reading_type(field, column.holds, is_int96));
                 }
                 Origin::Column(position)
             }
@@ -267,16 +271,29 @@ fn match_columns(
     CheckedFile { found, origins, schema: Arc::new(Schema::new(read_as)), footer }
 }
 
+/// Whether a column is of the old 96-bit timestamps.
+fn is_int96(footer: &ArrowReaderMetadata, position: usize) -> bool {
+    let schema = footer.parquet_schema();
+    (0..schema.num_columns())
+        .find(|leaf| schema.get_column_root_idx(*leaf) == position)
+        .is_some_and(|leaf| schema.column(leaf).physical_type() == Physical::INT96)
+}
+
 /// Names are read as dictionary codes, so that a name is looked up once a dictionary; identifiers
-/// as views into the page, so that they are not copied.
-fn reading_type(field: &Field, holds: ColumnType) -> Field {
+/// as views into the page, so that they are not copied; dictionaries of anything else as what they
+/// hold; 96-bit timestamps as microseconds, because nanoseconds wrap around after 2262.
+fn reading_type(field: &Field, holds: ColumnType, is_int96: bool) -> Field {
     let text = Class::of(field.data_type()) == Class::Text;
-    let data_type = match holds {
-        ColumnType::Text if text => {
+    let data_type = match (holds, field.data_type()) {
+        (ColumnType::Text, _) if text => {
             DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
         }
         _ if text => DataType::Utf8View,
-        _ => field.data_type().clone(),
+        (_, DataType::Dictionary(_, value)) => value.as_ref().clone(),
+        (_, DataType::Timestamp(_, zone)) if is_int96 => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
+        (_, given) => given.clone(),
     };
     field.clone().with_data_type(data_type)
 }
@@ -286,7 +303,7 @@ fn check_types(
     schema: &SchemaRef,
     wanted: &[Wanted],
     naive: NaiveTimes,
-    first_seen: &mut [Option<(Class, String)>],
+    first_seen: &mut [Option<(DataType, String)>],
     faults: &mut Vec<Fault>,
 ) {
     for ((column, origin), seen) in wanted.iter().zip(&file.origins).zip(first_seen) {
@@ -311,15 +328,15 @@ fn check_types(
             refuse(problem, "map another column to it in [inputs.….columns]");
         } else if class == Class::NaiveTime && naive == NaiveTimes::Undeclared {
             let problem = "holds timestamps without a zone".to_owned();
-            refuse(
-                problem,
-                "say which zone they are in: timezone = \"UTC\" in the input's section",
-            );
+            refuse(problem, NAIVE_HINT);
         }
         match seen {
-            None => *seen = Some((class, file.found.path.display().to_string())),
-            Some((first, path)) if !class.agrees(*first, column.holds) => {
-                let problem = format!("holds {} but {first:?} in {path}", field.data_type());
+            None => {
+                let path = file.found.path.display().to_string();
+                *seen = Some((field.data_type().clone(), path));
+            }
+            Some((first, path)) if !class.agrees(Class::of(first), column.holds) => {
+                let problem = format!("holds {} but {first} in {path}", field.data_type());
                 refuse(problem, "all files of an input must hold a column in the same type");
             }
             Some(_) => {}
@@ -331,7 +348,7 @@ fn check_types(
 fn check_presence(
     checked: &[CheckedFile],
     wanted: &[Wanted],
-    explicit: &BTreeMap<String, String>,
+    input: &Input,
     faults: &mut Vec<Fault>,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -340,7 +357,7 @@ fn check_presence(
         let lacking: Vec<&CheckedFile> = checked.iter().filter(lacks).collect();
         let (Some(first), Some(any)) = (lacking.first(), checked.first()) else { continue };
         let everywhere = lacking.len() == checked.len();
-        let must = column.need == Need::Required || explicit.contains_key(&column.canonical);
+        let must = column.need == Need::Required || input.columns.contains_key(&column.canonical);
         if must && (everywhere || column.need == Need::Required) {
             let names = any.schema.fields().iter().map(|f| f.name().as_str());
             let near = nearest_names(&column.source, names.clone());

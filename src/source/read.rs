@@ -3,13 +3,13 @@
 //! Units are independent, so they are read in parallel; each knows the position of its first row,
 //! so that every row can be named. Only the wanted columns are read.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
-use arrow::datatypes::Int32Type;
+use arrow::datatypes::{DataType, Int32Type};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
@@ -18,10 +18,11 @@ use parquet::arrow::arrow_reader::{
 
 use super::convert::{self, Clock};
 use super::discover::{FoundFile, Listing, discover, modified_micros};
+use super::guard::guarded;
 use super::preflight::{CheckedFile, NaiveTimes, Origin, Wanted, check_files, open_csv};
 use crate::config::Input;
 use crate::error::{Error, Fault};
-use crate::time::{Instant, NO_INSTANT};
+use crate::time::{Day, Instant, MICROS_PER_DAY};
 
 /// Rows decoded at a time: large enough that a dictionary is looked up seldom, small enough that a
 /// batch stays in the cache.
@@ -37,6 +38,8 @@ pub struct CheckedInput {
     pub(crate) clock: Clock,
     /// What the preflight noticed.
     pub warnings: Vec<String>,
+    /// File and row group of the units whose statistics showed that they need not be read.
+    skipped: Mutex<BTreeSet<(usize, usize)>>,
 }
 
 /// A part of an input that is read in one go.
@@ -67,7 +70,7 @@ impl CheckedInput {
         let naive =
             if clock.naive.is_some() { NaiveTimes::Declared } else { NaiveTimes::Undeclared };
         let found = std::mem::take(&mut listing.files);
-        let (files, faults, mut warnings) = check_files(found, wanted, &input.columns, naive);
+        let (files, faults, mut warnings) = check_files(found, wanted, input, naive);
         if !faults.is_empty() {
             return Err(Error::Faults(faults));
         }
@@ -82,7 +85,8 @@ impl CheckedInput {
                 others.len()
             ));
         }
-        Ok(Self { name: name.to_owned(), listing, files, clock, warnings })
+        let skipped = Mutex::default();
+        Ok(Self { name: name.to_owned(), listing, files, clock, warnings, skipped })
     }
 
     /// The units in order of file and row.
@@ -121,21 +125,31 @@ impl CheckedInput {
         &self.listing.root
     }
 
-    /// Compressed bytes of the wanted columns in all files.
-    #[must_use]
-    pub fn bytes_wanted(&self) -> u64 {
-        self.units().iter().map(|u| u.bytes).sum()
+    /// Notes that a unit is not read.
+    pub(crate) fn skip(&self, unit: &Unit) {
+        if let Some(group) = unit.row_group {
+            let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+            skipped.insert((unit.file, group));
+        }
     }
 
-    /// Every file with its rows (0 for CSV, which has no footer) and the bytes of its wanted columns.
+    /// Compressed bytes of the wanted columns in all row groups that were not skipped.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.file_facts().iter().map(|(_, _, bytes)| bytes).sum()
+    }
+
+    /// Every file with its rows (0 for CSV, which has no footer) and the bytes read of it.
     #[must_use]
     pub fn file_facts(&self) -> Vec<(&FoundFile, u64, u64)> {
         let mut facts: Vec<(&FoundFile, u64, u64)> =
             self.files.iter().map(|f| (&f.found, 0, 0)).collect();
+        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
         for unit in self.units() {
             if let Some((_, rows, bytes)) = facts.get_mut(unit.file) {
+                let is_skipped = unit.row_group.is_some_and(|g| skipped.contains(&(unit.file, g)));
                 *rows += if unit.row_group.is_some() { unit.rows } else { 0 };
-                *bytes += unit.bytes;
+                *bytes += if is_skipped { 0 } else { unit.bytes };
             }
         }
         facts
@@ -157,15 +171,63 @@ impl CheckedInput {
         self.files.get(unit.file).map_or(Path::new(""), |f| f.found.path.as_path())
     }
 
+    /// The instants of a wanted column.
+    ///
+    /// # Errors
+    /// [`Error::Faults`] naming file and column for times without a zone where none is declared.
+    pub(crate) fn instants(
+        &self,
+        unit: &Unit,
+        wanted: usize,
+        array: &ArrayRef,
+    ) -> Result<Vec<Instant>, Error> {
+        convert::instants(array, &self.clock).map_err(|e| self.placed(unit, wanted, e))
+    }
+
+    /// The civil days of a wanted column.
+    ///
+    /// # Errors
+    /// As [`CheckedInput::instants`].
+    pub(crate) fn days(
+        &self,
+        unit: &Unit,
+        wanted: usize,
+        array: &ArrayRef,
+    ) -> Result<Vec<Day>, Error> {
+        convert::days(array, &self.clock).map_err(|e| self.placed(unit, wanted, e))
+    }
+
+    /// A fault found by its values only, with the file and column it is in.
+    fn placed(&self, unit: &Unit, wanted: usize, error: Error) -> Error {
+        let Error::Faults(mut faults) = error else { return error };
+        let checked = self.files.get(unit.file);
+        let column = checked.and_then(|c| match c.origins.get(wanted)? {
+            Origin::Column(position) => Some(c.schema.fields().get(*position)?.name()),
+            _ => None,
+        });
+        for fault in &mut faults {
+            fault.file = self.path(unit).to_path_buf();
+            fault.place = column.map_or_else(String::new, |name| format!("column {name:?}"));
+        }
+        Error::Faults(faults)
+    }
+
     /// The earliest and the latest instant of a column in a unit, by its statistics; `None` where
-    /// there are none.
+    /// they do not tell: there are none, values that stand for none are among them, or the column is
+    /// text, whose order is not that of time.
     pub(crate) fn time_range(&self, unit: &Unit, wanted: usize) -> Option<(Instant, Instant)> {
         let (min, max) = self.statistics(unit, wanted)?;
+        // Where the clock jumps, local times are not in the order of instants.
+        let margin = match min.data_type() {
+            DataType::Timestamp(_, Some(_)) => 0,
+            DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => MICROS_PER_DAY,
+            _ => return None,
+        };
         let one = |array: &ArrayRef| -> Option<Instant> {
             let instants = convert::instants(array, &self.clock).ok()?;
-            instants.first().copied().filter(|at| *at != NO_INSTANT && *at != convert::BAD_INSTANT)
+            instants.first().copied().filter(|at| convert::is_plausible(*at))
         };
-        Some((one(&min)?, one(&max)?))
+        Some((one(&min)? - margin, one(&max)? + margin))
     }
 
     /// The only value of a text column in a unit, by its path or its statistics.
@@ -213,16 +275,15 @@ impl CheckedInput {
         let Some(checked) = self.files.get(unit.file) else {
             return Err(Error::Bug("a unit of an unknown file".into()));
         };
+        let roots = projected(checked);
         let fault = |problem: String| {
-            let place = unit.row_group.map_or(String::new(), |g| format!("row group {g}"));
             Error::Faults(vec![Fault {
                 file: checked.found.path.clone(),
-                place,
+                place: broken_place(checked, unit, &roots),
                 problem,
                 hint: "write the file again, or remove it from the input".into(),
             }])
         };
-        let roots = projected(checked);
         let mut batches = match (&checked.footer, unit.row_group) {
             (Some(footer), Some(group)) => {
                 parquet_batches(checked, footer, group, &roots).map_err(fault)?
@@ -232,10 +293,11 @@ impl CheckedInput {
         let mut row = unit.first_row;
         loop {
             // The decoder's own bugs may panic on damaged input; that is a broken file.
-            let next = catch_unwind(AssertUnwindSafe(|| batches.next()))
-                .map_err(|_| fault("its pages are damaged".into()))?;
-            let Some(batch) = next else { return Ok(()) };
-            let batch = batch.map_err(|e| fault(format!("cannot be decoded: {e}")))?;
+            let next = match guarded(|| batches.next()) {
+                Some(next) => next.transpose().map_err(|e| format!("cannot be decoded: {e}")),
+                None => Err("its pages are damaged".to_owned()),
+            };
+            let Some(batch) = next.map_err(fault)? else { return Ok(()) };
             visit(&arrange(checked, &roots, &batch), row)?;
             row += batch.num_rows() as u64;
         }
@@ -278,9 +340,32 @@ fn parquet_batches(
             .build()?;
         Ok(Box::new(reader))
     };
-    catch_unwind(AssertUnwindSafe(build))
-        .map_err(|_| "its pages are damaged".to_owned())?
+    guarded(build)
+        .ok_or_else(|| "its pages are damaged".to_owned())?
         .map_err(|e| format!("cannot be decoded: {e}"))
+}
+
+/// Row group and, where one column alone cannot be decoded either, that column.
+fn broken_place(checked: &CheckedFile, unit: &Unit, roots: &[usize]) -> String {
+    let (Some(footer), Some(group)) = (&checked.footer, unit.row_group) else {
+        return String::new();
+    };
+    let is_broken = |root: &&usize| {
+        let Ok(mut batches) = parquet_batches(checked, footer, group, &[**root]) else {
+            return true;
+        };
+        guarded(|| batches.any(|batch| batch.is_err())) != Some(false)
+    };
+    // Where every column is, the file is: naming one of them would mislead.
+    let broken: Vec<&usize> = roots.iter().filter(is_broken).collect();
+    let name = |root: &usize| checked.schema.fields().get(*root).map(|f| f.name().clone());
+    match broken.as_slice() {
+        [first, ..] if broken.len() < roots.len() || roots.len() == 1 => {
+            let column = name(first).unwrap_or_default();
+            format!("row group {group}, column {column:?}")
+        }
+        _ => format!("row group {group}"),
+    }
 }
 
 fn csv_batches(checked: &CheckedFile, roots: &[usize]) -> Result<Batches, String> {

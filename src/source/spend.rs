@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::ArrayRef;
+
 use super::convert::{self, BAD_AMOUNT};
 use super::events::UnitState;
-use super::read::CheckedInput;
+use super::read::{CheckedInput, Unit};
 use super::{clock, wanted_columns};
-use crate::config::{Config, Shape};
+use crate::config::{Config, Input, Severity, Shape};
 use crate::contract::SPEND;
 use crate::error::Error;
 use crate::money::{Currency, NO_AMOUNT};
@@ -26,91 +28,175 @@ pub struct SpendRow {
     pub cost_type: Option<String>,
 }
 
-/// Reads every input of shape `spend`, which is small. Returns `None` if there is none.
-///
-/// # Errors
-/// Everything that is wrong with the files, collected.
-pub fn read_spend(
-    config: &Config,
-    calendar: Calendar,
-    currency: &Currency,
-    as_of: Instant,
-    ledger: &Ledger,
-) -> Result<Option<(Vec<SpendRow>, Vec<CheckedInput>)>, Error> {
-    let mut rows = Vec::new();
-    let mut inputs = Vec::new();
-    for (name, input) in &config.inputs {
-        if input.shape != Shape::Spend {
-            continue;
+/// All spend of a run.
+#[derive(Debug)]
+pub struct Spend {
+    /// The rows up to `as_of`, in order of the source.
+    pub rows: Vec<SpendRow>,
+    /// The checked inputs they come from.
+    pub inputs: Vec<CheckedInput>,
+}
+
+/// The checked inputs of shape `spend`.
+pub struct SpendSource {
+    inputs: Vec<(CheckedInput, Input)>,
+}
+
+impl SpendSource {
+    /// Lists and checks every input of shape `spend`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files of the first input that has faults.
+    pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
+        let mut inputs = Vec::new();
+        for (name, input) in config.inputs.iter().filter(|(_, i)| i.shape == Shape::Spend) {
+            let wanted = wanted_columns(input, SPEND);
+            let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
+            inputs.push((checked, input.clone()));
         }
-        let wanted = wanted_columns(input, SPEND);
-        let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
-        let mut counts = Counts::default();
-        for unit in checked.units() {
-            let path = checked.path(&unit).to_path_buf();
-            let mut quarantine: Vec<QuarantinedRow> = Vec::new();
-            checked.read(&unit, |arrays, first_row| {
-                let [date, amount, channel, cost_type] = arrays else {
-                    return Err(Error::Bug("spend has four columns".into()));
-                };
-                let (Some(date), Some(amount)) = (date, amount) else { return Ok(()) };
-                let dates = convert::instants(date, &checked.clock)?;
-                let (amounts, inexact) = convert::money(amount, currency)?;
-                counts.add(Rule::InexactAmount, inexact);
-                let names = |array: &Option<_>, column: &str| match array {
-                    Some(array) => texts(array, input.values.get(column)),
-                    None => Ok(vec![None; dates.len()]),
-                };
-                let channels = names(channel, "channel")?;
-                let cost_types = names(cost_type, "cost_type")?;
-                let columns = dates.iter().zip(amounts).zip(channels).zip(cost_types);
-                for (row, (((at, amount), channel), cost_type)) in columns.enumerate() {
-                    counts.rows_in += 1;
-                    if let Some(rule) = UnitState::judge_time(*at) {
-                        counts.add(rule, 1);
-                        quarantine.push(QuarantinedRow {
-                            file: path.clone(),
-                            row: first_row + row as u64,
-                            rule: rule.name(),
-                            deal_id: None,
-                            event_time: convert::display(Some(date), row),
-                            event_type: None,
-                            stage_id: None,
-                            amount: None,
-                        });
-                        continue;
-                    }
-                    if *at > as_of {
-                        counts.after_as_of += 1;
-                        continue;
-                    }
-                    counts.folded += 1;
-                    counts.add(Rule::BadAmount, u64::from(amount == BAD_AMOUNT));
-                    counts.add(Rule::NullSpend, u64::from(amount == NO_AMOUNT));
-                    let amount = if amount == BAD_AMOUNT { NO_AMOUNT } else { amount };
-                    rows.push(SpendRow { day: calendar.day(*at), amount, channel, cost_type });
-                }
-                Ok(())
-            })?;
-            counts.quarantined += quarantine.len() as u64;
-            ledger.quarantine(name, quarantine);
-        }
-        ledger.record(name, &counts);
-        inputs.push(checked);
+        Ok(Self { inputs })
     }
-    Ok((!inputs.is_empty()).then_some((rows, inputs)))
+
+    /// Reads every row, of which there are few. Returns `None` if there is no such input.
+    ///
+    /// # Errors
+    /// The first file that cannot be decoded.
+    pub fn read(
+        self,
+        calendar: Calendar,
+        currency: &Currency,
+        as_of: Instant,
+        ledger: &Ledger,
+    ) -> Result<Option<Spend>, Error> {
+        let mut reading = Reading { calendar, currency, as_of, ledger, rows: Vec::new() };
+        for (checked, input) in &self.inputs {
+            let mut part = Part::default();
+            for unit in checked.units() {
+                checked.read(&unit, |arrays, first_row| {
+                    reading.batch(checked, input, &unit, arrays, first_row, &mut part)
+                })?;
+            }
+            part.counts.quarantined = part.quarantine.len() as u64;
+            ledger.record(&checked.name, &part.counts);
+            ledger.quarantine(&checked.name, part.quarantine);
+        }
+        let inputs: Vec<CheckedInput> = self.inputs.into_iter().map(|(c, _)| c).collect();
+        Ok((!inputs.is_empty()).then_some(Spend { rows: reading.rows, inputs }))
+    }
+}
+
+struct Reading<'a> {
+    calendar: Calendar,
+    currency: &'a Currency,
+    as_of: Instant,
+    ledger: &'a Ledger,
+    rows: Vec<SpendRow>,
+}
+
+/// What became of the rows of one input.
+#[derive(Default)]
+struct Part {
+    counts: Counts,
+    quarantine: Vec<QuarantinedRow>,
+}
+
+/// Positions of the columns of [`SPEND`].
+const DATE: usize = 0;
+
+impl Reading<'_> {
+    fn batch(
+        &mut self,
+        checked: &CheckedInput,
+        input: &Input,
+        unit: &Unit,
+        arrays: &[Option<ArrayRef>],
+        first_row: u64,
+        part: &mut Part,
+    ) -> Result<(), Error> {
+        let [date, amount, channel, cost_type] = arrays else {
+            return Err(Error::Bug("spend has four columns".into()));
+        };
+        let (Some(date), Some(amount)) = (date, amount) else {
+            return Err(Error::Bug("required columns of spend are missing".into()));
+        };
+        let dates = checked.instants(unit, DATE, date)?;
+        let (amounts, inexact) = convert::money(amount, self.currency)?;
+        let names = |array: &Option<_>, column: &str| match array {
+            Some(array) => texts(array, input.values.get(column)),
+            None => Ok(vec![None; dates.len()]),
+        };
+        let (channels, cost_types) = (names(channel, "channel")?, names(cost_type, "cost_type")?);
+        let columns = dates.iter().zip(amounts).zip(channels).zip(cost_types);
+        for (row, (((at, amount), channel), cost_type)) in columns.enumerate() {
+            part.counts.rows_in += 1;
+            let is_inexact = inexact.binary_search(&row).is_ok();
+            match self.judge(*at, amount, is_inexact, &mut part.counts) {
+                Err(rule) => {
+                    part.counts.add(rule, 1);
+                    part.quarantine.push(QuarantinedRow {
+                        event_time: convert::display(Some(date), row),
+                        amount: convert::display(arrays.get(1).and_then(Option::as_ref), row),
+                        ..QuarantinedRow::of_fold(
+                            checked.path(unit).to_path_buf(),
+                            first_row + row as u64,
+                            rule,
+                        )
+                    });
+                }
+                Ok(Fate::AfterAsOf) => part.counts.after_as_of += 1,
+                Ok(Fate::Kept) => {
+                    part.counts.folded += 1;
+                    let amount = if amount == BAD_AMOUNT { NO_AMOUNT } else { amount };
+                    let day = self.calendar.day(*at);
+                    self.rows.push(SpendRow { day, amount, channel, cost_type });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a row; breaches of rules that keep no row out are counted.
+    fn judge(
+        &self,
+        at: Instant,
+        amount: i64,
+        is_inexact: bool,
+        counts: &mut Counts,
+    ) -> Result<Fate, Rule> {
+        if let Some(rule) = UnitState::judge_time(at) {
+            return Err(rule);
+        }
+        if at > self.as_of {
+            return Ok(Fate::AfterAsOf);
+        }
+        let rule = match amount {
+            BAD_AMOUNT => Rule::BadAmount,
+            NO_AMOUNT => Rule::NullSpend,
+            _ if is_inexact => Rule::InexactAmount,
+            _ => return Ok(Fate::Kept),
+        };
+        if self.ledger.severity(rule) == Severity::Quarantine {
+            return Err(rule);
+        }
+        counts.add(rule, 1);
+        Ok(Fate::Kept)
+    }
+}
+
+/// What becomes of a row that breaks no rule.
+enum Fate {
+    Kept,
+    AfterAsOf,
 }
 
 /// Names of a column, trimmed and replaced; empty text is none.
 pub(super) fn texts(
-    array: &arrow::array::ArrayRef,
+    array: &ArrayRef,
     replace: Option<&BTreeMap<String, String>>,
 ) -> Result<Vec<Option<String>>, Error> {
     let mut texts = Vec::new();
     convert::each_text(array, |text| {
-        let text = text.map(str::trim).filter(|t| !t.is_empty());
-        let text = text.map(|t| replace.and_then(|r| r.get(t)).map_or(t, String::as_str));
-        texts.push(text.map(str::to_owned));
+        texts.push(convert::named(text, replace).map(str::to_owned));
         Ok(())
     })?;
     Ok(texts)

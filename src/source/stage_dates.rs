@@ -49,7 +49,7 @@ fn read_batch(
     arrays: &[Option<ArrayRef>],
     first_row: u64,
 ) -> Result<Instant, Error> {
-    let mut common = state.decode_common(arrays)?;
+    let common = state.decode_common(arrays)?;
     let dates = decode_dates(state, arrays)?;
     let mut max = NO_INSTANT;
     let mut events: Vec<(EventKind, u16, Instant)> = Vec::new();
@@ -59,19 +59,23 @@ fn read_batch(
         }
         state.counts.rows_in += 1;
         events.clear();
-        match row_events(&common, &dates, row, &mut events) {
+        let as_of = state.decoding.as_of.unwrap_or(i64::MAX);
+        let mut judged = row_events(&common, &dates, row, &mut events);
+        if judged.is_ok() {
+            events.retain(|(_, _, at)| *at <= as_of);
+            if events.is_empty() {
+                state.counts.after_as_of += 1;
+                continue;
+            }
+            judged = state.judge_kept(&common, row, NO_STAGE);
+        }
+        match judged {
             Err(rule) => state.refuse(rule, arrays, row, first_row),
             Ok(()) => {
-                let as_of = state.decoding.as_of.unwrap_or(i64::MAX);
-                let before = events.len();
-                events.retain(|(_, _, at)| *at <= as_of);
-                if events.is_empty() && before > 0 {
-                    state.counts.after_as_of += 1;
-                }
                 let row_in_unit = (first_row - state.unit.first_row) as u32 + row as u32;
                 for (kind, stage, at) in &events {
                     max = max.max(*at);
-                    state.push_common(&mut common, row);
+                    state.push_common(&common, row);
                     let batch = &mut state.batch;
                     batch.time.push(*at);
                     batch.kind.push(*kind);
@@ -118,15 +122,15 @@ fn row_events(
 
 fn decode_dates(state: &UnitState<'_>, arrays: &[Option<ArrayRef>]) -> Result<Dates, Error> {
     let layout = state.layout;
-    let clock = &state.input.clock;
+    let instants = |index: usize, array| state.input.instants(state.unit, index, array);
     let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
     let mut columns = Vec::new();
-    if let Some(array) = get(layout.created_at) {
-        columns.push((EventKind::Created, NO_STAGE, convert::instants(array, clock)?));
+    if let (Some(index), Some(array)) = (layout.created_at, get(layout.created_at)) {
+        columns.push((EventKind::Created, NO_STAGE, instants(index, array)?));
     }
     for (stage, index) in &layout.stage_dates {
         if let Some(array) = get(Some(*index)) {
-            columns.push((EventKind::Stage, *stage, convert::instants(array, clock)?));
+            columns.push((EventKind::Stage, *stage, instants(*index, array)?));
         }
     }
     let mut dates = Dates { columns, outcome: Vec::new(), closed: Vec::new() };
@@ -145,8 +149,8 @@ fn decode_dates(state: &UnitState<'_>, arrays: &[Option<ArrayRef>]) -> Result<Da
         };
         dates.outcome = convert::each_name(array, kind, None)?;
     }
-    if let Some(array) = get(layout.outcome_date) {
-        dates.closed = convert::instants(array, clock)?;
+    if let (Some(index), Some(array)) = (layout.outcome_date, get(layout.outcome_date)) {
+        dates.closed = instants(index, array)?;
     }
     Ok(dates)
 }

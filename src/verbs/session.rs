@@ -20,6 +20,10 @@ const STDOUT: &str = "standard output";
 /// Sets up the log on stderr and the panic line. Called once, before anything else.
 pub fn begin(cli: &Cli) {
     std::panic::set_hook(Box::new(|panic| {
+        // A decoder's panic on damaged bytes is told as a broken file.
+        if crate::source::is_guarded() {
+            return;
+        }
         let message = panic.payload_as_str().unwrap_or("a panic without a message");
         let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
         let mut err = io::stderr().lock();
