@@ -187,7 +187,7 @@ fn inputs_need_a_shape_that_suits_them() {
          are inputs.deal_events, spend is inputs.spend)",
     );
     check_set_refused(
-        "inputs.deal_events.shape=lookup",
+        "inputs.deal_events.shape=spend",
         "--set inputs.deal_events.shape: inputs.deal_events needs the \
          shape \"events\" or \"stage_dates\"",
     );

@@ -7,6 +7,7 @@
 //! rows were spread over files.
 
 pub mod columns;
+pub mod deal;
 pub mod levels;
 pub mod machine;
 pub mod order;

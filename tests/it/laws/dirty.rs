@@ -172,7 +172,12 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 pub(crate) fn check_many(seed: u8, shapes: &[Shape], property: impl Fn(&[Row], &Shape)) {
     let cases = if std::env::var_os("DEALMILL_SLOW").is_some() { 300 } else { 8 };
     for shape in shapes {
-        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        let config = Config {
+            cases,
+            failure_persistence: None,
+            max_shrink_iters: 1_000,
+            ..Config::default()
+        };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
         let mut runner = TestRunner::new_with_rng(config, rng);
         let result = runner.run(&rows(), |rows| {
