@@ -54,7 +54,7 @@ def main() -> None:
                SUM(amount) FILTER (stage = 'won')
         FROM deals
         """
-    ).fetchone()
+    ).fetchall()[0]
     deals, won, lost, net = expected
 
     def total(table: str, columns: str, condition: str = "true"):
@@ -66,13 +66,13 @@ def main() -> None:
         assert len(rows) == 1, f"{table}: expected one row, found {len(rows)}"
         return rows[0]
 
-    found = total("conversion", "created_n, won_n, lost_n", "basis = 'created'")
+    found = total("conversion", "deals_n, won_n, lost_n", "basis = 'created'")
     assert found == (deals, won, lost), f"conversion: {found}, expected {(deals, won, lost)}"
     found = total("revenue", "won_n, net_amount")
     assert found == (won, net), f"revenue: {found}, expected {(won, net)}"
-    entered = total("funnel", "SUM(entered_n)", "variant = 'touched' AND stage = 'lead'")[0]
+    entered = total("funnel", "entered_n", "variant = 'touched' AND population = 'created' AND stage = 'lead'")[0]
     touched = db.sql("SELECT COUNT(DISTINCT deal_id) FROM events WHERE stage_id = 'lead'")
-    assert entered == touched.fetchone()[0], f"funnel: {entered} deals entered lead"
+    assert entered == touched.fetchall()[0][0], f"funnel: {entered} deals entered lead"
     print(f"demo: {deals} deals, {won} won, {lost} lost, net {net}: the same by DuckDB")
 
 

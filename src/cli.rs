@@ -57,7 +57,7 @@ pub enum Verb {
     /// Read the inputs, compute every table, publish them.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Read and judge the inputs; write nothing but the quality report.
+    /// Read and judge the inputs; print the quality report, write nothing.
     #[command(after_help = "Example:\n  dealmill check -c data/sample/dealmill.toml")]
     Check(CheckArgs),
     /// Make seeded synthetic histories of any size.
@@ -204,17 +204,6 @@ pub struct CheckArgs {
     /// Where the configuration is and what is laid over it.
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Output folder; the quality report goes into its folder `check`.
-    #[arg(long, short, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-}
-
-impl CheckArgs {
-    /// The part of the configuration that these options give.
-    #[must_use]
-    pub fn flags(&self) -> Flags {
-        Flags { out: self.out.clone(), ..self.config.flags() }
-    }
 }
 
 /// Options of `generate`.

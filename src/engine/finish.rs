@@ -47,15 +47,26 @@ fn finish_unit(
     periods.push(Period::All);
     for slice in &unit.slices {
         let sliced = slice_states(unit, results, slice)?;
+        let mut rolled: Vec<(Period, Vec<StateRows>)> = Vec::new();
         for period in &periods {
+            let nearest = rolled.iter().rev().find(|(from, _)| nests(*from, *period));
             let states = unit
                 .states
                 .iter()
                 .zip(&sliced)
-                .map(|(query, rows)| roll_period(query, rows, *period, settings))
+                .enumerate()
+                .map(|(state, (query, base))| {
+                    let has = |key: &str| query.keys.iter().any(|k| k.name == key);
+                    let rolls = !has("grain") && (has("period") || has("cohort"));
+                    let shorter = nearest.and_then(|(_, states)| states.get(state));
+                    let rows = if rolls { shorter.unwrap_or(base) } else { base };
+                    roll_period(query, rows, *period, settings)
+                })
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
-            let group = Group { states: &states, period: *period, settings };
+            rolled.push((*period, states));
+            let Some((_, states)) = rolled.last() else { continue };
+            let group = Group { states, period: *period, settings };
             let dictionaries = &settings.dictionaries;
             let mut rows = Rows::new(&mut builder, slice, &plan.dimensions, *period, dictionaries);
             match &unit.recipe {
@@ -67,6 +78,19 @@ fn finish_unit(
     let table = builder.finish()?;
     check_identities(unit, &table)?;
     Ok(table)
+}
+
+/// Whether every period of length `from` lies in one of length `to`, so that the shorter one's
+/// rows, which are fewer than the base's, can be rolled up again.
+fn nests(from: Period, to: Period) -> bool {
+    use Period::{All, FiscalQuarter, FiscalYear, Month, Quarter, Year};
+    matches!(
+        (from, to),
+        (_, All)
+            | (Month, Quarter | Year | FiscalQuarter | FiscalYear)
+            | (Quarter, Year)
+            | (FiscalQuarter, FiscalYear)
+    )
 }
 
 /// The states of one slice, each rolled up from the smallest computed slice that holds it.

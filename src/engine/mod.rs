@@ -1,9 +1,9 @@
 //! How states are computed: locally in one piece, or in shards that are merged (the cluster's test
 //! double). A metric is data here: no metric's name occurs.
 //!
-//! The states of all tables are planned lazily and run in one collection ([`states`]), merged and
-//! rolled up to every slice and period ([`merge`]), and finished in parallel ([`finish`]). Which SQL
-//! is a state at all is said in [`sql`].
+//! The states of all tables are planned lazily and run in one collection (`states`), merged and
+//! rolled up to every slice and period (`merge`, `finish`), and finished in parallel. Which SQL is
+//! a state at all is said in `sql`.
 //!
 //! Invariant: the tables depend neither on the execution, the backend nor the number of threads.
 
@@ -28,8 +28,8 @@ pub use self::merge::Merge;
 pub use self::sql::state_sql;
 use crate::config::CustomMetric;
 use crate::error::Error;
-use crate::metrics::{Metric, Settings};
-use crate::relations::Relations;
+use crate::metrics::{Metric, Settings, StateRows};
+use crate::relations::{Kind, Relations};
 use crate::table::Table;
 use crate::time::Period;
 
@@ -135,4 +135,48 @@ pub fn check_plans(
 ) -> Result<(), Error> {
     let (units, _) = units::prepare(relations, metrics, custom, plan)?;
     states::check_schemas(&units::jobs(&units), relations)
+}
+
+/// One state of one table and slice after merging, before its finish.
+#[derive(Debug, Clone)]
+pub struct MergedState {
+    /// Table, state and slice, in words.
+    pub what: String,
+    /// The query that was run, as another engine would run it.
+    pub sql: String,
+    /// The dimensions it is split by.
+    pub slice: Vec<String>,
+    /// What each of its keys is; `None` for a computed number.
+    pub kinds: Vec<Option<Kind>>,
+    /// The column or expression behind each key.
+    pub sources: Vec<String>,
+    /// Its rows, sorted by dimensions, then keys.
+    pub rows: StateRows,
+}
+
+/// Every state that [`compute`] would finish, so that another engine's can be compared with it.
+///
+/// # Errors
+/// As [`compute`], as far as states are concerned.
+pub fn merged_states(
+    relations: &Relations,
+    metrics: &[&'static Metric],
+    custom: &[CustomMetric],
+    plan: &Plan,
+) -> Result<Vec<MergedState>, Error> {
+    let (units, _) = units::prepare(relations, metrics, custom, plan)?;
+    let jobs = units::jobs(&units);
+    let results = states::run(&jobs, relations, plan.execution, plan.backend)?;
+    Ok(jobs
+        .into_iter()
+        .zip(results)
+        .map(|(job, rows)| MergedState {
+            sql: job.query.text(&job.slice),
+            kinds: job.query.keys.iter().map(|k| k.kind).collect(),
+            sources: job.query.keys.iter().map(|k| k.expr.to_string()).collect(),
+            what: job.what,
+            slice: job.slice,
+            rows,
+        })
+        .collect())
 }

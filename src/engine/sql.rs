@@ -1,11 +1,11 @@
 //! The SQL of states: which queries add up, and how the engine writes them.
 //!
-//! A state's SQL is parsed once, checked to be a `GROUP BY` that merges by adding, minima and maxima,
-//! and taken apart into keys, additive columns and a condition. From these the query of any slice is
-//! written. Nothing here runs a query.
+//! A state's SQL is parsed once, checked to be a `GROUP BY` that merges by adding, minima and
+//! maxima, and taken apart into keys, additive columns and a condition. From these the query of any
+//! slice is written. Nothing here runs a query.
 //!
-//! Invariant: what is written uses only what means the same in Polars, DuckDB and Spark, and adds in
-//! 64 bits.
+//! Invariant: what is written uses only what means the same in Polars, DuckDB and Spark, and adds
+//! in 64 bits.
 
 use std::fmt::Write as _;
 

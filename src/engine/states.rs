@@ -224,8 +224,8 @@ fn read_frame(job: &Job, frame: &pl::DataFrame) -> Result<StateRows, Error> {
     Ok(rows)
 }
 
-/// Refuses sums that could wrap: Polars adds 64-bit integers without looking. A sum is safe when the
-/// greatest absolute value its expression can have, times the number of rows, fits.
+/// Refuses sums that could wrap: Polars adds 64-bit integers without looking. A sum is safe when
+/// the greatest absolute value its expression can have, times the number of rows, fits.
 fn guard_sums(jobs: &[Job], relations: &Relations) -> Result<(), Error> {
     let mut greatest: BTreeMap<(Relation, String), i128> = BTreeMap::new();
     for job in jobs {

@@ -207,7 +207,10 @@ fn missing_relation_skips_its_table_with_the_reason() {
     let settings = settings(&relations, 0);
     let outcome = compute(&relations, &[], &[mine], &plan(&[&[]], &[]), &settings).unwrap();
     assert!(outcome.tables.is_empty());
-    assert_eq!(outcome.skipped, [("mine".to_owned(), "it needs the input `spend`".to_owned())]);
+    assert_eq!(
+        outcome.skipped,
+        [("mine".to_owned(), Relation::Spend.missing_because().to_owned())]
+    );
 }
 
 #[test]

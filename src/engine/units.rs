@@ -111,19 +111,24 @@ fn maximal(slices: &[Vec<String>]) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// Tables that cannot be made, and why.
+pub(crate) type Skipped = Vec<(String, String)>;
+
 /// The units of all tables, and those that cannot be made with the reason.
 pub(crate) fn prepare(
     relations: &Relations,
     metrics: &[&'static Metric],
     custom: &[CustomMetric],
     plan: &Plan,
-) -> Result<(Vec<Unit>, Vec<(String, String)>), Error> {
+) -> Result<(Vec<Unit>, Skipped), Error> {
     let mut units = Vec::new();
     let mut skipped = Vec::new();
     let mut add = |name: &str, states: Vec<StateQuery>, recipe: Recipe| -> Result<(), Error> {
         let missing = states.iter().find(|s| !relations.frames.contains_key(&s.relation));
         match missing {
-            Some(state) => skipped.push((name.to_owned(), reason(state.relation))),
+            Some(state) => {
+                skipped.push((name.to_owned(), state.relation.missing_because().to_owned()))
+            }
             None => units.push(Unit::new(name, states, recipe, relations, plan)?),
         }
         Ok(())
@@ -148,17 +153,6 @@ pub(crate) fn prepare(
         add(&definition.name, vec![query], Recipe::Custom(table))?;
     }
     Ok((units, skipped))
-}
-
-fn reason(relation: Relation) -> String {
-    match relation {
-        Relation::Spend => "it needs the input `spend`".into(),
-        Relation::Orders | Relation::Customers | Relation::CustomerPeriods => {
-            "it needs the column `customer_id` in the input `deal_events`".into()
-        }
-        Relation::Findings => "it needs the findings of the data-quality rules".into(),
-        Relation::Deals | Relation::Visits => "it needs the input `deal_events`".into(),
-    }
 }
 
 /// Every query of every unit, unit by unit, state by state, maximal slice by maximal slice.

@@ -159,6 +159,17 @@ impl Tally {
 }
 
 impl Folded {
+    /// Makes room for what so many events can become: at most a visit each, and seldom more than a
+    /// deal for two. Pages that are not filled are never touched; growing by doubling would touch,
+    /// copy and clear them again and again.
+    pub fn reserve(&mut self, events: usize) {
+        self.visits.reserve(events);
+        self.deals.reserve(events / 2);
+        for column in &mut self.dimensions {
+            column.reserve_exact(events / 2);
+        }
+    }
+
     /// Moves another part behind this one.
     pub fn append(&mut self, mut other: Self) {
         let deals_before = self.deals.deal.len() as u32;

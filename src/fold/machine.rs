@@ -330,11 +330,18 @@ impl<'a> Machine<'a> {
         if class == StageClass::Won { self.stages.won() } else { self.stages.lost() }
     }
 
+    /// The stage an event names; one that is ignored is as good as none.
+    fn named_stage(&self, event: &Event) -> u16 {
+        let ignored = self.stages.stage(event.stage).class == StageClass::Ignored;
+        if ignored { NO_STAGE } else { event.stage }
+    }
+
     fn reopen(&mut self, event: &Event) {
         let terminal = self.current.map(|c| self.stages.stage(c).class);
         let closed = matches!(terminal, Some(StageClass::Won | StageClass::Lost));
-        if event.stage != NO_STAGE {
-            self.enter(event.stage, event);
+        let named = self.named_stage(event);
+        if named != NO_STAGE {
+            self.enter(named, event);
         } else if closed {
             let to =
                 if self.last_open == NO_STAGE { self.stages.first_open() } else { self.last_open };
@@ -357,7 +364,8 @@ impl<'a> Machine<'a> {
         }
         self.deal.deleted = NO_INSTANT;
         let back = self.visits.last().map(|v| v.stage);
-        if let Some(stage) = if event.stage == NO_STAGE { back } else { Some(event.stage) } {
+        let named = self.named_stage(event);
+        if let Some(stage) = if named == NO_STAGE { back } else { Some(named) } {
             self.open_visit(stage, STAGE_DELETED, Move::Reopened, event);
             self.settle_outcome(self.stages.stage(stage).class, event.time);
         }
@@ -479,6 +487,10 @@ impl<'a> Machine<'a> {
                 return false;
             }
             self.deal.outcome = Outcome::Deleted;
+            // No close holds for a deal that is deleted; its first close stays.
+            self.deal.closed = NO_INSTANT;
+            self.deal.closed_amount = NO_AMOUNT;
+            self.deal.closed_owner = NO_CODE;
         } else {
             let amount = self.deal.amount;
             if let Some(visit) = self.visits.last_mut() {

@@ -1,6 +1,6 @@
 //! Events to visits and deals: scatter by deal, order, one linear pass per deal.
 //!
-//! This is the hot path. It works on plain typed columns: [`scatter`] copies every column once into
+//! This is the hot path. It works on plain typed columns: [`mod@scatter`] copies every column once into
 //! bucket order, [`order`] sorts 24-byte keys a bucket, [`machine`] folds a deal without allocating,
 //! and each bucket's visits and deals come out as columns again. Buckets are independent, so they
 //! are folded in parallel, and the result does not depend on how many threads there are or how the
@@ -57,13 +57,15 @@ pub struct Settings<'a> {
 #[must_use]
 pub fn fold(parts: &[Scattered], bits: u32, settings: &Settings<'_>) -> Folded {
     let buckets = 1_usize << bits;
-    // A few tasks a thread: large enough that their outputs are few, small enough to balance.
+    // A few tasks a thread, large enough that their outputs are few, small enough to balance.
     let tasks = (rayon::current_num_threads() * 8).min(buckets);
     let folded: Vec<Folded> = (0..tasks)
         .into_par_iter()
         .map(|task| {
+            let own = (task * buckets / tasks)..((task + 1) * buckets / tasks);
             let mut folder = Folder::new(settings);
-            for bucket in (task * buckets / tasks)..((task + 1) * buckets / tasks) {
+            folder.out.reserve(rows_of(parts, &own));
+            for bucket in own {
                 let (events, units) = scatter::gather(parts, bucket);
                 folder.bucket(&events, &units);
             }
@@ -80,6 +82,12 @@ pub fn fold(parts: &[Scattered], bits: u32, settings: &Settings<'_>) -> Folded {
         all.append(part);
     }
     all
+}
+
+/// Events in a range of buckets.
+fn rows_of(parts: &[Scattered], buckets: &std::ops::Range<usize>) -> usize {
+    let at = |part: &Scattered, bucket: usize| part.offsets.get(bucket).copied().unwrap_or(0);
+    parts.iter().map(|p| (at(p, buckets.end) - at(p, buckets.start)) as usize).sum()
 }
 
 /// Folds buckets one after the other into one output.

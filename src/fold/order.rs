@@ -1,6 +1,8 @@
 //! Order: a bucket's events by (deal, time, seq, forward stage order, position in the source), G2;
 //! duplicates out, ties counted, G3.
 
+use std::cmp::Ordering;
+
 use crate::config::Ties;
 use crate::contract::{EventBatch, EventKind, NO_ID, StageClass, StageTable};
 
@@ -142,15 +144,18 @@ fn keep_last_ingested(events: &EventBatch, rows: &mut Vec<u32>) {
 
 fn drop_equal(events: &EventBatch, rows: &mut Vec<u32>) {
     let time = |row: &u32| events.time.get(*row as usize).copied();
+    let has_no_id = |row: &u32| events.event_id.get(*row as usize).is_none_or(|id| *id == NO_ID);
+    let compare = |a: u32, b: u32| {
+        content(events, a).cmp(&content(events, b)).then_with(|| dimensions(events, a, b))
+    };
     let mut dropped: Vec<u32> = Vec::new();
     for instant in rows.chunk_by(|a, b| time(a) == time(b)).filter(|c| c.len() > 1) {
-        let mut sorted = instant.to_vec();
-        sorted.sort_by(|a, b| content(events, *a).cmp(&content(events, *b)).then(a.cmp(b)));
+        let mut sorted: Vec<u32> = instant.iter().copied().filter(has_no_id).collect();
+        // Stable, so that of equal rows the first in the fold's order stays.
+        sorted.sort_by(|a, b| compare(*a, *b));
         for pair in sorted.windows(2) {
             if let [a, b] = pair
-                && events.event_id.get(*b as usize).is_none_or(|id| *id == NO_ID)
-                && content(events, *a) == content(events, *b)
-                && dimensions_equal(events, *a, *b)
+                && compare(*a, *b).is_eq()
             {
                 dropped.push(*b);
             }
@@ -180,8 +185,9 @@ fn content(events: &EventBatch, row: u32) -> Content {
     )
 }
 
-fn dimensions_equal(events: &EventBatch, a: u32, b: u32) -> bool {
-    events.dimensions.iter().all(|d| d.get(a as usize) == d.get(b as usize))
+fn dimensions(events: &EventBatch, a: u32, b: u32) -> Ordering {
+    let of = |row: u32| events.dimensions.iter().map(move |d| d.get(row as usize));
+    of(a).cmp(of(b))
 }
 
 fn count_ties(events: &EventBatch, rows: &[u32]) -> u64 {

@@ -2,7 +2,7 @@
 //! fold. Histories are text: stage and day, such as `L0 Q2 P5 W9`; `*` before an amount.
 
 use super::levels::{Leveller, Levels};
-use super::machine::{Event, Machine, Move, Outcome, Rules};
+use super::machine::{Machine, Move, Outcome, Rules};
 use super::order::{deduplicate, order};
 use super::*;
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt, Pipeline};
@@ -204,6 +204,35 @@ fn deleted_deals_follow_the_policy() {
 }
 
 #[test]
+fn no_close_holds_for_a_deleted_deal() {
+    // It kept the day and amount of a win that no longer counted.
+    let stages = stages();
+    let (machine, _) = folded("L0 W5*70 D7", &stages, Deleted::KeepUntilDeleted);
+    assert_eq!(machine.deal.first_closed, 5 * DAY);
+    assert_eq!((machine.deal.closed, machine.deal.closed_amount), (NO_INSTANT, NO_AMOUNT));
+}
+
+/// What a restoring or re-opening event that names the ignored stage leads to.
+#[track_caller]
+fn check_ignored_name(text: &str, expected: &str) {
+    let stages = stages();
+    let mut events = history(text, &stages);
+    *events.stage.last_mut().unwrap() = stages.code("I").unwrap();
+    let mut machine = Machine::new(&stages, rules(Deleted::Exclude), 0);
+    machine.begin();
+    for row in 0..events.len() {
+        machine.apply(&event(&events, row), |_| NO_CODE);
+    }
+    assert_eq!(machine.visits.last().unwrap().stage, stages.code(expected).unwrap(), "{text}");
+}
+
+#[test]
+fn ignored_stage_is_not_restored_or_reopened_to() {
+    check_ignored_name("L0 Q1 D3 R4", "Q");
+    check_ignored_name("L0 Q1 X3 O4", "Q");
+}
+
+#[test]
 fn ignored_stages_change_nothing_and_unknown_ones_are_visited() {
     check_moves(
         "L0 I1 U2 Q3",
@@ -226,6 +255,28 @@ fn equal_rows_are_one_event_and_ties_are_counted() {
     let mut rows = order(&events, &stages, Ties::Forward).rows;
     let noticed = deduplicate(&events, &mut rows);
     assert_eq!((noticed.duplicates, noticed.ties, rows.len()), (1, 2, 3));
+}
+
+#[test]
+fn equal_rows_are_found_past_one_that_differs_in_a_dimension() {
+    let stages = stages();
+    let mut events = history("Q1 Q1 Q1", &stages);
+    events.dimensions = vec![vec![7, 8, 7]];
+    let mut rows = order(&events, &stages, Ties::Forward).rows;
+    assert_eq!(deduplicate(&events, &mut rows).duplicates, 1);
+    assert_eq!(rows, [0, 1]);
+}
+
+#[test]
+fn row_with_an_id_is_no_duplicate_of_one_without() {
+    // It was one when it came first in the file, and none when it came second.
+    let stages = stages();
+    for ids in [[5, NO_ID], [NO_ID, 5]] {
+        let mut events = history("Q1 Q1", &stages);
+        events.event_id = ids.to_vec();
+        let mut rows = order(&events, &stages, Ties::Forward).rows;
+        assert_eq!(deduplicate(&events, &mut rows).duplicates, 0, "{ids:?}");
+    }
 }
 
 #[test]

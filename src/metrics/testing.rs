@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use polars::prelude as pl;
-use polars::prelude::IntoLazy as _;
-
-use super::{Group, Metric, NO_KEY, RowView, Rows, Settings, State, StateRows, common_columns};
+use super::{Group, Metric, NO_KEY, RowView, Rows, Settings, StateRows, common_columns};
+use crate::engine::testing::plan;
 use crate::relations::fixture::Fixture;
 use crate::relations::visits::PSEUDO_STAGES;
 use crate::relations::{Dictionaries, Relation, Relations};
 use crate::table::{Table, TableBuilder};
-use crate::time::{Calendar, Day, MICROS_PER_DAY, NO_DAY, Period, Resolution};
+use crate::time::{Calendar, Day, MICROS_PER_DAY, Period, Resolution};
 
 /// Settings with the given open stages, then `Won` and `Lost`, days as units, as of a day number.
 pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
@@ -101,104 +99,30 @@ pub(crate) fn check(table: &Table, at: &[&str], column: &str, expected: &str) {
     assert_eq!(cells(table, at, column).join(" "), expected, "{column} at {at:?}");
 }
 
-/// The table of a metric over hand-made relations: the whole history and the given periods, one
-/// slice. Runs each state's SQL as it stands and rolls it up, without the engine.
+/// The table of a metric over hand-made relations, for the whole history and the given periods: the
+/// same from both backends, in one piece and in shards.
 #[track_caller]
 pub(crate) fn run(
-    metric: &Metric,
+    metric: &'static Metric,
     relations: &Relations,
     periods: &[Period],
     settings: &Settings,
 ) -> Table {
-    let mut settings = settings.clone();
-    settings.dictionaries = relations.dictionaries.clone();
-    let mut specs = common_columns(&[]);
-    specs.extend_from_slice(metric.output);
-    let mut builder = TableBuilder::new(metric.name, specs, settings.money_scale);
-    for period in [Period::All].iter().chain(periods).copied() {
-        let states: Vec<StateRows> =
-            metric.states.iter().map(|s| state_rows(s, relations, period, &settings)).collect();
-        let mut rows = Rows::new(&mut builder, &[], &[], period, &settings.dictionaries);
-        let group = Group { states: &states, period, settings: &settings };
-        (metric.finish)(&group, &mut rows).expect("a finish");
-    }
-    let table = builder.finish().expect("a table");
-    check_identities(metric, &table);
-    table
+    run_slices(metric, relations, &[&[]], periods, settings)
 }
 
-fn state_rows(
-    state: &State,
+/// The same for several slices.
+#[track_caller]
+pub(crate) fn run_slices(
+    metric: &'static Metric,
     relations: &Relations,
-    period: Period,
+    slices: &[&[&str]],
+    periods: &[Period],
     settings: &Settings,
-) -> StateRows {
-    let mut context = polars::sql::SQLContext::new();
-    for (relation, frame) in &relations.frames {
-        context.register(relation.name(), frame.frame.clone().lazy());
-    }
-    let frame = context.execute(state.sql).expect(state.sql).collect().expect(state.sql);
-    let is_key = |name: &str| {
-        let keys = state.sql.split("GROUP BY").last().expect("a GROUP BY");
-        keys.split(',').any(|key| key.trim() == name)
-    };
-    let read = |column: &pl::Column| -> (String, Vec<i64>) {
-        let physical = column.to_physical_repr().cast(&pl::DataType::Int64).expect("integers");
-        let values = physical.i64().expect("integers").iter().map(|v| v.unwrap_or(NO_KEY));
-        (column.name().to_string(), values.collect())
-    };
-    let (mut keys, values): (Vec<_>, Vec<_>) =
-        frame.columns().iter().map(read).partition(|(name, _)| is_key(name));
-    let grain = crate::relations::customer_periods::GRAINS
-        .iter()
-        .position(|name| *name == period.name())
-        .expect("a grain") as i64;
-    let has = |name: &str| keys.iter().any(|(key, _)| key == name);
-    let has_grain = has("grain");
-    if !has_grain && !has("period") && !has("cohort") && period != Period::All {
-        return roll_up(&keys, &values, &[]);
-    }
-    let kept: Vec<usize> = match keys.iter().find(|(name, _)| name == "grain") {
-        Some((_, grains)) => (0..frame.height()).filter(|row| grains[*row] == grain).collect(),
-        None => (0..frame.height()).collect(),
-    };
-    for (name, column) in &mut keys {
-        if name == "period" || name == "cohort" {
-            for day in column {
-                let start = settings.calendar.start(period, super::period_start(*day));
-                *day = if start == NO_DAY { NO_KEY } else { i64::from(start) };
-            }
-        }
-    }
-    let mut rows = roll_up(&keys, &values, &kept);
-    rows.keys.retain(|(name, _)| name != "grain");
-    rows
-}
-
-fn roll_up(
-    keys: &[(String, Vec<i64>)],
-    values: &[(String, Vec<i64>)],
-    kept: &[usize],
-) -> StateRows {
-    let mut merged: BTreeMap<Vec<i64>, Vec<i64>> = BTreeMap::new();
-    for row in kept {
-        let key = keys.iter().map(|(_, column)| column[*row]).collect();
-        let sums = merged.entry(key).or_insert_with(|| vec![0; values.len()]);
-        for (sum, (_, column)) in sums.iter_mut().zip(values) {
-            *sum += column[*row];
-        }
-    }
-    let name = |columns: &[(String, Vec<i64>)], at: usize| columns[at].0.clone();
-    StateRows {
-        dimensions: Vec::new(),
-        keys: (0..keys.len())
-            .map(|at| (name(keys, at), merged.keys().map(|k| k[at]).collect()))
-            .collect(),
-        values: (0..values.len())
-            .map(|at| (name(values, at), merged.values().map(|v| v[at]).collect()))
-            .collect(),
-        rows: merged.len(),
-    }
+) -> Table {
+    let dictionaries = relations.dictionaries.clone();
+    let settings = Settings { dictionaries, ..settings.clone() };
+    crate::engine::testing::table(relations, metric, &plan(slices, periods), &settings)
 }
 
 /// Stages of the eight-deal fixture.
@@ -244,12 +168,25 @@ pub(crate) fn eight_deals() -> Relations {
 
 /// The same, open to further rows.
 pub(crate) fn eight_deals_fixture() -> Fixture {
-    let mut fixture = Fixture::new(&["L", "Q", "P", "Won", "Lost"]);
-    for row in EIGHT_DEAL_ROWS {
-        fixture = fixture.line(Relation::Deals, &format!("created_period=0 stages_n=3 {row}"));
+    eight_deals_with(Fixture::new(&["L", "Q", "P", "Won", "Lost"]), |_| "")
+}
+
+/// The same with a dimension `region`: odd deals are in the east, even ones in the west.
+pub(crate) fn eight_deals_by_region() -> Relations {
+    let fixture = Fixture::new(&["L", "Q", "P", "Won", "Lost"]).dimensions(&["region"]);
+    let region = |number: usize| if number % 2 == 1 { "region=east" } else { "region=west" };
+    eight_deals_with(fixture, region).build()
+}
+
+fn eight_deals_with(fixture: Fixture, more: fn(usize) -> &'static str) -> Fixture {
+    let mut fixture = fixture;
+    for (number, row) in (1..).zip(EIGHT_DEAL_ROWS) {
+        let line = format!("shard={number} created_period=0 stages_n=3 {row} {}", more(number));
+        fixture = fixture.line(Relation::Deals, &line);
     }
-    for deal in EIGHT_DEALS {
+    for (number, deal) in (1..).zip(EIGHT_DEALS) {
         for line in visits(deal, 20) {
+            let line = format!("shard={number} {line} {}", more(number));
             fixture = fixture.line(Relation::Visits, &line);
         }
     }

@@ -17,12 +17,6 @@ pub(crate) enum Cell {
     Text(String),
 }
 
-impl From<i64> for Cell {
-    fn from(value: i64) -> Self {
-        Self::Int(value)
-    }
-}
-
 impl From<&str> for Cell {
     fn from(value: &str) -> Self {
         Self::Text(value.to_owned())
@@ -58,15 +52,6 @@ impl Fixture {
     pub(crate) fn relation(mut self, relation: Relation) -> Self {
         self.rows.entry(relation).or_default();
         self
-    }
-
-    /// One more row.
-    pub(crate) fn row<C: Into<Cell> + Clone>(
-        self,
-        relation: Relation,
-        cells: &[(&str, C)],
-    ) -> Self {
-        self.cells(relation, cells.iter().map(|(n, c)| ((*n).to_owned(), c.clone().into())))
     }
 
     /// One more row from text: `closed_period=2024-01-01 is_won=1 amount=500 region=west`.

@@ -5,8 +5,8 @@
 //! no numbers.
 //!
 //! Invariant: a finished frame has exactly the declared columns in declared order, then the
-//! dimensions; names are Categoricals over the run's dictionaries, so frames of different relations and
-//! shards compare by code.
+//! dimensions; names are Categoricals over the run's dictionaries, so frames of different relations
+//! and shards compare by code.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,9 +130,10 @@ impl FrameBuilder {
         self.add(name, Values::Codes(codes.into().0))
     }
 
-    /// A dimension: codes of the dictionary of its own name, the greatest value is null. A dimension
-    /// with the name of a declared dictionary column (`owner`) stands in that column's place,
-    /// whether or not the column was given too.
+    /// A dimension: codes of the dictionary of its own name, the greatest value is null.
+    ///
+    /// Edge cases: a dimension with the name of a declared dictionary column (`owner`) stands in
+    /// that column's place, whether or not the column was given too.
     #[must_use]
     pub fn dimension(mut self, name: &str, codes: impl Into<Codes>) -> Self {
         if self.dimensions.iter().any(|(n, _)| n == name) {

@@ -15,10 +15,12 @@ pub mod customer_periods;
 pub mod customers;
 mod customers_pass;
 pub mod deals;
+pub mod export;
 pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
+mod frames;
 pub mod orders;
 pub mod spend;
 pub mod visits;
@@ -114,7 +116,7 @@ pub enum Kind {
     Int,
     /// Civil day; null where it does not exist.
     Day,
-    /// Stage name: a code of the run's stage enumeration ([`Dictionaries::stages`]); never null.
+    /// Stage name: a code of the run's stage enumeration ([`Dictionaries::names`]); never null.
     Stage,
     /// One of a fixed list of names; never null.
     Name(&'static [&'static str]),

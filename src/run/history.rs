@@ -101,6 +101,7 @@ pub fn read_history(
     let spend = spend.read(resolved.calendar, &resolved.currency, as_of, ledger)?;
     watch.lap("read");
     on_step("fold");
+    stages.keep_used();
     let (stage_names, stage_codes) = stages.finish();
     let (owners, owner_ranks) = names.owner.freeze().ranked();
     let (event_names, dimension_ranks) =
@@ -125,7 +126,7 @@ pub fn read_history(
     on_step("relations");
     let deals = folded.deals.deal.len() as u64;
     let channel = channel(&config);
-    let spend_rows = spend.as_ref().map(|(rows, _)| rows.as_slice());
+    let spend_rows = spend.as_ref().map(|s| s.rows.as_slice());
     let mut relations = assemble(Parts {
         folded,
         stages: stage_names,
@@ -149,7 +150,7 @@ pub fn read_history(
     relations.frames.insert(Relation::Findings, findings);
     watch.lap("relations");
     let counts = deal_counts(&source, ledger);
-    let inputs = all_inputs(source, lookups, spend.map(|(_, inputs)| inputs));
+    let inputs = all_inputs(source, lookups, spend.map(|s| s.inputs));
     Ok(History { relations, as_of, counts, deals, unknown_stages: stages.unknown(), inputs })
 }
 

@@ -28,7 +28,7 @@ pub use guard::is_guarded;
 pub use intern::{Interner, Names, hash_integer, hash_text};
 pub use lookup::{Lookup, LookupKey, LookupSource};
 pub use read::CheckedInput;
-pub use spend::{SpendRow, SpendSource};
+pub use spend::{Spend, SpendRow, SpendSource};
 
 use crate::config::{Config, Input, Outcome, Shape};
 use crate::contract::{CanonicalColumn, ColumnType};

@@ -28,6 +28,15 @@ pub struct SpendRow {
     pub cost_type: Option<String>,
 }
 
+/// All spend of a run.
+#[derive(Debug)]
+pub struct Spend {
+    /// The rows up to `as_of`, in order of the source.
+    pub rows: Vec<SpendRow>,
+    /// The checked inputs they come from.
+    pub inputs: Vec<CheckedInput>,
+}
+
 /// The checked inputs of shape `spend`.
 pub struct SpendSource {
     inputs: Vec<(CheckedInput, Input)>,
@@ -58,7 +67,7 @@ impl SpendSource {
         currency: &Currency,
         as_of: Instant,
         ledger: &Ledger,
-    ) -> Result<Option<(Vec<SpendRow>, Vec<CheckedInput>)>, Error> {
+    ) -> Result<Option<Spend>, Error> {
         let mut reading = Reading { calendar, currency, as_of, ledger, rows: Vec::new() };
         for (checked, input) in &self.inputs {
             let mut part = Part::default();
@@ -72,7 +81,7 @@ impl SpendSource {
             ledger.quarantine(&checked.name, part.quarantine);
         }
         let inputs: Vec<CheckedInput> = self.inputs.into_iter().map(|(c, _)| c).collect();
-        Ok((!inputs.is_empty()).then_some((reading.rows, inputs)))
+        Ok((!inputs.is_empty()).then_some(Spend { rows: reading.rows, inputs }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What each verb does: it resolves what was typed, calls the part that knows, and writes the
 //! answer to the stream it is given. Nothing here computes a number.
 
+mod findings;
 mod pipeline;
 pub mod session;
 mod tables;
@@ -13,6 +14,7 @@ use crate::cli::{
     Cli, ExplainSubject, GenerateArgs, GeneratedShape, LogFormat, ShowArgs, SqlArgs, Verb,
 };
 use crate::config::{self, Config};
+use crate::engine::state_sql;
 use crate::error::{Error, nearest_names};
 use crate::metrics::{Metric, REGISTRY};
 use crate::report;
@@ -74,7 +76,8 @@ fn sql(args: &SqlArgs, out: &mut dyn Write) -> Result<(), Error> {
         let (n, of) = (position + 1, metric.states.len());
         let relation = state.relation.name();
         written(writeln!(out, "\n-- state {n} of {of}, over the relation {relation}"))?;
-        written(writeln!(out, "{};", state.sql.trim()))?;
+        let sql = state_sql(state, &args.slice)?;
+        written(writeln!(out, "{};", sql.trim()))?;
     }
     Ok(())
 }

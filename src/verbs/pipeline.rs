@@ -4,11 +4,12 @@ use std::io::Write;
 use std::path::Path;
 
 use super::session::{self, Steps, written};
-use super::thousands;
+use super::{findings, thousands};
 use crate::cli::{CheckArgs, Cli, DemoArgs, Engine, ExplainDealArgs, LogFormat, RunArgs};
 use crate::config::{self, Flags};
 use crate::engine::Backend;
 use crate::error::Error;
+use crate::metrics::REGISTRY;
 use crate::report;
 use crate::run::{self, RunOptions, Summary};
 use crate::sink;
@@ -41,11 +42,23 @@ fn execute(cli: &Cli, flags: &Flags, err: &mut dyn Write) -> Result<(), Error> {
 pub(super) fn check(
     cli: &Cli,
     args: &CheckArgs,
-    _out: &mut dyn Write,
+    out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Error> {
-    let resolved = config::load(&args.flags())?;
-    let (summary, _table) = with_steps(cli, |options| run::check(&resolved, options))?;
+    let resolved = config::load(&args.config.flags())?;
+    let (mut summary, table) = with_steps(cli, |options| run::check(&resolved, options))?;
+    let custom = resolved.config.metrics.iter().map(|metric| metric.name.as_str());
+    let skipped = |name: &str| summary.skipped.iter().any(|(table, _)| table == name);
+    let possible: Vec<&str> = REGISTRY
+        .iter()
+        .map(|metric| metric.name)
+        .chain(custom)
+        .filter(|name| !skipped(name))
+        .collect();
+    written(out.write_all(findings::text(&table).as_bytes()))?;
+    written(writeln!(out, "\nTables that would come out: {}.", possible.join(", ")))?;
+    // Nothing was written.
+    summary.tables.clear();
     summarise(cli, &summary, &resolved.output, err);
     Ok(())
 }

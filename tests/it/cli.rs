@@ -250,3 +250,61 @@ fn quiet_says_nothing_on_success() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stderr), "");
 }
+
+/// Every verb that needs data, one after the other, as the README says.
+#[test]
+fn a_generated_history_is_judged_run_shown_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let done = |arguments: &[&str]| {
+        let output = dealmill(at, arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
+        (text(&output.stdout), stderr)
+    };
+    done(&["generate", "--deals", "300", "--months", "6", "--out", "small"]);
+    let config = "small/dealmill.toml";
+
+    let (judged, _) = done(&["check", "-c", config]);
+    assert!(judged.contains("deal_events: "), "{judged}");
+    assert!(judged.contains("Tables that would come out: "), "{judged}");
+    assert!(!at.join("small/out").exists(), "check wrote something");
+
+    let (data, summary) = done(&["run", "-c", config, "--only", "revenue,funnel"]);
+    assert_eq!(data, "");
+    for part in ["deals    300", "tables   2", "look in  small/out/latest"] {
+        assert!(summary.contains(part), "no {part:?} in {summary}");
+    }
+    let run = at.join("small/out/latest");
+    assert!(run.join("revenue.parquet").is_file() && run.join("manifest.json").is_file());
+    assert!(!run.join("cac.parquet").exists());
+
+    let where_all = ["--where", "slice = 'all' AND period = 'all'"];
+    let (shown, _) = done(&[&["show", "revenue", "--from", "small/out"][..], &where_all].concat());
+    assert!(shown.contains("net_amount") && shown.contains("1 row"), "{shown}");
+    check_fails_in(at, &["show", "revenu", "--from", "small/out"], 2, &["revenue"]);
+
+    let (story, _) = done(&["explain", "deal", "1", "-c", config]);
+    assert!(story.contains("lead"), "{story}");
+
+    // Without --only the command line falls back to the file; a flag's folder is the current one.
+    let (_, summary) = done(&["run", "-c", config, "--out", "elsewhere", "--format", "csv"]);
+    assert!(summary.contains("look in  elsewhere/latest"), "{summary}");
+    assert!(at.join("elsewhere/latest/cac.csv").is_file());
+
+    let missing = ["check", "-c", config, "--set", "inputs.deal_events.path=nowhere"];
+    check_fails_in(at, &missing, 3, &["small/nowhere", "\nhint: "]);
+}
+
+#[test]
+fn the_sql_of_every_table_groups_one_relation() {
+    let listing = succeeds(&["tables", "--format", "json"]);
+    let tables: serde_json::Value = serde_json::from_str(&listing).unwrap();
+    for table in tables.as_array().unwrap() {
+        let name = table["name"].as_str().unwrap();
+        let sql = succeeds(&["sql", name]);
+        let states = table["states"].as_array().unwrap().len();
+        assert_eq!(sql.matches("\nGROUP BY ").count(), states, "{name}: {sql}");
+        assert_eq!(sql.matches("\nFROM ").count(), states, "{name}: {sql}");
+    }
+}

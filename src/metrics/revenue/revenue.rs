@@ -196,9 +196,8 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     add(&mut won, totals, "existing_n", |w| &mut w.existing_n)?;
     add(&mut won, totals, "existing_amount", |w| &mut w.existing_amount)?;
     let amounts = sizes.key("deal_size")?.iter().zip(sizes.value("deals_n")?);
-    for (row, ((period, size), count)) in
-        sizes.key("period")?.iter().zip(amounts).map(|(p, (s, c))| ((p, s), c)).enumerate()
-    {
+    let amounts = sizes.key("period")?.iter().zip(amounts);
+    for (row, (period, (size, count))) in amounts.enumerate() {
         let of = won.entry((sizes.dims(row), period_start(*period))).or_default();
         of.sizes.push(*size);
         of.size_counts.push(*count);

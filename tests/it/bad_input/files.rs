@@ -12,7 +12,12 @@ fn missing_path_is_named() {
     let config = CONFIG.replace("path = \"events\"", "path = \"evnts\"");
     check_fails(&scratch, &config, 3, &["input \"deal_events\"", "path does not exist", "evnts"]);
     let config = CONFIG.replace("path = \"events\"", "path = \"events/*.csv\"");
-    check_fails(&scratch, &config, 3, &["no data file in it", "events/*.csv", "*.parquet or *.csv"]);
+    check_fails(
+        &scratch,
+        &config,
+        3,
+        &["no data file in it", "events/*.csv", "*.parquet or *.csv"],
+    );
     let config = CONFIG.replace("path = \"events\"", "path = \"events/[\"");
     check_fails(&scratch, &config, 3, &["not a valid glob", "events/["]);
 }
@@ -212,7 +217,10 @@ fn times_without_a_zone_need_one() {
         |scratch| {
             scratch.parquet("events/a.parquet", &with("event_time", Arc::new(naive)), 100);
         },
-        &["a.parquet, column \"event_time\": holds timestamps without a zone", "timezone = \"UTC\""],
+        &[
+            "a.parquet, column \"event_time\": holds timestamps without a zone",
+            "timezone = \"UTC\"",
+        ],
     );
 }
 
@@ -261,10 +269,7 @@ fn links_that_lead_out_or_round_are_named() {
         |scratch| symlink(elsewhere.path("events"), scratch.path("events/more")).unwrap(),
         &["events/more: a symbolic link that leads out", "follow_links = true"],
     );
-    check_broken(
-        |scratch| symlink("..", scratch.path("events/loop")).unwrap(),
-        &["events/loop: "],
-    );
+    check_broken(|scratch| symlink("..", scratch.path("events/loop")).unwrap(), &["events/loop: "]);
     check_broken(
         |scratch| symlink(".", scratch.path("events/loop")).unwrap(),
         &["events/loop: is a link to", "would count twice"],
@@ -364,8 +369,7 @@ fn extreme_times_are_kept_out_and_never_overflow() {
                 100,
             );
             let config = CONFIG.replace("[run]", "[run]\ntimezone = \"America/New_York\"");
-            let summary =
-                scratch.run(&format!("{config}timezone = \"Europe/Berlin\"\n")).unwrap();
+            let summary = scratch.run(&format!("{config}timezone = \"Europe/Berlin\"\n")).unwrap();
             assert_eq!(summary.rows_in, 6);
             let left = summary.rows_quarantined + summary.rows_after_as_of;
             assert_eq!(left, 1, "{extreme}");

@@ -28,7 +28,8 @@ impl Dice {
 /// Eight kinds of damage, those of reliability: cut, bits, bytes, footer, length, page header.
 fn damage(bytes: &mut Vec<u8>, dice: &mut Dice) {
     let length = bytes.len();
-    let footer = length - 8 - u32::from_le_bytes(bytes[length - 8..length - 4].try_into().unwrap()) as usize;
+    let footer =
+        length - 8 - u32::from_le_bytes(bytes[length - 8..length - 4].try_into().unwrap()) as usize;
     match dice.roll(8) {
         0 => bytes.truncate(dice.roll(length)),
         1 => bytes[dice.roll(length)] ^= 1 << dice.roll(8),

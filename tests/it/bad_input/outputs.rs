@@ -122,7 +122,8 @@ fn a_file_that_may_not_grow_leaves_what_was_published() {
     let before = seen(&scratch);
     scratch.write("dealmill.toml", &CONFIG.replace("2024-04-01", "2024-04-02"));
     let binary = env!("CARGO_BIN_EXE_dealmill");
-    let limited = format!("trap '' XFSZ; ulimit -f 1; exec '{binary}' run -c dealmill.toml --out out");
+    let limited =
+        format!("trap '' XFSZ; ulimit -f 1; exec '{binary}' run -c dealmill.toml --out out");
     let output = Command::new("bash")
         .args(["-c", &limited])
         .current_dir(scratch.path(""))

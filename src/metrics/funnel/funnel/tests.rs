@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::metrics::testing::{
-    FIXTURE_STAGES, check, eight_deals, finish as finish_by_hand, run, settings, state,
+    FIXTURE_STAGES, check, eight_deals, eight_deals_by_region, finish as finish_by_hand, run,
+    run_slices, settings, state,
 };
 use crate::table::Table;
 use crate::time::Period;
@@ -99,4 +100,17 @@ fn no_deals_make_no_rows() {
     let empty = crate::metrics::testing::empty(&[Relation::Deals, Relation::Visits]);
     let table = run(&METRIC, &empty, &[Period::Month], &settings(&FIXTURE_STAGES, 20));
     assert_eq!(table.batch.num_rows(), 0);
+}
+
+#[test]
+fn regions_are_funnels_of_their_own_beside_the_total() {
+    let relations = eight_deals_by_region();
+    let settings = settings(&FIXTURE_STAGES, 20);
+    let table = run_slices(&METRIC, &relations, &[&[], &["region"]], &[Period::Month], &settings);
+    let reached = ["population=created", "variant=reached", "period=month"];
+    let at = |slice, region| [reached[0], reached[1], reached[2], slice, region];
+    check(&table, &at("slice=all", "region=-"), "entered_n", "8 6 5 4");
+    // East: D1 D3 D5 D7; west: D2 D4 D6 D8.
+    check(&table, &at("slice=region", "region=east"), "entered_n", "4 2 2 1");
+    check(&table, &at("slice=region", "region=west"), "entered_n", "4 4 3 3");
 }

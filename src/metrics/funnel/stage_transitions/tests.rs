@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::metrics::testing::{
-    FIXTURE_STAGES, WHOLE, cells, check, eight_deals, finish as finish_by_hand, run, settings,
-    state,
+    FIXTURE_STAGES, WHOLE, cells, check, eight_deals, eight_deals_by_region,
+    finish as finish_by_hand, run, run_slices, settings, state,
 };
 use crate::table::Table;
 
@@ -98,4 +98,18 @@ fn visits_that_do_not_balance_are_refused() {
     check_broken([5, 1, 10], [0, 4], "entries = exits + still");
     // It leaves A for B and never arrives there.
     check_broken([4, 5, 1], [0, 4], "moves by exit = moves by arrival");
+}
+
+#[test]
+fn regions_balance_each_for_itself() {
+    let relations = eight_deals_by_region();
+    let settings = settings(&FIXTURE_STAGES, 20);
+    let table = run_slices(&METRIC, &relations, &[&["region"]], &[Period::Month], &settings);
+    // West: D2 L→P→Won, D4 L→Q, D6 Q→P→Won→P→Lost, D8 L→Q→P→Won.
+    let at = ["period=all", "region=west", "from_stage=P"];
+    check(&table, &at, "to_stage", "Won Lost");
+    check(&table, &at, "moves_n", "3 1");
+    let at = ["period=all", "region=east", "from_stage=P"];
+    check(&table, &at, "to_stage", "Q Won Lost");
+    check(&table, &at, "moves_n", "1 1 1");
 }

@@ -1,0 +1,50 @@
+//! What `check` prints: every rule that something breaks, and that no row got lost.
+
+use std::fmt::Write;
+
+use super::thousands;
+use crate::metrics::RowView;
+use crate::table::Table;
+
+/// The quality table as text: rows by input first, then the broken rules.
+pub(super) fn text(table: &Table) -> String {
+    let mut inputs: Vec<String> = Vec::new();
+    let mut broken: Vec<[String; 5]> = Vec::new();
+    for row in 0..table.batch.num_rows() {
+        let row = RowView { specs: &table.specs, batch: &table.batch, row };
+        let count = |name: &str| row.int(name).map_or(0, i64::unsigned_abs);
+        let name = |column: &str| row.text(column).unwrap_or("-").to_owned();
+        let rows = format!(
+            "{}: {} rows = {} folded + {} quarantined + {} after as_of",
+            name("input"),
+            thousands(count("rows_in_n")),
+            thousands(count("folded_n")),
+            thousands(count("quarantined_n")),
+            thousands(count("after_as_of_n")),
+        );
+        if !inputs.contains(&rows) {
+            inputs.push(rows);
+        }
+        if count("affected_n") > 0 {
+            let of = format!("of {} {}", thousands(count("checked_n")), name("subject"));
+            let affected = thousands(count("affected_n"));
+            broken.push([name("severity"), name("input"), name("rule"), affected, of]);
+        }
+    }
+    let mut text = inputs.join("\n") + "\n\n";
+    if broken.is_empty() {
+        text.push_str("No rule is broken.\n");
+    }
+    let width = |column: usize| {
+        broken.iter().filter_map(|b| b.get(column)).map(|t| t.chars().count()).max().unwrap_or(0)
+    };
+    let [severities, names, rules, counts] = [width(0), width(1), width(2), width(3)];
+    for [severity, input, rule, affected, of] in &broken {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{severity:severities$}  {input:names$}  {rule:rules$}  {affected:>counts$} {of}"
+        );
+    }
+    text
+}

@@ -1,0 +1,201 @@
+//! A small generated history that can be laid out in many ways, and everything computed from it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::datatypes::DataType;
+use dealmill::config::Resolved;
+use dealmill::engine::{self, Backend, Execution, Plan};
+use dealmill::metrics::REGISTRY;
+use dealmill::quality::Ledger;
+use dealmill::run::{self, History};
+use dealmill::source::synthetic::{GenerateOptions, Ids, generate};
+use dealmill::table::Table;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+
+use crate::support::Scratch;
+
+/// Metrics of a user's own, which obey the same laws as the registry's.
+pub(crate) const CUSTOM: &str = r#"
+[[metrics]]
+name = "won_by_source"
+relation = "deals"
+sql = """SELECT closed_period AS period, source AS origin, COUNT(*) AS won_n,
+         SUM(amount) AS won_amount, MIN(cycle) AS cycle_least, MAX(closed_on) AS last_closed_on
+         FROM deals WHERE is_won = 1 GROUP BY period, origin"""
+
+[[metrics]]
+name = "moves_of_owners"
+relation = "visits"
+sql = """SELECT entered_period AS period, owner, stage, move, COUNT(*) AS moves_n,
+         SUM(dwell) AS dwell_sum, SUM(2 * is_first_move) AS twice
+         FROM visits GROUP BY period, owner, stage, move"""
+
+[[metrics]]
+name = "totals"
+relation = "customers"
+sql = "SELECT COUNT(*) AS customers_n, SUM(amount) AS amount_sum FROM customers"
+"#;
+
+/// A generated history and its events as one batch.
+pub(crate) struct Sample {
+    pub scratch: Scratch,
+    pub events: RecordBatch,
+}
+
+impl Sample {
+    /// Eighteen months of deals.
+    pub fn new(deals: u64, seed: u64, ids: Ids) -> Self {
+        let scratch = Scratch::new();
+        let made = scratch.path("made");
+        let options =
+            GenerateOptions { months: 18, ids, ..GenerateOptions::new(deals, seed, made) };
+        generate(&options).unwrap();
+        let mut batches = Vec::new();
+        for file in parquet_files(&scratch.path("made/deal_events")) {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap());
+            batches.extend(reader.unwrap().build().unwrap().map(|b| plain(&b.unwrap())));
+        }
+        let events = concat_batches(&batches[0].schema(), &batches).unwrap();
+        Self { scratch, events }
+    }
+
+    /// A configuration over events at `path` below the scratch folder; `run` and `input` are more
+    /// lines of these sections.
+    pub fn config(&self, path: &str, run: &str, input: &str) -> String {
+        format!(
+            r#"
+            [run]
+            periods = ["month", "quarter", "week"]
+            {run}
+            [pipeline]
+            stages = ["lead", "qualified", "proposal", "negotiation"]
+            won = ["won"]
+            lost = ["lost"]
+            [dimensions]
+            columns = ["region", "source", "team"]
+            slices = [[], ["region"], ["source"], ["team"], ["region", "source"]]
+            from = {{ team = "users.team" }}
+            [inputs.deal_events]
+            path = "{path}"
+            {input}
+            [inputs.spend]
+            path = "made/spend"
+            [inputs.users]
+            path = "made/owners.parquet"
+            shape = "lookup"
+            key = "owner_id"
+            columns = {{ key = "owner_id" }}
+            {CUSTOM}
+            "#
+        )
+    }
+
+    /// Events as generated, in monthly hive partitions, up to the middle of the history.
+    pub fn hive(&self, run: &str) -> Resolved {
+        let run = format!("as_of = \"2020-02-29\"\n{run}");
+        self.scratch.resolve(&self.config("made/deal_events", &run, "")).unwrap()
+    }
+
+    /// Writes rows as a Parquet file below the scratch folder.
+    pub fn write(&self, path: &str, rows: &RecordBatch) {
+        let schema = rows.schema();
+        let names = schema.fields().iter().map(|f| f.name().as_str());
+        let columns: Vec<(&str, ArrayRef)> = names.zip(rows.columns().iter().cloned()).collect();
+        self.scratch.parquet(path, &columns, 500);
+    }
+
+    /// The events in an order made of a seed.
+    pub fn shuffled(&self, seed: u64) -> RecordBatch {
+        let mut order: Vec<u32> = (0..self.events.num_rows() as u32).collect();
+        order.shuffle(&mut rand_pcg::Pcg64::seed_from_u64(seed));
+        take_record_batch(&self.events, &UInt32Array::from(order)).unwrap()
+    }
+}
+
+/// Dictionary columns as text.
+fn plain(batch: &RecordBatch) -> RecordBatch {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let column = match column.data_type() {
+            DataType::Dictionary(..) => cast(column, &DataType::Utf8).unwrap(),
+            _ => Arc::clone(column),
+        };
+        (field.name().clone(), column, true)
+    });
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+/// Every Parquet file below a folder, sorted.
+pub(crate) fn parquet_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(parquet_files(&path));
+        } else if path.extension().is_some_and(|e| e == "parquet") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Everything computed in process, nothing published.
+pub(crate) struct Computed {
+    pub history: History,
+    pub tables: Vec<Table>,
+}
+
+/// Reads and folds the inputs.
+pub(crate) fn read(resolved: &Resolved) -> (History, Ledger) {
+    let ledger = Ledger::new(&resolved.config.quality.severity);
+    let history = run::read_history(resolved, &ledger, &|_| (), &mut Vec::new()).unwrap();
+    (history, ledger)
+}
+
+pub(crate) fn plan(resolved: &Resolved, execution: Execution, backend: Backend) -> Plan {
+    Plan {
+        dimensions: resolved.config.dimensions.columns.clone(),
+        slices: resolved.slices.clone(),
+        periods: resolved.periods.clone(),
+        execution,
+        backend,
+    }
+}
+
+/// Every table of the registry and of the configuration.
+pub(crate) fn tables(
+    resolved: &Resolved,
+    history: &History,
+    execution: Execution,
+    backend: Backend,
+) -> Vec<Table> {
+    let plan = plan(resolved, execution, backend);
+    let settings = history.settings(resolved);
+    let custom = &resolved.config.metrics;
+    let outcome = engine::compute(&history.relations, REGISTRY, custom, &plan, &settings).unwrap();
+    outcome.tables
+}
+
+/// In one piece and in memory.
+pub(crate) fn compute(resolved: &Resolved) -> Computed {
+    let (history, _) = read(resolved);
+    let tables = tables(resolved, &history, Execution::Whole, Backend::Memory);
+    Computed { history, tables }
+}
+
+/// Cell for cell.
+#[track_caller]
+pub(crate) fn check_equal(expected: &[Table], found: &[Table], what: &str) {
+    assert_eq!(expected.len(), found.len(), "{what}");
+    for (a, b) in expected.iter().zip(found) {
+        assert_eq!(a.name, b.name, "{what}");
+        assert!(a.batch == b.batch, "{what}: the table {:?} differs", a.name);
+    }
+}

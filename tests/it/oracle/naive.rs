@@ -1,0 +1,603 @@
+//! A fold written for reading, not for speed: one deal at a time, one row at a time, plain text and
+//! ordered maps. It shares no code with the engine; what it knows is the definitions.
+
+use std::collections::BTreeMap;
+
+use chrono::{Datelike as _, Days, NaiveDate};
+
+use crate::laws::dirty::{AS_OF, EventIds, Row, Seq, Shape};
+
+/// One row of a relation: column to value, null is the empty text, `?` is anything.
+pub(crate) type Cells = BTreeMap<&'static str, String>;
+
+/// The relations `deals` and `visits` of a history.
+pub(crate) fn fold(rows: &[Row], shape: &Shape) -> (Vec<Cells>, Vec<Cells>) {
+    let mut by_deal: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
+    for (position, row) in rows.iter().enumerate() {
+        if let Some(event) = Event::read(row, position, shape) {
+            by_deal.entry(row.deal).or_default().push(event);
+        }
+    }
+    let (mut deals, mut visits) = (Vec::new(), Vec::new());
+    for (tag, events) in by_deal {
+        let events = order(distinct(events), shape);
+        if shape.ties == "reject" && has_ties(&events) {
+            continue;
+        }
+        let deal = Deal::tell(&events, shape);
+        if deal.deleted.is_some() && shape.deleted == "exclude" {
+            continue;
+        }
+        visits.extend(deal.visit_cells(tag, &events, shape));
+        deals.push((deal.clone(), deal.cells(tag, &events, shape)));
+    }
+    mark_business(&mut deals);
+    (deals.into_iter().map(|(_, cells)| cells).collect(), visits)
+}
+
+/// What a row does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Does {
+    Attribute,
+    Restored,
+    Created,
+    Reopened,
+    Stage,
+    Won,
+    Lost,
+    Deleted,
+}
+
+#[derive(Debug, Clone)]
+struct Event {
+    minute: i64,
+    seq: Option<i64>,
+    position: usize,
+    does: Does,
+    stage: Option<&'static str>,
+    amount: Option<i64>,
+    owner: &'static str,
+    customer: &'static str,
+    region: &'static str,
+    close: Option<i64>,
+    id: &'static str,
+    ingested: Option<i64>,
+}
+
+const OPEN: [&str; 3] = ["s1", "s2", "s3"];
+
+fn class(stage: &str) -> &'static str {
+    match stage {
+        "s1" | "s2" | "s3" => "open",
+        "won" | "signed" => "won",
+        "lost" => "lost",
+        _ => "unknown",
+    }
+}
+
+/// 1 for the first open stage, 0 outside the order.
+fn place(stage: &str) -> usize {
+    OPEN.iter().position(|s| *s == stage).map_or(0, |p| p + 1)
+}
+
+impl Event {
+    /// `None` for a row that is kept out or later than the end.
+    fn read(row: &Row, position: usize, shape: &Shape) -> Option<Self> {
+        let minute = row.minute.filter(|m| *m <= AS_OF)?;
+        if row.deal.is_empty() {
+            return None;
+        }
+        let does = match row.kind {
+            "" if row.stage.is_empty() => Does::Attribute,
+            "" => Does::Stage,
+            "stage" if row.stage.is_empty() => return None,
+            "stage" => Does::Stage,
+            "created" => Does::Created,
+            "won" => Does::Won,
+            "lost" => Does::Lost,
+            "reopened" => Does::Reopened,
+            "deleted" | "merged" => Does::Deleted,
+            "restored" => Does::Restored,
+            "amount" | "owner" | "attribute" => Does::Attribute,
+            _ => return None,
+        };
+        let amount = match row.amount {
+            "" | "n/a" => None,
+            text => Some((text.parse::<f64>().unwrap() * 100.0) as i64),
+        };
+        let stage = match row.stage {
+            // Events of an ignored stage change attributes only.
+            "" | "parked" => None,
+            "one" => Some("s1"),
+            other => Some(other),
+        };
+        let with_ids = shape.ids == EventIds::Given;
+        Some(Self {
+            minute,
+            seq: row.seq.filter(|_| shape.seq == Seq::Given),
+            position,
+            does,
+            stage,
+            amount,
+            owner: row.owner,
+            customer: row.customer,
+            region: row.region,
+            close: row.close,
+            id: if with_ids { row.event } else { "" },
+            ingested: row.ingested.filter(|_| with_ids),
+        })
+    }
+
+    /// Place among the events of one instant.
+    fn rank(&self) -> (u8, usize) {
+        match (self.does, self.stage) {
+            (Does::Attribute, _) | (Does::Stage, None) => (0, 0),
+            (Does::Restored, _) => (1, 0),
+            (Does::Created, _) => (2, 0),
+            (Does::Reopened, _) => (3, 0),
+            (Does::Stage, Some(stage)) => match class(stage) {
+                "open" => (4, place(stage)),
+                "unknown" => (5, 0),
+                "won" => (6, 0),
+                _ => (7, 0),
+            },
+            (Does::Won, _) => (6, 0),
+            (Does::Lost, _) => (7, 0),
+            (Does::Deleted, _) => (8, 0),
+        }
+    }
+
+    fn moves(&self) -> bool {
+        matches!(self.does, Does::Created | Does::Stage | Does::Won | Does::Lost)
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        let content = |e: &Self| {
+            let names = (e.owner, e.customer, e.region);
+            (e.minute, e.seq, e.does, e.stage, e.amount, names, e.close)
+        };
+        content(self) == content(other)
+    }
+}
+
+/// G3: of one id the last ingested; of equal rows without id the first.
+fn distinct(events: Vec<Event>) -> Vec<Event> {
+    let mut kept: Vec<Event> = Vec::new();
+    for event in events {
+        if event.id.is_empty() {
+            if !kept.iter().any(|k| k.id.is_empty() && k.same_content(&event)) {
+                kept.push(event);
+            }
+        } else if let Some(known) = kept.iter_mut().find(|k| k.id == event.id) {
+            if event.ingested >= known.ingested {
+                *known = event;
+            }
+        } else {
+            kept.push(event);
+        }
+    }
+    kept
+}
+
+/// G2.
+fn order(mut events: Vec<Event>, shape: &Shape) -> Vec<Event> {
+    let by_stage = shape.ties != "source_order";
+    events.sort_by_key(|e| (e.minute, e.seq, if by_stage { e.rank() } else { (0, 0) }, e.position));
+    events
+}
+
+fn has_ties(events: &[Event]) -> bool {
+    let moving: Vec<&Event> = events.iter().filter(|e| e.moves()).collect();
+    moving.windows(2).any(|w| (w[0].minute, w[0].seq) == (w[1].minute, w[1].seq))
+}
+
+#[derive(Debug, Clone)]
+struct Visit {
+    stage: &'static str,
+    prev: &'static str,
+    arrival: &'static str,
+    entered: i64,
+    /// Which event began it.
+    at: usize,
+    amount: Option<i64>,
+    owner: &'static str,
+    /// Kind, target, minute and amount of the move that ended it.
+    end: Option<(&'static str, &'static str, i64, Option<i64>)>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Deal {
+    visits: Vec<Visit>,
+    deleted: Option<i64>,
+    amount: Option<i64>,
+    created_amount: Option<i64>,
+    owner: &'static str,
+    created_owner: &'static str,
+    customer: &'static str,
+    close: Option<i64>,
+    pushes: i64,
+}
+
+impl Deal {
+    fn tell(events: &[Event], shape: &Shape) -> Self {
+        let mut deal = Self::default();
+        for (at, event) in events.iter().enumerate() {
+            deal.learn(event);
+            let as_lost = event.does == Does::Deleted && shape.deleted == "as_lost";
+            let does = if as_lost { Does::Lost } else { event.does };
+            if deal.deleted.is_some() {
+                if does == Does::Restored {
+                    deal.restore(event, at);
+                }
+                continue;
+            }
+            let of_class =
+                |wanted: &'static str| event.stage.filter(|s| class(s) == wanted).unwrap_or(wanted);
+            match does {
+                Does::Attribute | Does::Restored => {}
+                Does::Created | Does::Stage => {
+                    if let Some(stage) = event.stage {
+                        deal.go(stage, event, at);
+                    }
+                }
+                Does::Won => deal.go(of_class("won"), event, at),
+                Does::Lost => deal.go(of_class("lost"), event, at),
+                Does::Reopened => deal.reopen(event, at),
+                Does::Deleted => {
+                    deal.deleted = Some(event.minute);
+                    deal.leave("deleted", "DELETED", event.minute);
+                }
+            }
+        }
+        deal
+    }
+
+    fn learn(&mut self, event: &Event) {
+        self.amount = event.amount.or(self.amount);
+        self.created_amount = self.created_amount.or(event.amount);
+        if !event.owner.is_empty() {
+            self.owner = event.owner;
+            if self.created_owner.is_empty() {
+                self.created_owner = event.owner;
+            }
+        }
+        if !event.customer.is_empty() {
+            self.customer = event.customer;
+        }
+        if let (Some(old), Some(new)) = (self.close, event.close) {
+            self.pushes += i64::from(new > old);
+        }
+        self.close = event.close.or(self.close);
+    }
+
+    fn current(&self) -> Option<&'static str> {
+        self.visits.last().filter(|v| v.end.is_none()).map(|v| v.stage)
+    }
+
+    fn leave(&mut self, kind: &'static str, to: &'static str, minute: i64) {
+        let amount = self.amount;
+        if let Some(visit) = self.visits.last_mut()
+            && visit.end.is_none()
+        {
+            visit.end = Some((kind, to, minute, amount));
+        }
+    }
+
+    fn begin(
+        &mut self,
+        stage: &'static str,
+        prev: &'static str,
+        arrival: &'static str,
+        event: &Event,
+        at: usize,
+    ) {
+        self.visits.push(Visit {
+            stage,
+            prev,
+            arrival,
+            entered: event.minute,
+            at,
+            amount: self.amount,
+            owner: self.owner,
+            end: None,
+        });
+    }
+
+    fn go(&mut self, to: &'static str, event: &Event, at: usize) {
+        let Some(from) = self.current() else {
+            return self.begin(to, "START", "created", event, at);
+        };
+        if from == to {
+            return;
+        }
+        let kind = match (class(from), class(to)) {
+            (_, "won") => "won",
+            (_, "lost") => "lost",
+            ("won" | "lost", _) => "reopened",
+            ("open", "open") if place(to) < place(from) => "regressed",
+            ("open", "open") if place(to) == place(from) + 1 => "advanced",
+            ("open", "open") => "skipped",
+            _ => "unordered",
+        };
+        self.leave(kind, to, event.minute);
+        self.begin(to, from, kind, event, at);
+    }
+
+    fn reopen(&mut self, event: &Event, at: usize) {
+        if let Some(stage) = event.stage {
+            return self.go(stage, event, at);
+        }
+        let closed = self.current().is_some_and(|s| matches!(class(s), "won" | "lost"));
+        if closed {
+            let last = self.visits.iter().rev().find(|v| class(v.stage) == "open");
+            self.go(last.map_or("s1", |v| v.stage), event, at);
+        }
+    }
+
+    fn restore(&mut self, event: &Event, at: usize) {
+        self.deleted = None;
+        let back = self.visits.last().map(|v| v.stage);
+        if let Some(stage) = event.stage.or(back) {
+            self.begin(stage, "DELETED", "reopened", event, at);
+        }
+    }
+
+    /// Every change of the outcome: the visit it came with, and whether it is won, lost or open.
+    fn outcomes(&self) -> Vec<(&Visit, &'static str)> {
+        let mut changes: Vec<(&Visit, &'static str)> = Vec::new();
+        for visit in &self.visits {
+            let outcome = match class(visit.stage) {
+                "won" => "won",
+                "lost" => "lost",
+                _ => "open",
+            };
+            if outcome != changes.last().map_or("open", |(_, o)| *o) {
+                changes.push((visit, outcome));
+            }
+        }
+        changes
+    }
+
+    /// The close that holds in the end, as long as the deal is not deleted.
+    fn closed(&self) -> Option<(&Visit, &'static str)> {
+        self.outcomes().last().copied().filter(|(_, outcome)| *outcome != "open")
+    }
+
+    fn outcome(&self) -> &'static str {
+        match (self.deleted, self.closed()) {
+            (Some(_), _) => "deleted",
+            (None, Some((_, outcome))) => outcome,
+            (None, None) => "open",
+        }
+    }
+
+    fn ever_won(&self) -> bool {
+        self.visits.iter().any(|v| class(v.stage) == "won")
+    }
+
+    fn region(&self, events: &[Event], shape: &Shape) -> &'static str {
+        let known = |e: &&Event| !e.region.is_empty();
+        let first = events.iter().find(known);
+        let last = events.iter().rev().find(known);
+        let at_close = self.closed().and_then(|(visit, _)| {
+            let before = events[..=visit.at].iter().rev().find(known);
+            before.or_else(|| events[visit.at + 1..].iter().find(known))
+        });
+        let chosen = match (shape.dimension_at, self.closed()) {
+            ("created", _) => first,
+            ("close", Some(_)) => at_close,
+            _ => last,
+        };
+        chosen.map_or("", |e| e.region)
+    }
+
+    fn cycle(&self, events: &[Event], shape: &Shape) -> (i64, &'static str, bool) {
+        let open = self.visits.iter().find(|v| class(v.stage) == "open");
+        let start = match shape.cycle_start {
+            "created" => Some(events[0].minute),
+            _ => open.map(|v| v.entered),
+        };
+        let changes = self.outcomes();
+        let close = match shape.cycle_end {
+            "first_close" => changes.first().copied(),
+            _ if self.deleted.is_some() => None,
+            _ => self.closed(),
+        };
+        let (end, status) = match (close, self.deleted) {
+            (Some((visit, outcome)), _) => (visit.entered, outcome),
+            (None, Some(minute)) => (minute, "deleted"),
+            (None, None) => (AS_OF, "open"),
+        };
+        match start {
+            Some(start) if start <= end => (duration(start, end, shape), status, false),
+            _ => (0, status, true),
+        }
+    }
+
+    fn cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Cells {
+        let (outcome, changes) = (self.outcome(), self.outcomes());
+        let closed = self.closed().filter(|_| self.deleted.is_none());
+        let entered = self.visits.iter().find(|v| v.stage == "s1").map(|v| v.entered);
+        let first_close = changes.first().copied();
+        let (cycle, status, negative) = self.cycle(events, shape);
+        let created = Some(events[0].minute);
+        let closed_at = closed.map(|(v, _)| v.entered);
+        let first_closed_at = first_close.map(|(v, _)| v.entered);
+        let overdue = outcome == "open" && self.close.is_some_and(|d| d < day(AS_OF, shape));
+        let kind_n = |kind: &str| self.visits.iter().filter(|v| v.arrival == kind).count();
+        let reopened = self.visits.iter().filter(|v| v.arrival == "reopened");
+        let mut cells = Cells::from([
+            ("tag", tag.to_owned()),
+            ("region", self.region(events, shape).to_owned()),
+            ("created_on", date(created, shape)),
+            ("created_period", month(created, shape)),
+            ("entered_period", month(entered, shape)),
+            ("closed_on", date(closed_at, shape)),
+            ("closed_period", month(closed_at, shape)),
+            ("first_closed_on", date(first_closed_at, shape)),
+            ("first_closed_period", month(first_closed_at, shape)),
+            ("is_won", flag(outcome == "won")),
+            ("is_lost", flag(outcome == "lost")),
+            ("is_open", flag(outcome == "open")),
+            ("is_deleted", flag(outcome == "deleted")),
+            ("is_first_won", flag(first_close.is_some_and(|(_, o)| o == "won"))),
+            ("is_first_lost", flag(first_close.is_some_and(|(_, o)| o == "lost"))),
+            ("ever_won", flag(self.ever_won())),
+            ("is_overdue", flag(overdue)),
+            ("cycle", cycle.to_string()),
+            ("cycle_status", status.to_owned()),
+            ("is_negative_cycle", flag(negative)),
+            ("visits_n", self.visits.len().to_string()),
+            ("skips_n", kind_n("skipped").to_string()),
+            ("regressions_n", kind_n("regressed").to_string()),
+            ("reopens_n", reopened.filter(|v| v.prev != "DELETED").count().to_string()),
+            ("pushes_n", self.pushes.to_string()),
+            ("amount", self.amount.unwrap_or(0).to_string()),
+            ("has_amount", flag(self.amount.is_some())),
+            ("created_amount", self.created_amount.unwrap_or(0).to_string()),
+            ("closed_amount", closed.and_then(|(v, _)| v.amount).unwrap_or(0).to_string()),
+            ("has_closed_amount", flag(closed.is_some_and(|(v, _)| v.amount.is_some()))),
+            ("has_customer", flag(!self.customer.is_empty())),
+            ("is_new_business", flag(false)),
+            ("is_existing_business", flag(false)),
+            ("owner", self.owner.to_owned()),
+            ("owner_at_close", closed.map_or("", |(v, _)| v.owner).to_owned()),
+            ("owner_at_creation", self.created_owner.to_owned()),
+        ]);
+        self.level_cells(&mut cells);
+        cells
+    }
+
+    /// Definitions, section 6: each variant by trying every level.
+    fn level_cells(&self, cells: &mut Cells) {
+        let names: Vec<&str> = self.visits.iter().map(|v| v.stage).collect();
+        let open: Vec<usize> = names.iter().map(|s| place(s)).filter(|p| *p > 0).collect();
+        let won = OPEN.len() + 1;
+        // What must be visited to come to each level; the last is any won stage.
+        let is = |level: usize, stage: &str| {
+            if level == won { class(stage) == "won" } else { place(stage) == level }
+        };
+        let deepest = |holds: &dyn Fn(usize) -> bool| (1..=won).rev().find(|k| holds(*k));
+        let fall_through =
+            deepest(&|k| (1..=k).all(|level| names.iter().any(|stage| is(level, stage))));
+        let ordered = deepest(&|k| {
+            let mut since = i64::MIN;
+            (1..=k).all(|level| {
+                let next = self.visits.iter().filter(|v| is(level, v.stage) && v.entered >= since);
+                let earliest = next.map(|v| v.entered).min();
+                since = earliest.unwrap_or(since);
+                earliest.is_some()
+            })
+        });
+        let strict = deepest(&|k| {
+            names.windows(k).any(|run| run.iter().zip(1..).all(|(stage, level)| is(level, stage)))
+        });
+        let reached = if self.ever_won() { won } else { open.iter().copied().max().unwrap_or(0) };
+        let last = open.last().copied().unwrap_or(0);
+        let first = open.first().copied();
+        let mut put = |name, level: usize| cells.insert(name, level.to_string());
+        put("stages_n", OPEN.len());
+        put("reached_level", reached);
+        put("fall_through_level", fall_through.unwrap_or(0));
+        put("ordered_level", ordered.unwrap_or(0));
+        put("strict_level", strict.unwrap_or(0));
+        put("furthest_final_level", if self.outcome() == "won" { won } else { last });
+        put("first_level", first.unwrap_or(if self.ever_won() { won } else { 0 }));
+    }
+
+    fn visit_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
+        let entered = self.visits.iter().find(|v| v.stage == "s1").map(|v| v.entered);
+        let next = |v: &Visit| v.end.map_or("STILL", |(_, to, _, _)| to);
+        let each = self.visits.iter().enumerate().map(|(number, v)| {
+            let before = &self.visits[..number];
+            let earlier = before.iter().filter(|b| b.stage == v.stage).count();
+            let later = self.visits[number + 1..].iter().any(|b| b.stage == v.stage);
+            let pair = before.iter().any(|b| b.stage == v.stage && next(b) == next(v));
+            let kind = v.end.map_or("still", |(kind, _, _, _)| kind);
+            let left = v.end.map(|(_, _, minute, _)| minute);
+            let end_amount = v.end.map_or(self.amount, |(_, _, _, amount)| amount);
+            Cells::from([
+                ("tag", tag.to_owned()),
+                ("region", self.region(events, shape).to_owned()),
+                ("stage", v.stage.to_owned()),
+                ("stage_class", class(v.stage).to_owned()),
+                ("stage_order", place(v.stage).to_string()),
+                ("visit_no", (earlier + 1).to_string()),
+                ("prev_stage", v.prev.to_owned()),
+                ("arrival", v.arrival.to_owned()),
+                ("next_stage", next(v).to_owned()),
+                ("move", kind.to_owned()),
+                ("entered_on", date(Some(v.entered), shape)),
+                ("entered_period", month(Some(v.entered), shape)),
+                ("left_on", date(left, shape)),
+                ("deal_created_period", month(Some(events[0].minute), shape)),
+                ("deal_entered_period", month(entered, shape)),
+                ("dwell", duration(v.entered, left.unwrap_or(AS_OF), shape).to_string()),
+                ("is_negative", flag(false)),
+                ("is_censored", flag(matches!(kind, "still" | "deleted"))),
+                ("is_entry", flag(number == 0)),
+                ("is_first_visit", flag(earlier == 0)),
+                ("is_last_visit", flag(!later)),
+                ("is_first_move", flag(!pair)),
+                ("is_first_exit", flag(earlier == 0 && kind != "still")),
+                ("amount", v.amount.unwrap_or(0).to_string()),
+                ("has_amount", flag(v.amount.is_some())),
+                ("move_amount", end_amount.unwrap_or(0).to_string()),
+                ("has_move_amount", flag(end_amount.is_some())),
+                ("owner", v.owner.to_owned()),
+            ])
+        });
+        each.collect()
+    }
+}
+
+/// The first order of each customer is new business, the later ones are not. Of orders at one
+/// instant either may be the first.
+fn mark_business(deals: &mut [(Deal, Cells)]) {
+    let order = |deal: &Deal| {
+        let good = deal.outcome() == "won" && deal.amount.is_some() && !deal.customer.is_empty();
+        good.then(|| (deal.customer, deal.closed().map(|(v, _)| v.entered)))
+    };
+    let orders: Vec<_> = deals.iter().filter_map(|(deal, _)| order(deal)).collect();
+    for (deal, cells) in deals {
+        let Some((customer, at)) = order(deal) else { continue };
+        let own = || orders.iter().filter(|(c, _)| *c == customer);
+        let first = own().all(|(_, other)| *other >= at);
+        let tied = first && own().filter(|(_, other)| *other == at).count() > 1;
+        let text = |yes: bool| if tied { "?".to_owned() } else { flag(yes) };
+        cells.insert("is_new_business", text(first));
+        cells.insert("is_existing_business", text(!first));
+    }
+}
+
+fn flag(yes: bool) -> String {
+    u8::from(yes).to_string()
+}
+
+/// Days since 2024-01-01 on the clock of the reporting zone.
+fn day(minute: i64, shape: &Shape) -> i64 {
+    let offset = if shape.zone == "Asia/Shanghai" { 8 * 60 } else { 0 };
+    (minute + offset).div_euclid(1440)
+}
+
+fn civil(minute: i64, shape: &Shape) -> NaiveDate {
+    let start = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap();
+    start.checked_add_days(Days::new(day(minute, shape) as u64)).unwrap()
+}
+
+fn date(minute: Option<i64>, shape: &Shape) -> String {
+    minute.map_or_else(String::new, |m| civil(m, shape).to_string())
+}
+
+fn month(minute: Option<i64>, shape: &Shape) -> String {
+    let first = |m| civil(m, shape).with_day(1).unwrap().to_string();
+    minute.map_or_else(String::new, first)
+}
+
+fn duration(from: i64, to: i64, shape: &Shape) -> i64 {
+    match shape.resolution {
+        "day" => day(to, shape) - day(from, shape),
+        "hour" => (to - from) / 60,
+        _ => to - from,
+    }
+}
