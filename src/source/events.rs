@@ -71,6 +71,7 @@ impl<'a> UnitState<'a> {
     /// Records what became of the rows and hands the events over.
     pub(super) fn finish(mut self) -> EventBatch {
         self.counts.quarantined = self.quarantine.len() as u64;
+        self.counts.events = self.batch.len() as u64 + self.counts.quarantined;
         self.counts.folded =
             self.counts.rows_in - self.counts.quarantined - self.counts.after_as_of;
         let ledger = self.decoding.ledger;
@@ -210,21 +211,21 @@ impl<'a> UnitState<'a> {
     }
 }
 
-/// What a row says of its event's type.
-#[derive(Clone, Copy)]
-enum Given {
-    Kind(EventKind),
+/// What a row says of its type.
+#[derive(Debug, Clone, Copy)]
+enum Declared {
+    /// Nothing; whether there is a stage decides.
+    Absent,
     /// A type that the contract does not know.
     Unknown,
-    /// Nothing: it is a stage event where it names a stage.
-    Nothing,
+    Known(EventKind),
 }
 
 /// Columns of shape `events` beside the shared ones.
 struct EventColumns {
     time: Vec<Instant>,
     stage: Vec<u16>,
-    kind: Vec<Given>,
+    kind: Vec<Declared>,
     seq: Vec<i64>,
     event_id: Vec<i64>,
     ingested: Vec<Instant>,
@@ -291,11 +292,11 @@ fn read_batch(
         state.counts.rows_in += 1;
         let at = columns.time.get(row).copied().unwrap_or(NO_INSTANT);
         let stage = columns.stage.get(row).copied().unwrap_or(NO_STAGE);
-        let kind = match columns.kind.get(row).copied().unwrap_or(Given::Nothing) {
-            Given::Kind(kind) => Some(kind),
-            Given::Unknown => None,
-            Given::Nothing if stage == NO_STAGE => Some(EventKind::Attribute),
-            Given::Nothing => Some(EventKind::Stage),
+        let kind = match columns.kind.get(row).copied().unwrap_or(Declared::Absent) {
+            Declared::Known(kind) => Some(kind),
+            Declared::Unknown => None,
+            Declared::Absent if stage == NO_STAGE => Some(EventKind::Attribute),
+            Declared::Absent => Some(EventKind::Stage),
         };
         let judged = match UnitState::judge_time(at) {
             Some(rule) => Err(rule),
@@ -350,11 +351,11 @@ fn decode_events(
     };
     let types = d.replacement("event_type");
     let event_kind = |name: Option<&str>| {
-        let Some(name) = convert::named(name, types) else { return Ok(Given::Nothing) };
-        Ok(EventKind::from_name(name).map_or(Given::Unknown, Given::Kind))
+        let kind = |name| EventKind::from_name(name).map_or(Declared::Unknown, Declared::Known);
+        Ok(convert::named(name, types).map_or(Declared::Absent, kind))
     };
-    let mut kind: Vec<Given> = match get(layout.event_type) {
-        Some(array) => convert::each_name(array, event_kind, Given::Nothing)?,
+    let mut kind: Vec<Declared> = match get(layout.event_type) {
+        Some(array) => convert::each_name(array, event_kind, Declared::Absent)?,
         None => Vec::new(),
     };
     kind.truncate(rows);

@@ -257,8 +257,9 @@ fn created_days(zone: &str, instants: &[&str]) -> Vec<String> {
     scratch.parquet("events/a.parquet", &columns, 100);
     let run = format!("[run]\ntimezone = \"{zone}\"\nperiods = [\"day\"]");
     let config = CONFIG.replace("[run]", &run).replace("2024-04-01", "2025-01-01");
-    let tables = tables_of(&scratch, &config);
-    tables["conversion"]
+    scratch.run(&config).unwrap();
+    scratch
+        .table("conversion")
         .iter()
         .filter(|row| row["slice"] == Cell::Text("all".into()))
         .filter(|row| row["period"] == Cell::Text("day".into()))

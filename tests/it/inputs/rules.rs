@@ -99,7 +99,11 @@ fn strict_runs_fail_on_unknown_stages() {
     let apart = format!("{config}[quality.severity]\nunknown_stage_events = \"quarantine\"\n");
     let summary = scratch.run(&apart).unwrap();
     assert_eq!((summary.rows_in, summary.rows_quarantined), (9, 2));
-    assert_eq!(affected(&tables(&scratch), "deal_events", "unknown_stages"), 0);
+    let found = tables(&scratch);
+    assert_eq!(affected(&found, "deal_events", "unknown_stage_events"), 2);
+    // No finding of a rule that nothing was checked for.
+    let unknown = [("input", "deal_events"), ("rule", "unknown_stages")];
+    assert!(crate::support::filter(&found["data_quality"], &unknown).is_empty());
 }
 
 #[test]
@@ -239,12 +243,14 @@ fn deleted_deals_follow_the_policy() {
     columns.push(("event_type", texts(types)));
     scratch.parquet("events/a.parquet", &columns, 100);
     // Deal 4 is the one open deal: left out, lost, or neither open nor lost.
-    for (policy, expected) in
-        [("exclude", [3, 2, 1, 0]), ("as_lost", [4, 2, 2, 0]), ("keep_until_deleted", [4, 2, 1, 0])]
-    {
+    for (policy, expected, deleted) in [
+        ("exclude", [3, 2, 1, 0], 1),
+        ("as_lost", [4, 2, 2, 0], 0),
+        ("keep_until_deleted", [4, 2, 1, 0], 1),
+    ] {
         let config = format!("{CONFIG}[fold]\ndeleted = \"{policy}\"\n");
         let tables = tables_of(&scratch, &config);
         assert_eq!(outcomes(&tables), expected, "{policy}");
-        assert_eq!(affected(&tables, "deal_events", "deleted_deals"), 1, "{policy}");
+        assert_eq!(affected(&tables, "deal_events", "deleted_deals"), deleted, "{policy}");
     }
 }

@@ -102,10 +102,10 @@ fn dates_by_stage_may_be_parquet_of_any_type() {
     let days = |values: [i32; 2]| -> ArrayRef {
         Arc::new(arrow::array::Date32Array::from(values.to_vec()))
     };
-    let none: ArrayRef = arrow::array::new_null_array(&arrow::datatypes::DataType::Null, 2);
+    let none: ArrayRef = arrow::array::new_null_array(&arrow::datatypes::DataType::Date32, 2);
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("deal_id", texts(["x", "y"].into_iter())),
-        ("account", none.clone()),
+        ("account", arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, 2)),
         ("region", texts(["north", "south"].into_iter())),
         ("created", zoned([micros("2024-01-01T00:00:00Z"); 2].into_iter())),
         ("lead_on", days([19_724, 19_725])),
@@ -177,7 +177,7 @@ fn spend_is_read_judged_and_matched() {
 fn faults_of_all_inputs_come_together() {
     let scratch = Scratch::new();
     scratch.write("events/a.parquet", "these are not the bytes of a parquet file");
-    scratch.write("spend/s.csv", "when,cost\n2024-01-01,1\n");
+    scratch.write("spend/s.csv", "when,cost,medium\n2024-01-01,1\n");
     let error = scratch.run(&cac_config()).unwrap_err();
     assert_eq!(error.exit_code(), 3);
     let text = error.to_string();
