@@ -9,6 +9,7 @@
 pub mod columns;
 pub mod levels;
 pub mod machine;
+mod moves;
 pub mod order;
 pub mod scatter;
 #[cfg(test)]
