@@ -215,10 +215,11 @@ impl Calendar {
         period != Period::All && self.instant(self.shift(period, start, 1)) - 1 <= as_of
     }
 
-    /// The finest period from which all of `periods` can be rolled up.
+    /// The finest period from which all of `periods` can be rolled up; the year where there is
+    /// none, so that a base period is null only where there is no day.
     #[must_use]
     pub fn base(periods: &[Period]) -> Period {
-        let finest = periods.iter().copied().max().unwrap_or(Period::All);
+        let finest = periods.iter().copied().max().unwrap_or(Period::Year);
         let has = |p| periods.contains(&p);
         if has(Period::Day) || (has(Period::Week) && periods.iter().any(|p| p.months() > 0)) {
             return Period::Day;
@@ -306,5 +307,16 @@ impl Resolution {
             Self::Day => i64::from(calendar.day(to)) - i64::from(calendar.day(from)),
             _ => (to - from).div_euclid(MICROS_PER_DAY / self.units_per_day()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_period_is_never_the_whole() {
+        let base = Calendar::base(&[]);
+        assert_ne!(Calendar::UTC.start(base, 0), NO_DAY, "a day must not look like no day");
     }
 }

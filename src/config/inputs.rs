@@ -104,7 +104,9 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
     }
     let lookup = input.shape == Shape::Lookup;
     match (&input.key, lookup) {
-        (None, true) => problems.add(&key("key"), "name the column that the rows are looked up by"),
+        (None, true) if ![DEAL_EVENTS, SPEND].contains(&name) => {
+            problems.add(&key("key"), "name the column that the rows are looked up by");
+        }
         (Some(_), false) => problems.add(&key("key"), "only a look-up table has a key"),
         _ => {}
     }

@@ -161,7 +161,8 @@ impl StageTable {
         let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.names.len();
         let mut names = self.names.clone();
-        let mut finals: Vec<u16> = (0..(known + unknown.len()) as u16).collect();
+        let bound = unknown.values().map(|code| *code + 1).max().unwrap_or(known as u16);
+        let mut finals: Vec<u16> = (0..bound).collect();
         for (rank, (name, code)) in unknown.iter().enumerate() {
             names.push(name.clone());
             if let Some(slot) = finals.get_mut(usize::from(*code)) {
@@ -171,8 +172,7 @@ impl StageTable {
         (names, finals)
     }
 
-    /// Notes that events of the run are in these stages; a stage of rows that are kept out or later
-    /// than `as_of` only is none of the run's.
+    /// Notes that events of the run are in these stages.
     pub fn mark_used(&self, stages: &[u16]) {
         let known = self.names.len();
         let is_unknown = |code: &u16| usize::from(*code) >= known && *code != NO_STAGE;
@@ -182,11 +182,40 @@ impl StageTable {
         }
     }
 
-    /// Names of the unknown stages of the run, sorted.
+    /// Forgets the unknown stages that no event of the run is in: a stage that only rows kept out or
+    /// later than `as_of` name is none of the run's. Called when everything is read, because codes
+    /// given out later could be those of forgotten stages.
+    pub fn keep_used(&self) {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.retain(|_, code| used.contains(code));
+    }
+
+    /// Names of the unknown stages, sorted.
     #[must_use]
     pub fn unknown(&self) -> Vec<String> {
         let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        unknown.iter().filter(|(_, code)| used.contains(code)).map(|(n, _)| n.clone()).collect()
+        unknown.keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_that_no_event_is_in_are_forgotten_and_the_others_keep_their_codes() {
+        let pipeline =
+            crate::config::Pipeline { stages: vec!["lead".into()], ..Default::default() };
+        let table = StageTable::new(&pipeline);
+        let codes: Vec<u16> =
+            ["z", "ghost", "a"].iter().map(|name| table.code(name).unwrap()).collect();
+        table.mark_used(&[codes[0], table.first_open(), NO_STAGE, codes[2]]);
+        table.keep_used();
+        assert_eq!(table.unknown(), ["a", "z"]);
+        let (names, finals) = table.finish();
+        let name = |code: u16| names[usize::from(finals[usize::from(code)])].as_str();
+        assert_eq!([name(codes[0]), name(codes[2]), name(table.first_open())], ["z", "a", "lead"]);
+        assert_eq!(names.len(), usize::from(codes[0]) + 2);
     }
 }

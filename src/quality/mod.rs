@@ -118,6 +118,19 @@ rules! {
 }
 
 impl Rule {
+    /// Whether it is judged event by event, of which a row of stage dates stands for several.
+    fn is_of_events(self) -> bool {
+        matches!(
+            self,
+            Self::DuplicateEvents
+                | Self::TiedEvents
+                | Self::NoOpChanges
+                | Self::BeforeCreation
+                | Self::AfterDeletion
+                | Self::UnknownStageEvents
+        )
+    }
+
     /// Whether a severity can be kept for this rule.
     ///
     /// Definition: a row that cannot be folded is kept out whatever one wishes, so only `quarantine`
@@ -194,6 +207,8 @@ pub struct Counts {
     pub after_as_of: u64,
     /// Deals, or look-ups, checked.
     pub deals: u64,
+    /// Events that rows stand for: one a row, or one a date of a row of stage dates.
+    pub events: u64,
     affected: BTreeMap<Rule, u64>,
 }
 
@@ -224,6 +239,7 @@ impl Counts {
         self.quarantined += other.quarantined;
         self.after_as_of += other.after_as_of;
         self.deals += other.deals;
+        self.events += other.events;
         for (rule, n) in &other.affected {
             self.add(*rule, *n);
         }
@@ -314,6 +330,7 @@ impl Ledger {
             for rule in Rule::EVERY {
                 let affected = counts.of(*rule);
                 let checked = match rule.subject() {
+                    Subject::Rows if rule.is_of_events() => counts.rows_in.max(counts.events),
                     Subject::Rows => counts.rows_in,
                     Subject::Deals => counts.deals,
                     Subject::Values => affected,

@@ -101,6 +101,7 @@ pub fn read_history(
     let spend = spend.read(resolved.calendar, &resolved.currency, as_of, ledger)?;
     watch.lap("read");
     on_step("fold");
+    stages.keep_used();
     let (stage_names, stage_codes) = stages.finish();
     let (owners, owner_ranks) = names.owner.freeze().ranked();
     let (event_names, dimension_ranks) =

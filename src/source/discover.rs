@@ -68,19 +68,19 @@ pub fn discover(input: &str, path: &Path, follow_links: bool) -> Result<Listing,
             hint: "copy the files to a local folder and give its path".into(),
         });
     }
-    let mut walk = Walk { follow_links, ..Walk::default() };
+    let mut walk = Walk { follow_links, root: fixed_part(path), ..Walk::default() };
     let root = if path.is_file() {
         walk.add_named(path);
         path.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
     } else if path.is_dir() {
+        walk.root = path.to_path_buf();
         walk.canonical_root = path.canonicalize().ok();
         walk.folder(path);
         path.to_path_buf()
     } else if text.contains(['*', '?', '[']) {
-        let root = fixed_part(path);
-        walk.canonical_root = root.canonicalize().ok();
+        walk.canonical_root = walk.root.canonicalize().ok();
         walk.glob(&text);
-        root
+        walk.root.clone()
     } else if path.exists() {
         let hint = "give a folder, a file or a glob";
         return Err(missing("neither a file nor a folder", hint));
@@ -104,6 +104,8 @@ pub fn discover(input: &str, path: &Path, follow_links: bool) -> Result<Listing,
 #[derive(Default)]
 struct Walk {
     follow_links: bool,
+    /// Below it, whatever has a name that begins with `_` or `.` is no data.
+    root: PathBuf,
     canonical_root: Option<PathBuf>,
     /// What was met, by its real path, so that nothing is read twice.
     seen: BTreeMap<PathBuf, PathBuf>,
@@ -119,12 +121,16 @@ impl Walk {
     }
 
     fn add(&mut self, path: &Path) {
-        let hidden = path.file_name().is_none_or(|n| n.to_string_lossy().starts_with(['_', '.']));
-        if hidden || format_of(path).is_none() {
+        if self.is_hidden(path) || format_of(path).is_none() {
             self.ignored.push(path.to_path_buf());
         } else if self.stays_inside(path) && self.is_new(path) {
             self.files.push(path.to_path_buf());
         }
+    }
+
+    fn is_hidden(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        below.components().any(|c| c.as_os_str().to_string_lossy().starts_with(['_', '.']))
     }
 
     fn stays_inside(&mut self, path: &Path) -> bool {
@@ -190,10 +196,8 @@ impl Walk {
         }
         paths.sort();
         for path in paths {
-            let hidden =
-                path.file_name().is_none_or(|n| n.to_string_lossy().starts_with(['_', '.']));
             if path.is_dir() {
-                if !hidden && self.stays_inside(&path) {
+                if !self.is_hidden(&path) && self.stays_inside(&path) {
                     self.folder(&path);
                 }
             } else {
@@ -207,8 +211,9 @@ impl Walk {
             Ok(paths) => {
                 for path in paths {
                     match path {
-                        Ok(path) if path.is_dir() => self.folder(&path),
-                        Ok(path) => self.add(&path),
+                        Ok(path) if !path.is_dir() => self.add(&path),
+                        Ok(path) if self.is_hidden(&path) || !self.stays_inside(&path) => {}
+                        Ok(path) => self.folder(&path),
                         Err(e) => self.unreadable(e.path(), e.error()),
                     }
                 }

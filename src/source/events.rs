@@ -71,6 +71,7 @@ impl<'a> UnitState<'a> {
     /// Records what became of the rows and hands the events over.
     pub(super) fn finish(mut self) -> EventBatch {
         self.counts.quarantined = self.quarantine.len() as u64;
+        self.counts.events = self.batch.len() as u64 + self.counts.quarantined;
         self.counts.folded =
             self.counts.rows_in - self.counts.quarantined - self.counts.after_as_of;
         let ledger = self.decoding.ledger;

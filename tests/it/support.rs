@@ -89,6 +89,20 @@ pub fn execute(resolved: &Resolved) -> Result<Summary, Error> {
     run::execute(resolved, &RunOptions { on_step: &|_| (), backend: Backend::Memory })
 }
 
+/// Destroys a column of a row group of a Parquet file, so that whoever decodes it fails.
+pub fn damage(path: &Path, group: usize, column: &str) {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let reader = SerializedFileReader::new(File::open(path).unwrap()).unwrap();
+    let metadata = reader.metadata().row_group(group);
+    let is_it =
+        |c: &&parquet::file::metadata::ColumnChunkMetaData| c.column_path().string() == column;
+    let (start, length) = metadata.columns().iter().find(is_it).unwrap().byte_range();
+    let mut bytes = std::fs::read(path).unwrap();
+    let start = usize::try_from(start).unwrap();
+    bytes[start..start + usize::try_from(length).unwrap()].fill(0xFF);
+    std::fs::write(path, bytes).unwrap();
+}
+
 /// All rows of a Parquet file.
 pub fn rows_of(path: &Path) -> Vec<Row> {
     let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -114,6 +128,10 @@ fn cell(array: &ArrayRef, row: usize) -> Cell {
     match array.data_type() {
         DataType::Utf8 => Cell::Text(array.as_string::<i32>().value(row).to_owned()),
         DataType::Int64 => Cell::Int(array.as_primitive::<Int64Type>().value(row)),
+        DataType::UInt64 => {
+            let n = array.as_primitive::<arrow::datatypes::UInt64Type>().value(row);
+            Cell::Int(i64::try_from(n).unwrap())
+        }
         DataType::Float64 => Cell::Float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Boolean => Cell::Bool(array.as_boolean().value(row)),
         DataType::Decimal128(..) => {
