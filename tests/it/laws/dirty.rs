@@ -75,7 +75,7 @@ const DEFAULT: Shape = Shape {
 };
 
 impl Shape {
-    pub const EVERY: [Self; 6] = [
+    pub(crate) const EVERY: [Self; 6] = [
         DEFAULT,
         Self { seq: Seq::Given, ids: EventIds::Given, deleted: "keep_until_deleted", ..DEFAULT },
         Self { ties: "source_order", dimension_at: "as_of", resolution: "day", ..DEFAULT },

@@ -50,7 +50,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// Eighteen months of deals.
-    pub fn new(deals: u64, seed: u64, ids: Ids) -> Self {
+    pub(crate) fn new(deals: u64, seed: u64, ids: Ids) -> Self {
         let scratch = Scratch::new();
         let made = scratch.path("made");
         let options =
@@ -67,7 +67,7 @@ impl Sample {
 
     /// A configuration over events at `path` below the scratch folder; `run` and `input` are more
     /// lines of these sections.
-    pub fn config(&self, path: &str, run: &str, input: &str) -> String {
+    pub(crate) fn config(&self, path: &str, run: &str, input: &str) -> String {
         format!(
             r#"
             [run]
@@ -97,13 +97,13 @@ impl Sample {
     }
 
     /// Events as generated, in monthly hive partitions, up to the middle of the history.
-    pub fn hive(&self, run: &str) -> Resolved {
+    pub(crate) fn hive(&self, run: &str) -> Resolved {
         let run = format!("as_of = \"2020-02-29\"\n{run}");
         self.scratch.resolve(&self.config("made/deal_events", &run, "")).unwrap()
     }
 
     /// Writes rows as a Parquet file below the scratch folder.
-    pub fn write(&self, path: &str, rows: &RecordBatch) {
+    pub(crate) fn write(&self, path: &str, rows: &RecordBatch) {
         let schema = rows.schema();
         let names = schema.fields().iter().map(|f| f.name().as_str());
         let columns: Vec<(&str, ArrayRef)> = names.zip(rows.columns().iter().cloned()).collect();
@@ -111,7 +111,7 @@ impl Sample {
     }
 
     /// The events in an order made of a seed.
-    pub fn shuffled(&self, seed: u64) -> RecordBatch {
+    pub(crate) fn shuffled(&self, seed: u64) -> RecordBatch {
         let mut order: Vec<u32> = (0..self.events.num_rows() as u32).collect();
         order.shuffle(&mut rand_pcg::Pcg64::seed_from_u64(seed));
         take_record_batch(&self.events, &UInt32Array::from(order)).unwrap()
