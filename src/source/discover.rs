@@ -45,6 +45,9 @@ pub struct Listing {
     pub files: Vec<FoundFile>,
     /// Files that are not data (`_SUCCESS`, `.crc`, other extensions).
     pub ignored: Vec<PathBuf>,
+    /// What is wrong with files that are not among them: too short to be Parquet, partition keys
+    /// that differ between files, links that lead out. Reported with what their contents give.
+    pub(crate) faults: Vec<Fault>,
 }
 
 /// Lists the files of an input: a folder with everything below it, one file, or a glob.
@@ -52,8 +55,7 @@ pub struct Listing {
 /// Names that begin with `_` or `.` and files of other extensions are ignored and reported.
 ///
 /// # Errors
-/// A path that does not exist, holds no data file, cannot be read, or leads out of its folder by a
-/// symbolic link; files too short to be Parquet; partition keys that differ between files.
+/// A path that does not exist or holds no data file.
 pub fn discover(input: &str, path: &Path, follow_links: bool) -> Result<Listing, Error> {
     let missing = |problem: &str, hint: &str| Error::InputMissing {
         input: input.to_owned(),
@@ -91,14 +93,14 @@ pub fn discover(input: &str, path: &Path, follow_links: bool) -> Result<Listing,
     files.sort();
     let found = describe_files(&root, files, &mut faults);
     check_format(&found, &mut faults);
-    if !faults.is_empty() {
+    if found.is_empty() && !faults.is_empty() {
         return Err(Error::Faults(faults));
     }
     if found.is_empty() {
         let hint = "expected *.parquet or *.csv files; names that begin with _ or . are ignored";
         return Err(missing("no data file in it", hint));
     }
-    Ok(Listing { root, files: found, ignored })
+    Ok(Listing { root, files: found, ignored, faults })
 }
 
 #[derive(Default)]

@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_answer_and_leaves_no_mark() {
-        assert_eq!(guarded(|| is_guarded()), Some(true));
+        assert_eq!(guarded(is_guarded), Some(true));
         // Without a message on stderr: the unwinding begins without the hook.
         let broken: Option<()> = guarded(|| std::panic::resume_unwind(Box::new(())));
         assert_eq!(broken, None);

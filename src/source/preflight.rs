@@ -216,7 +216,7 @@ fn csv_schema(path: &Path) -> Result<SchemaRef, String> {
     let mut reader = open_csv(path).map_err(cannot)?;
     let format = arrow::csv::reader::Format::default().with_header(true);
     let (schema, _) = format
-        .infer_schema(&mut reader, Some(1))
+        .infer_schema(&mut reader, Some(0))
         .map_err(|e| format!("its header cannot be read: {e}"))?;
     let text = |name: &str| Field::new(name.trim(), DataType::Utf8, true);
     let fields: Vec<Field> = schema.fields().iter().map(|f| text(f.name())).collect();

@@ -70,7 +70,9 @@ impl CheckedInput {
         let naive =
             if clock.naive.is_some() { NaiveTimes::Declared } else { NaiveTimes::Undeclared };
         let found = std::mem::take(&mut listing.files);
-        let (files, faults, mut warnings) = check_files(found, wanted, input, naive);
+        let (files, more, mut warnings) = check_files(found, wanted, input, naive);
+        let faults: Vec<Fault> =
+            std::mem::take(&mut listing.faults).into_iter().chain(more).collect();
         if !faults.is_empty() {
             return Err(Error::Faults(faults));
         }

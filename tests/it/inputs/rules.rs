@@ -12,11 +12,8 @@ fn broken(scratch: &Scratch) -> std::path::PathBuf {
     }
     let n = HISTORY.len();
     let mut columns = columns(&history);
-    let nulled = |column: &ArrayRef, row: usize| {
-        let mask: BooleanArray = (0..history.len()).map(|r| Some(r == row)).collect();
-        arrow::compute::nullif(column, &mask).unwrap()
-    };
-    columns[0].1 = nulled(&columns[0].1, n);
+    let is_first: BooleanArray = (0..history.len()).map(|row| Some(row == n)).collect();
+    columns[0].1 = arrow::compute::nullif(&columns[0].1, &is_first).unwrap();
     let times = history.iter().enumerate().map(|(row, e)| match row - n.min(row) {
         1 if row > n => "",
         2 if row > n => "yesterday",

@@ -177,7 +177,7 @@ fn spend_is_read_judged_and_matched() {
 fn faults_of_all_inputs_come_together() {
     let scratch = Scratch::new();
     scratch.write("events/a.parquet", "these are not the bytes of a parquet file");
-    scratch.write("spend/s.csv", "when,cost,medium\n2024-01-01,1\n");
+    scratch.write("spend/s.csv", "when,cost,medium\n2024-01-01,1,north\n");
     let error = scratch.run(&cac_config()).unwrap_err();
     assert_eq!(error.exit_code(), 3);
     let text = error.to_string();
