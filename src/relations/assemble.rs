@@ -8,9 +8,11 @@ use hashbrown::HashMap;
 use super::customers_pass;
 use super::frames::Context;
 use super::{Dictionaries, Relation, Relations, SHARDS_MAX};
+use crate::config::DimensionAt;
 use crate::contract::{NO_CODE, NO_ID};
 use crate::error::Error;
-use crate::fold::Folded;
+use crate::fold::{DealColumns, Folded};
+use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
 use crate::source::{Interners, Lookup, LookupKey, Names, SpendRow, hash_integer};
 use crate::time::{Calendar, Instant, Period};
@@ -37,6 +39,8 @@ pub struct Parts<'a> {
     pub lookups: &'a [Lookup],
     /// Spend, where there is any.
     pub spend: Option<&'a [SpendRow]>,
+    /// Of which time a deal's dimensions are.
+    pub dimension_at: DimensionAt,
     /// The dimension that is the acquisition channel.
     pub channel: Option<&'a str>,
     /// Cost types that count; empty is all.
@@ -79,7 +83,8 @@ pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
             shard(if *customer == NO_ID { *hash } else { customer_hash(*customer) })
         })
         .collect();
-    let orders = customers_pass::orders(&deals, customer_hash);
+    guard_amounts(&deals)?;
+    let orders = customers_pass::orders(&deals, customer_hash, &parts.names.deal);
     let context = Context { parts: &parts, dimensions: &dimensions, dictionaries: &dictionaries };
     let mut frames = BTreeMap::new();
     if deals.customer.iter().any(|c| *c != NO_ID) {
@@ -96,6 +101,16 @@ pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
     frames.insert(Relation::Visits, context.visits(visits, &deals, &shards)?);
     frames.insert(Relation::Deals, context.deals(deals, shards, &orders)?);
     Ok(Relations { frames, dictionaries })
+}
+
+/// Refuses amounts whose sum, whatever their signs, could leave 64 bits.
+fn guard_amounts(deals: &DealColumns) -> Result<(), Error> {
+    let known = deals.amount.iter().filter(|a| **a != NO_AMOUNT);
+    let total: i128 = known.map(|a| i128::from(*a).abs()).sum();
+    if total > i128::from(i64::MAX) {
+        return Err(Error::Overflow { what: "the sum of all deals' amounts".into() });
+    }
+    Ok(())
 }
 
 fn hash_of(customers: &Names, id: i64) -> u64 {
@@ -167,7 +182,7 @@ fn lookup_rows(
     };
     let deals = &parts.folded.deals;
     Ok(match &lookup.key {
-        LookupKey::Owner => by_code(&parts.owners, &deals.owner),
+        LookupKey::Owner => by_code(&parts.owners, &owners_at(deals, parts.dimension_at)),
         LookupKey::Dimension(name) => {
             let dimension = dimensions
                 .get(name)
@@ -194,6 +209,18 @@ fn lookup_rows(
                 .collect()
         }
     })
+}
+
+/// The owner whose attributes a deal carries: of the time that its dimensions are of (G18).
+fn owners_at(deals: &DealColumns, at: DimensionAt) -> Vec<u32> {
+    match at {
+        DimensionAt::AsOf => deals.owner.clone(),
+        DimensionAt::Created => deals.owner_at_creation.clone(),
+        DimensionAt::Close => {
+            let pairs = deals.owner_at_close.iter().zip(&deals.owner);
+            pairs.map(|(close, now)| if *close == NO_CODE { *now } else { *close }).collect()
+        }
+    }
 }
 
 fn count_missing(parts: &Parts<'_>, lookup: &Lookup, keys: &[Key]) {

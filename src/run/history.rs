@@ -138,6 +138,7 @@ pub fn read_history(
         names: &names,
         lookups: &lookups,
         spend: spend_rows,
+        dimension_at: config.dimensions.at,
         channel: channel.as_deref(),
         cost_types: &config.acquisition.cost_types,
         calendar: resolved.calendar,
