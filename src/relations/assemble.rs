@@ -39,6 +39,8 @@ pub struct Parts<'a> {
     pub lookups: &'a [Lookup],
     /// Spend, where there is any.
     pub spend: Option<&'a [SpendRow]>,
+    /// The input it comes from.
+    pub spend_input: &'a str,
     /// Of which time a deal's dimensions are.
     pub dimension_at: DimensionAt,
     /// The dimension that is the acquisition channel.
@@ -242,12 +244,23 @@ fn attribute(lookup: &Lookup, index: usize) -> (Vec<String>, Vec<u32>) {
     (names, codes)
 }
 
+/// Counts spend on channels that no deal has: their cost would find no customers.
+fn count_orphan_channels(parts: &Parts<'_>, spend: &[SpendRow], known: &[String]) {
+    let orphan = |row: &&SpendRow| {
+        row.channel.as_ref().is_some_and(|name| known.binary_search(name).is_err())
+    };
+    let mut counts = Counts::default();
+    counts.add(Rule::OrphanChannels, spend.iter().filter(orphan).count() as u64);
+    parts.ledger.record(parts.spend_input, &counts);
+}
+
 /// Makes the channel dimension's names those of deals and spend together, and returns the names of
 /// the cost types.
 fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<String> {
     let Some(spend) = parts.spend else { return Vec::new() };
     if let Some(dimension) = dimensions.iter_mut().find(|d| Some(d.name.as_str()) == parts.channel)
     {
+        count_orphan_channels(parts, spend, &dimension.names);
         let mut all = dimension.names.clone();
         all.extend(spend.iter().filter_map(|row| row.channel.clone()));
         all.sort();
@@ -258,6 +271,8 @@ fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<S
             *code = moved.get(*code as usize).copied().unwrap_or(NO_CODE);
         }
         dimension.names = all;
+    } else {
+        count_orphan_channels(parts, spend, &[]);
     }
     let mut cost_types: Vec<String> = spend.iter().filter_map(|r| r.cost_type.clone()).collect();
     cost_types.sort();
