@@ -149,7 +149,7 @@ pub struct RunArgs {
     /// Bound on memory (comes in a later version).
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
-    /// Only these tables, separated by commas.
+    /// Only these tables, separated by commas; `latest` then points to a run of only these.
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Format of the tables [default: parquet].

@@ -192,7 +192,7 @@ impl Error {
             Self::InputMissing { hint, .. } => hint.clone(),
             Self::Faults(faults) => first_hint(faults),
             Self::QualityFailed(_) => {
-                "see data_quality and the quarantine, or lower the rule's severity in [quality]"
+                "`dealmill check` prints every rule with its counts; severities are set in [quality]"
                     .into()
             }
             Self::Overflow { .. } => {
@@ -203,7 +203,11 @@ impl Error {
             Self::IdentityBroken { .. } | Self::Bug(_) => {
                 "this is a bug of Dealmill's: please report it with the configuration".into()
             }
-            Self::Output { .. } => "the tables published before are untouched".into(),
+            Self::Output { action, .. } if action.starts_with("read") || action.starts_with("open") => {
+                "`dealmill run` writes it again".into()
+            }
+            Self::Output { path, .. } if path.as_os_str() == "standard output" => String::new(),
+            Self::Output { .. } => "what was published before is untouched".into(),
             Self::UnknownName { .. } | Self::Compute { .. } => String::new(),
         };
         (!text.is_empty()).then_some(text)

@@ -6,8 +6,8 @@
 /// Stands for "no amount" in plain columns.
 pub const NO_AMOUNT: i64 = i64::MIN;
 
-/// The largest absolute amount of one event, so that sums over thousands of millions of rows
-/// stay inside 64 bits is checked separately by the fold.
+/// The largest absolute amount of one event. That sums stay inside 64 bits is checked where
+/// deals become orders and where states are planned.
 pub const MAX_AMOUNT: i64 = 1_000_000_000_000_000_000;
 
 /// A currency and the number of its minor digits.

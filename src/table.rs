@@ -284,6 +284,16 @@ impl TableBuilder {
         }
         let columns = self.specs.iter().zip(self.builders.iter_mut());
         for ((spec, builder), (name, value)) in columns.zip(values) {
+            if let Value::Money(minor) = value
+                && minor.unsigned_abs() >= 10_u64.pow(u32::from(MONEY_PRECISION))
+            {
+                return Err(Error::Overflow {
+                    what: format!(
+                        "table {:?}, column {name:?}, in DECIMAL({MONEY_PRECISION})",
+                        self.name
+                    ),
+                });
+            }
             if spec.name != *name {
                 let problem = format!("value {name:?} where column {:?} is declared", spec.name);
                 return Err(self.refuse(problem));
@@ -332,12 +342,7 @@ fn append(builder: &mut Builder, value: &Value<'_>, nulls: Nulls) -> bool {
         (Builder::Text(b), Value::Text(v)) => b.append_value(v),
         (Builder::Int(b), Value::Int(v)) => b.append_value(*v),
         (Builder::Float(b), Value::Float(v)) if v.is_finite() => b.append_value(*v),
-        (Builder::Money(b), Value::Money(v)) => {
-            if v.unsigned_abs() >= 10_u64.pow(u32::from(MONEY_PRECISION)) {
-                return false;
-            }
-            b.append_value(i128::from(*v));
-        }
+        (Builder::Money(b), Value::Money(v)) => b.append_value(i128::from(*v)),
         (Builder::Bool(b), Value::Bool(v)) => b.append_value(*v),
         (Builder::Date(b), Value::Date(v)) => b.append_value(*v),
         (Builder::Instant(b), Value::Instant(v)) => b.append_value(*v),

@@ -165,6 +165,6 @@ fn apply_flags(config: &mut Config, places: &mut Places, flags: &Flags) {
     run.shards = flags.shards.unwrap_or(run.shards);
     run.format = flags.format.unwrap_or(run.format);
     if !flags.only.is_empty() {
-        run.only.clone_from(&flags.only);
+        run.only = flags.only.iter().map(|name| name.trim().to_owned()).collect();
     }
 }

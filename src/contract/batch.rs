@@ -24,10 +24,12 @@ pub enum EventKind {
     Lost = 4,
     /// Opens a closed deal again.
     Reopened = 5,
-    /// Deletes the deal, or merges it into another.
+    /// Deletes the deal.
     Deleted = 6,
     /// Takes a deletion back.
     Restored = 7,
+    /// Merges the deal into another: it counts nowhere any more, whatever becomes of deleted deals.
+    Merged = 8,
 }
 
 impl EventKind {
@@ -40,7 +42,8 @@ impl EventKind {
             "won" => Self::Won,
             "lost" => Self::Lost,
             "reopened" => Self::Reopened,
-            "deleted" | "merged" => Self::Deleted,
+            "deleted" => Self::Deleted,
+            "merged" => Self::Merged,
             "restored" => Self::Restored,
             "amount" | "close_date" | "owner" | "probability" | "forecast_category"
             | "pipeline" | "attribute" => Self::Attribute,

@@ -164,7 +164,9 @@ impl StageTable {
         let bound = unknown.values().map(|code| *code + 1).max().unwrap_or(known as u16);
         let mut finals: Vec<u16> = (0..bound).collect();
         for (rank, (name, code)) in unknown.iter().enumerate() {
-            names.push(name.clone());
+            // A stage may not be mistaken for the pseudo-stage of its name.
+            let taken = PSEUDO_STAGES.contains(&name.as_str());
+            names.push(if taken { format!("{name} (stage)") } else { name.clone() });
             if let Some(slot) = finals.get_mut(usize::from(*code)) {
                 *slot = (known + rank) as u16;
             }

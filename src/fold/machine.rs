@@ -26,6 +26,9 @@ pub struct Machine<'a> {
     dimensions_now: Vec<u32>,
     current: Option<u16>,
     last_open: u16,
+    merged: bool,
+    /// Where the deal was when a deletion, which counts as a loss, took it.
+    lost_from: Option<u16>,
     /// Events so far, those before the current instant, and that instant.
     seen: u64,
     earlier: u64,
@@ -48,6 +51,8 @@ impl<'a> Machine<'a> {
             dimensions_now: vec![NO_CODE; dimensions],
             current: None,
             last_open: NO_STAGE,
+            merged: false,
+            lost_from: None,
             seen: 0,
             earlier: 0,
             latest: NO_INSTANT,
@@ -69,6 +74,7 @@ impl<'a> Machine<'a> {
         self.dimensions_now.fill(NO_CODE);
         self.current = None;
         self.last_open = NO_STAGE;
+        (self.merged, self.lost_from) = (false, None);
         (self.seen, self.earlier, self.latest) = (0, 0, NO_INSTANT);
     }
 
@@ -83,7 +89,12 @@ impl<'a> Machine<'a> {
         self.seen += 1;
         self.apply_attributes(event, dimension);
         let kind = match event.kind {
-            EventKind::Deleted if self.rules.deleted == Deleted::AsLost => EventKind::Lost,
+            EventKind::Deleted if self.rules.deleted == Deleted::AsLost => {
+                if self.deal.deleted == NO_INSTANT && self.deal.outcome != Outcome::Lost {
+                    self.lost_from = self.current;
+                }
+                EventKind::Lost
+            }
             kind => kind,
         };
         if self.deal.deleted != NO_INSTANT && kind != EventKind::Restored {
@@ -106,6 +117,10 @@ impl<'a> Machine<'a> {
             EventKind::Lost => self.enter(self.or_default(event.stage, StageClass::Lost), event),
             EventKind::Reopened => self.reopen(event),
             EventKind::Deleted => self.delete(event.time),
+            EventKind::Merged => {
+                self.merged = true;
+                self.delete(event.time);
+            }
             EventKind::Restored => self.restore(event),
         }
     }
@@ -188,10 +203,14 @@ impl<'a> Machine<'a> {
 
     fn restore(&mut self, event: &Event) {
         if self.deal.deleted == NO_INSTANT {
-            self.deal.no_ops += 1;
+            match self.lost_from.take() {
+                Some(stage) => self.enter(stage, event),
+                None => self.deal.no_ops += 1,
+            }
             return;
         }
         self.deal.deleted = NO_INSTANT;
+        self.merged = false;
         let back = self.visits.last().map(|v| v.stage);
         let named = self.named_stage(event);
         if let Some(stage) = if named == NO_STAGE { back } else { Some(named) } {
@@ -312,7 +331,8 @@ impl<'a> Machine<'a> {
     /// Ends the deal. Returns `false` if the deletion policy leaves it out.
     pub fn finish(&mut self) -> bool {
         if self.deal.deleted != NO_INSTANT {
-            if self.rules.deleted == Deleted::Exclude {
+            // The winner of a merge carries the deal on (G17).
+            if self.rules.deleted == Deleted::Exclude || self.merged {
                 return false;
             }
             self.deal.outcome = Outcome::Deleted;
@@ -360,6 +380,14 @@ impl<'a> Machine<'a> {
         } else {
             self.deal.created.min(self.deal.first_event)
         }
+    }
+
+    /// Whether the deal was closed before its creation event: a span that no duration may use and
+    /// that is not clipped to zero either (G12).
+    #[must_use]
+    pub fn closed_before_creation(&self, end: Instant, ended: Outcome) -> bool {
+        let created = self.deal.created;
+        created != NO_INSTANT && ended != Outcome::Open && end < created
     }
 
     /// End of the sales cycle and how it ended.

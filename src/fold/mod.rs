@@ -180,7 +180,8 @@ impl<'a> Folder<'a> {
         let s = self.settings;
         let levels = self.leveller.levels(&self.machine.visits, self.machine.deal.outcome);
         let (start, (end, ended)) = (self.machine.cycle_start(), self.machine.cycle_end(s.as_of));
-        let has_cycle = start != NO_INSTANT && end >= start;
+        let has_cycle =
+            start != NO_INSTANT && end >= start && !self.machine.closed_before_creation(end, ended);
         let cycle = if has_cycle { s.resolution.between(&s.calendar, start, end) } else { 0 };
         self.out.tally.negative_cycle += u64::from(!has_cycle && ended != Outcome::Open);
         let deal = &self.machine.deal;

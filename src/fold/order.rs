@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::config::Ties;
-use crate::contract::{EventBatch, EventKind, NO_ID, StageClass, StageTable};
+use crate::contract::{EventBatch, EventKind, NO_ID, NO_STAGE, StageClass, StageTable};
 
 /// A row's sort key; the last field is the rank within an instant above the row's position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +69,7 @@ fn rank(kind: EventKind, stage: u16, stages: &StageTable) -> u16 {
         EventKind::Reopened => 3,
         EventKind::Won => 40_001,
         EventKind::Lost => 40_002,
-        EventKind::Deleted => 40_003,
+        EventKind::Deleted | EventKind::Merged => 40_003,
         EventKind::Stage => {
             let stage = stages.stage(stage);
             match stage.class {
@@ -193,7 +193,10 @@ fn dimensions(events: &EventBatch, a: u32, b: u32) -> Ordering {
 fn count_ties(events: &EventBatch, rows: &[u32]) -> u64 {
     let moves = |row: &u32| {
         events.kind.get(*row as usize).is_some_and(|k| {
-            matches!(k, EventKind::Stage | EventKind::Won | EventKind::Lost | EventKind::Created)
+            let named = events.stage.get(*row as usize).is_some_and(|s| *s != NO_STAGE);
+            // Creation without a stage moves nothing, so it ties with nothing.
+            matches!(k, EventKind::Stage | EventKind::Won | EventKind::Lost)
+                || (*k == EventKind::Created && named)
         })
     };
     let place = |row: &u32| {

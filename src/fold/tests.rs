@@ -198,6 +198,8 @@ fn deleted_deals_follow_the_policy() {
     assert_eq!(machine.cycle_end(20 * DAY), (3 * DAY, Outcome::Deleted));
     let (machine, _) = folded("L0 D3", &stages, Deleted::AsLost);
     assert_eq!(machine.deal.outcome, Outcome::Lost);
+    let (machine, _) = folded("L0 D3 R5", &stages, Deleted::AsLost);
+    assert_eq!(machine.deal.outcome, Outcome::Open, "restored from what counted as a loss");
     let (machine, kept) = folded("L0 D3 R5", &stages, Deleted::Exclude);
     assert!(kept, "a restored deal counts");
     assert_eq!(machine.visits.len(), 2);
@@ -230,6 +232,25 @@ fn check_ignored_name(text: &str, expected: &str) {
 fn ignored_stage_is_not_restored_or_reopened_to() {
     check_ignored_name("L0 Q1 D3 R4", "Q");
     check_ignored_name("L0 Q1 X3 O4", "Q");
+}
+
+#[test]
+fn close_before_creation_is_a_negative_span() {
+    let stages = stages();
+    let (machine, _) = folded("L0 W1 C2", &stages, Deleted::Exclude);
+    let (end, ended) = machine.cycle_end(9 * DAY);
+    assert!(machine.closed_before_creation(end, ended), "G12: not clipped to zero");
+    let (machine, _) = folded("L0 C2 W3", &stages, Deleted::Exclude);
+    let (end, ended) = machine.cycle_end(9 * DAY);
+    assert!(!machine.closed_before_creation(end, ended));
+}
+
+#[test]
+fn creation_without_a_stage_ties_with_nothing() {
+    let stages = stages();
+    let events = history("C0 L0", &stages);
+    let mut rows = order(&events, &stages, Ties::Forward).rows;
+    assert_eq!(deduplicate(&events, &mut rows).ties, 0);
 }
 
 #[test]

@@ -231,7 +231,7 @@ pub(crate) fn orders(orders: &[(i64, Day, i64)], as_of: Day) -> Relations {
                 Relation::CustomerPeriods,
                 &format!(
                     "customer={customer} grain=month cohort_start={cohort} period_start={start} \
-                     age={} orders_n={} amount={} is_new={} is_returning={} is_reactivated={} \
+                     age={} orders_n={} amount={} is_active=1 is_new={} is_returning={} is_reactivated={} \
                      is_churned={} {churned_start}",
                     calendar.distance(Period::Month, cohort, *start),
                     found.len(),

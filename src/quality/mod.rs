@@ -92,6 +92,7 @@ rules! {
     UnknownEventType "unknown_event_type" Rows Quarantine "The event type is not one of the contract's."
     MissingStage "missing_stage" Rows Quarantine "A stage event without a stage."
     Undated "undated" Rows Quarantine "A row of stage dates without any date."
+    UnknownOutcome "unknown_outcome" Rows Warn "A close date with an outcome that is neither won nor lost in [inputs.….outcome]; the deal stays open."
     OutcomeWithoutDate "outcome_without_date" Rows Quarantine "A won or lost deal of stage dates without a close date."
     BadAmount "bad_amount" Rows Warn "The amount cannot be read or is not finite; taken as unknown."
     InexactAmount "inexact_amount" Rows Ignore "The amount was not within a millionth of a minor unit and was rounded half to even."
@@ -114,6 +115,7 @@ rules! {
     NullKeys "null_keys" Deals Ignore "The deal has no key for the look-up table."
     DuplicateKeys "duplicate_keys" Rows Warn "The look-up table has the key more than once; the first row counts."
     RowsWithoutKey "rows_without_key" Rows Warn "A row of the look-up table has no key and is never found."
+    OrphanChannels "orphan_channels" Rows Warn "Spend on a channel that no deal has; it has no customers, and they may stand under another name."
     NullSpend "null_spend" Rows Warn "A row of spend without an amount."
 }
 

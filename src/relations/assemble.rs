@@ -8,9 +8,11 @@ use hashbrown::HashMap;
 use super::customers_pass;
 use super::frames::Context;
 use super::{Dictionaries, Relation, Relations, SHARDS_MAX};
+use crate::config::DimensionAt;
 use crate::contract::{NO_CODE, NO_ID};
 use crate::error::Error;
-use crate::fold::Folded;
+use crate::fold::{DealColumns, Folded};
+use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
 use crate::source::{Interners, Lookup, LookupKey, Names, SpendRow, hash_integer};
 use crate::time::{Calendar, Instant, Period};
@@ -37,6 +39,10 @@ pub struct Parts<'a> {
     pub lookups: &'a [Lookup],
     /// Spend, where there is any.
     pub spend: Option<&'a [SpendRow]>,
+    /// The input it comes from.
+    pub spend_input: &'a str,
+    /// Of which time a deal's dimensions are.
+    pub dimension_at: DimensionAt,
     /// The dimension that is the acquisition channel.
     pub channel: Option<&'a str>,
     /// Cost types that count; empty is all.
@@ -79,7 +85,8 @@ pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
             shard(if *customer == NO_ID { *hash } else { customer_hash(*customer) })
         })
         .collect();
-    let orders = customers_pass::orders(&deals, customer_hash);
+    guard_amounts(&deals)?;
+    let orders = customers_pass::orders(&deals, customer_hash, &parts.names.deal);
     let context = Context { parts: &parts, dimensions: &dimensions, dictionaries: &dictionaries };
     let mut frames = BTreeMap::new();
     if deals.customer.iter().any(|c| *c != NO_ID) {
@@ -96,6 +103,16 @@ pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
     frames.insert(Relation::Visits, context.visits(visits, &deals, &shards)?);
     frames.insert(Relation::Deals, context.deals(deals, shards, &orders)?);
     Ok(Relations { frames, dictionaries })
+}
+
+/// Refuses amounts whose sum, whatever their signs, could leave 64 bits.
+fn guard_amounts(deals: &DealColumns) -> Result<(), Error> {
+    let known = deals.amount.iter().filter(|a| **a != NO_AMOUNT);
+    let total: i128 = known.map(|a| i128::from(*a).abs()).sum();
+    if total > i128::from(i64::MAX) {
+        return Err(Error::Overflow { what: "the sum of all deals' amounts".into() });
+    }
+    Ok(())
 }
 
 fn hash_of(customers: &Names, id: i64) -> u64 {
@@ -167,7 +184,7 @@ fn lookup_rows(
     };
     let deals = &parts.folded.deals;
     Ok(match &lookup.key {
-        LookupKey::Owner => by_code(&parts.owners, &deals.owner),
+        LookupKey::Owner => by_code(&parts.owners, &owners_at(deals, parts.dimension_at)),
         LookupKey::Dimension(name) => {
             let dimension = dimensions
                 .get(name)
@@ -196,6 +213,18 @@ fn lookup_rows(
     })
 }
 
+/// The owner whose attributes a deal carries: of the time that its dimensions are of (G18).
+fn owners_at(deals: &DealColumns, at: DimensionAt) -> Vec<u32> {
+    match at {
+        DimensionAt::AsOf => deals.owner.clone(),
+        DimensionAt::Created => deals.owner_at_creation.clone(),
+        DimensionAt::Close => {
+            let pairs = deals.owner_at_close.iter().zip(&deals.owner);
+            pairs.map(|(close, now)| if *close == NO_CODE { *now } else { *close }).collect()
+        }
+    }
+}
+
 fn count_missing(parts: &Parts<'_>, lookup: &Lookup, keys: &[Key]) {
     let mut counts = Counts::of_deals(keys.len() as u64);
     let count = |wanted| keys.iter().filter(|k| **k == wanted).count() as u64;
@@ -215,12 +244,23 @@ fn attribute(lookup: &Lookup, index: usize) -> (Vec<String>, Vec<u32>) {
     (names, codes)
 }
 
+/// Counts spend on channels that no deal has: their cost would find no customers.
+fn count_orphan_channels(parts: &Parts<'_>, spend: &[SpendRow], known: &[String]) {
+    let orphan = |row: &&SpendRow| {
+        row.channel.as_ref().is_some_and(|name| known.binary_search(name).is_err())
+    };
+    let mut counts = Counts::default();
+    counts.add(Rule::OrphanChannels, spend.iter().filter(orphan).count() as u64);
+    parts.ledger.record(parts.spend_input, &counts);
+}
+
 /// Makes the channel dimension's names those of deals and spend together, and returns the names of
 /// the cost types.
 fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<String> {
     let Some(spend) = parts.spend else { return Vec::new() };
     if let Some(dimension) = dimensions.iter_mut().find(|d| Some(d.name.as_str()) == parts.channel)
     {
+        count_orphan_channels(parts, spend, &dimension.names);
         let mut all = dimension.names.clone();
         all.extend(spend.iter().filter_map(|row| row.channel.clone()));
         all.sort();
@@ -231,6 +271,8 @@ fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<S
             *code = moved.get(*code as usize).copied().unwrap_or(NO_CODE);
         }
         dimension.names = all;
+    } else {
+        count_orphan_channels(parts, spend, &[]);
     }
     let mut cost_types: Vec<String> = spend.iter().filter_map(|r| r.cost_type.clone()).collect();
     cost_types.sort();

@@ -14,6 +14,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("age", Kind::Int, "periods since the cohort's; 0 for the first"),
     column("orders_n", Kind::Int, "orders in the period"),
     column("amount", Kind::Int, "net amount of the period, minor units"),
+    column(
+        "is_active",
+        Kind::Flag,
+        "the period has a purchase day (net above zero, or zero-value orders only), or is the first",
+    ),
     column("is_new", Kind::Flag, "the customer's first period"),
     column("is_returning", Kind::Flag, "active in the period just before, too"),
     column("is_reactivated", Kind::Flag, "not new and not active in the period just before"),

@@ -4,6 +4,7 @@
 use crate::contract::NO_ID;
 use crate::fold::DealColumns;
 use crate::money::NO_AMOUNT;
+use crate::source::{Interner, Names};
 use crate::time::{Calendar, Day, NO_DAY, Period};
 
 /// One order: a deal won at as_of with a customer and an amount.
@@ -13,29 +14,47 @@ pub(super) struct Order {
     pub(super) customer_hash: u64,
     pub(super) customer: i64,
     pub(super) closed_at: i64,
-    pub(super) deal_hash: u64,
     /// Row of the deal.
     pub(super) deal: u32,
 }
 
-/// All orders by customer, then time; of equal times the lower hash of the deal first.
-pub(super) fn orders(deals: &DealColumns, customer_hash: impl Fn(i64) -> u64) -> Vec<Order> {
+/// All orders by customer, then time; of equal times the lower deal first: numbers by value, then
+/// texts, so that an identifier means the same as an integer and as text.
+pub(super) fn orders(
+    deals: &DealColumns,
+    customer_hash: impl Fn(i64) -> u64,
+    names: &Interner,
+) -> Vec<Order> {
     let columns = deals.is_won.iter().zip(&deals.customer).zip(&deals.amount).zip(&deals.closed_at);
     let mut orders: Vec<Order> = columns
-        .zip(&deals.deal_hash)
         .enumerate()
-        .filter(|(_, ((((won, customer), amount), _), _))| {
+        .filter(|(_, (((won, customer), amount), _))| {
             **won == 1 && **customer != NO_ID && **amount != NO_AMOUNT
         })
-        .map(|(deal, ((((_, customer), _), closed_at), deal_hash))| Order {
+        .map(|(deal, (((_, customer), _), closed_at))| Order {
             customer_hash: customer_hash(*customer),
             customer: *customer,
             closed_at: *closed_at,
-            deal_hash: *deal_hash,
             deal: deal as u32,
         })
         .collect();
     rayon::slice::ParallelSliceMut::par_sort_unstable(orders.as_mut_slice());
+    let tied = |a: &Order, b: &Order| (a.customer, a.closed_at) == (b.customer, b.closed_at);
+    let id = |order: &Order| deals.deal.get(order.deal as usize).copied().unwrap_or(NO_ID);
+    let mut texts: Option<Names> = None;
+    for ties in orders.chunk_by_mut(tied).filter(|ties| ties.len() > 1) {
+        // Ties are few; the names are taken out only if there is one.
+        let texts = texts.get_or_insert_with(|| names.freeze());
+        ties.sort_by_cached_key(|order| {
+            let id = id(order);
+            let text = u32::try_from(id).ok().and_then(|code| texts.get(code));
+            match text.map(|t| (t.parse::<i64>().ok(), t)) {
+                None => (false, id, String::new()),
+                Some((Some(number), _)) => (false, number, String::new()),
+                Some((None, text)) => (true, 0, text.to_owned()),
+            }
+        });
+    }
     orders
 }
 
@@ -46,6 +65,14 @@ struct OrderDay {
     orders: i64,
     amount: i64,
     refunds: i64,
+}
+
+impl OrderDay {
+    /// A day whose net is zero or less because of refunds is not a purchase day; a day of
+    /// zero-value orders only is.
+    fn is_purchase(&self) -> bool {
+        self.amount > 0 || (self.amount == 0 && self.refunds == 0)
+    }
 }
 
 /// Columns of `customers`; `first_deal` is the row of the first order's deal.
@@ -74,6 +101,7 @@ pub(super) struct PeriodColumns {
     pub(super) age: Vec<i64>,
     pub(super) orders_n: Vec<i64>,
     pub(super) amount: Vec<i64>,
+    pub(super) is_active: Vec<i8>,
     pub(super) is_new: Vec<i8>,
     pub(super) is_returning: Vec<i8>,
     pub(super) is_reactivated: Vec<i8>,
@@ -138,16 +166,13 @@ fn push_customer(
     settings: &PassSettings<'_>,
 ) {
     let (Some(first), Some(last)) = (days.first(), days.last()) else { return };
-    // A day whose net is zero or less because of refunds is not a purchase day; a day of
-    // zero-value orders only is.
-    let is_purchase = |d: &&OrderDay| d.amount > 0 || (d.amount == 0 && d.refunds == 0);
     let amount: i64 = days.iter().map(|d| d.amount).sum();
     out.first_deal.push(first_deal);
     out.first_ordered_on.push(first.day);
     out.last_ordered_on.push(last.day);
     out.cohort_period.push(settings.calendar.start(settings.base, first.day));
     out.orders_n.push(orders as i64);
-    out.purchase_days_n.push(days.iter().filter(is_purchase).count() as i64);
+    out.purchase_days_n.push(days.iter().filter(|d| d.is_purchase()).count() as i64);
     out.is_repeat.push(i8::from(days.len() > 1));
     out.amount.push(amount);
     out.repeat_amount.push(amount - first.amount);
@@ -166,28 +191,45 @@ fn push_periods(
     let grain = Period::EVERY.iter().position(|p| *p == period).unwrap_or(0) as u32;
     let start = |d: &OrderDay| calendar.start(period, d.day);
     let Some(cohort) = days.first().map(start) else { return };
+    let runs: Vec<&[OrderDay]> = days.chunk_by(|a, b| start(a) == start(b)).collect();
+    // The first period counts whatever becomes of the order: a customer refunded in full stays one.
+    let is_active =
+        |index: usize, run: &[OrderDay]| index == 0 || run.iter().any(OrderDay::is_purchase);
+    let begins = |run: &[OrderDay]| run.first().map_or(NO_DAY, start);
+    let mut active = runs
+        .iter()
+        .enumerate()
+        .filter(|(index, run)| is_active(*index, run))
+        .map(|(_, run)| begins(run))
+        .peekable();
     let mut previous = NO_DAY;
-    let mut active = days.chunk_by(|a, b| start(a) == start(b)).peekable();
-    while let Some(own) = active.next() {
-        let Some(begin) = own.first().map(start) else { continue };
+    for (index, run) in runs.iter().enumerate() {
+        let begin = begins(run);
+        let counts = is_active(index, run);
+        if counts {
+            active.next();
+        }
         let next = calendar.shift(period, begin, 1);
-        let goes_on = active.peek().and_then(|n| n.first()).map(start) == Some(next);
-        let churned = !goes_on && next <= settings.as_of_day;
-        let is_new = previous == NO_DAY;
-        let is_returning = !is_new && calendar.shift(period, previous, 1) == begin;
+        let goes_on = active.peek() == Some(&next);
+        let churned = counts && !goes_on && next <= settings.as_of_day;
+        let is_new = index == 0;
+        let is_returning = counts && !is_new && calendar.shift(period, previous, 1) == begin;
         out.customer.push(customer);
         out.grain.push(grain);
         out.cohort_start.push(cohort);
         out.period_start.push(begin);
         out.age.push(i64::from(calendar.distance(period, cohort, begin)));
-        out.orders_n.push(own.iter().map(|d| d.orders).sum());
-        out.amount.push(own.iter().map(|d| d.amount).sum());
+        out.orders_n.push(run.iter().map(|d| d.orders).sum());
+        out.amount.push(run.iter().map(|d| d.amount).sum());
+        out.is_active.push(i8::from(counts));
         out.is_new.push(i8::from(is_new));
         out.is_returning.push(i8::from(is_returning));
-        out.is_reactivated.push(i8::from(!is_new && !is_returning));
+        out.is_reactivated.push(i8::from(counts && !is_new && !is_returning));
         out.churned_start.push(if churned { next } else { NO_DAY });
         out.is_churned.push(i8::from(churned));
-        previous = begin;
+        if counts {
+            previous = begin;
+        }
     }
 }
 
@@ -206,28 +248,49 @@ mod tests {
     fn a_gap_of_a_month_is_churn_then_reactivation() {
         let day = |text: &str| crate::time::from_date(text.parse().unwrap());
         let deals = DealColumns {
-            is_won: vec![1, 1, 1],
-            customer: vec![7, 7, 7],
-            amount: vec![100, 50, -150],
-            closed_on: vec![day("2024-01-05"), day("2024-02-01"), day("2024-04-30")],
-            closed_at: vec![1, 2, 3],
-            deal_hash: vec![1, 2, 3],
+            is_won: vec![1; 5],
+            customer: vec![7; 5],
+            amount: vec![100, 50, -150, 30, -30],
+            closed_on: ["2024-01-05", "2024-02-01", "2024-03-30", "2024-04-30", "2024-05-01"]
+                .map(day)
+                .to_vec(),
+            closed_at: vec![1, 2, 3, 4, 5],
+            deal: vec![1, 2, 3, 4, 5],
             ..DealColumns::default()
         };
         let settings = PassSettings {
             calendar: Calendar::UTC,
             base: Period::Month,
             periods: &[Period::Month],
-            as_of_day: day("2024-05-01"),
+            as_of_day: day("2024-06-01"),
         };
-        let (customers, periods) = pass(&orders(&deals, |c| c.cast_unsigned()), &deals, &settings);
-        assert_eq!(customers.purchase_days_n, [2], "a refund day is not a purchase day");
+        let sorted = orders(&deals, |c| c.cast_unsigned(), &Interner::default());
+        let (customers, periods) = pass(&sorted, &deals, &settings);
+        assert_eq!(customers.purchase_days_n, [3], "a refund day is not a purchase day");
         assert_eq!(customers.repeat_amount, [-100]);
-        assert_eq!(periods.age, [0, 1, 3]);
-        assert_eq!(periods.is_new, [1, 0, 0]);
-        assert_eq!(periods.is_returning, [0, 1, 0]);
-        assert_eq!(periods.is_reactivated, [0, 0, 1]);
-        let churned = [NO_DAY, day("2024-03-01"), day("2024-05-01")];
+        assert_eq!(periods.age, [0, 1, 2, 3, 4]);
+        assert_eq!(periods.is_active, [1, 1, 0, 1, 0], "nor is a month of refunds active");
+        assert_eq!(periods.is_new, [1, 0, 0, 0, 0]);
+        assert_eq!(periods.is_returning, [0, 1, 0, 0, 0]);
+        assert_eq!(periods.is_reactivated, [0, 0, 0, 1, 0]);
+        let churned = [NO_DAY, day("2024-03-01"), NO_DAY, day("2024-05-01"), NO_DAY];
         assert_eq!(periods.churned_start, churned);
+    }
+
+    #[test]
+    fn of_orders_at_one_instant_the_lower_deal_is_first() {
+        let names = Interner::default();
+        let ids = ["10", "9", "x"].map(|id| i64::from(names.intern(id).unwrap().0));
+        let deals = DealColumns {
+            is_won: vec![1; 3],
+            customer: vec![7; 3],
+            amount: vec![1; 3],
+            closed_at: vec![5; 3],
+            deal: ids.to_vec(),
+            ..DealColumns::default()
+        };
+        let sorted = orders(&deals, |c| c.cast_unsigned(), &names);
+        let rows: Vec<u32> = sorted.iter().map(|o| o.deal).collect();
+        assert_eq!(rows, [1, 0, 2], "numbers by value, then texts");
     }
 }

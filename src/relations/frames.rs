@@ -206,6 +206,7 @@ impl Context<'_> {
             .int("age", p.age)
             .int("orders_n", p.orders_n)
             .int("amount", p.amount)
+            .flag("is_active", p.is_active)
             .flag("is_new", p.is_new)
             .flag("is_returning", p.is_returning)
             .flag("is_reactivated", p.is_reactivated)

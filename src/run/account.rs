@@ -16,7 +16,8 @@ use crate::sink::{
 use crate::time::instant_text;
 
 /// The inputs with their files, sizes and fingerprints.
-pub(super) fn inputs(history: &History) -> Result<Vec<InputEntry>, Error> {
+pub(super) fn inputs(history: &History, ledger: &Ledger) -> Result<Vec<InputEntry>, Error> {
+    let counts = ledger.counts();
     let mut entries = Vec::with_capacity(history.inputs.len());
     for (input, bytes_read) in &history.inputs {
         let mut files = Vec::new();
@@ -31,6 +32,10 @@ pub(super) fn inputs(history: &History) -> Result<Vec<InputEntry>, Error> {
                 rows: file_rows,
                 bytes_read: bytes,
             });
+        }
+        // A CSV file has no footer to tell its rows; what was read is what there is.
+        if rows == 0 {
+            rows = counts.get(&input.name).map_or(0, |c| c.rows_in);
         }
         entries.push(InputEntry { name: input.name.clone(), rows, bytes_read: *bytes_read, files });
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::RunOptions;
 use super::history::event_dimensions;
-use crate::config::{Config, Resolved};
+use crate::config::{Config, Resolved, Ties};
 use crate::contract::{EventBatch, NO_CODE, NO_ID, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::fold::levels::Leveller;
@@ -157,7 +157,12 @@ impl Story<'_> {
             self.events.time.get(*row as usize).is_some_and(|at| *at <= self.as_of)
         });
         let mut kept = early.clone();
-        order::deduplicate(self.events, &mut kept);
+        let noticed = order::deduplicate(self.events, &mut kept);
+        if noticed.ties > 0 && self.config.fold.ties == Ties::Reject {
+            self.line(
+                "kept out of every table by rule tied_deals: ties = \"reject\" (G2); otherwise:",
+            );
+        }
         self.line("events, in the order they are folded:");
         for row in early {
             let verdict = if kept.contains(&row) {

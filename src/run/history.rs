@@ -125,6 +125,7 @@ pub fn read_history(
     watch.lap("fold");
     on_step("relations");
     let deals = folded.deals.deal.len() as u64;
+    let spend_input = spend.as_ref().and_then(|s| s.inputs.first()).map(|i| i.name.clone());
     let channel = channel(&config);
     let spend_rows = spend.as_ref().map(|s| s.rows.as_slice());
     let mut relations = assemble(Parts {
@@ -138,6 +139,8 @@ pub fn read_history(
         names: &names,
         lookups: &lookups,
         spend: spend_rows,
+        spend_input: spend_input.as_deref().unwrap_or_default(),
+        dimension_at: config.dimensions.at,
         channel: channel.as_deref(),
         cost_types: &config.acquisition.cost_types,
         calendar: resolved.calendar,

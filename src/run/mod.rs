@@ -73,11 +73,14 @@ pub fn execute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Summary,
         resolved.inputs.iter().map(|(name, i)| (name.as_str(), i.path.as_path())).collect();
     sink::check_apart(&resolved.output, &paths)?;
     let output = Output::claim(&resolved.output, &wall_clock())?;
-    let computed = in_pool(resolved, || compute(resolved, options))?;
+    let computed = in_pool(resolved, || compute(resolved, options, Judging::AtOnce))?;
     (options.on_step)("publish");
     let published = publish(&output, resolved, &computed)?;
     let mut summary = computed.summary;
     summary.warnings.extend(published.leftovers);
+    if !resolved.config.run.only.is_empty() {
+        summary.warnings.push("`latest` now points to a run of these tables only (--only)".into());
+    }
     summary.run_dir = published.folder;
     summary.seconds = stopwatch.elapsed().as_secs_f64();
     Ok(summary)
@@ -87,26 +90,72 @@ pub fn execute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Summary,
 ///
 /// # Errors
 /// As [`execute`].
-pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<(Summary, Table), Error> {
+pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Error> {
     let stopwatch = Stopwatch::now();
     let mut only_quality = resolved.clone();
     only_quality.config.run.only = vec![metrics::QUALITY.to_owned()];
-    let computed = in_pool(resolved, || compute(&only_quality, options))?;
+    let computed = in_pool(resolved, || {
+        let computed = compute(&only_quality, options, Judging::Later)?;
+        let plan = plan(resolved, options);
+        let relations = &computed.history.relations;
+        engine::check_plans(relations, &[], &resolved.config.metrics, &plan)?;
+        Ok(computed)
+    })?;
+    let verdict = judge(&computed.history, &computed.ledger);
     let mut summary = computed.summary;
     summary.skipped = would_skip(&computed.history);
     summary.seconds = stopwatch.elapsed().as_secs_f64();
     let table = computed.tables.into_iter().find(|t| t.name == metrics::QUALITY);
     let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?;
-    Ok((summary, table))
+    Ok(Judged { summary, table, verdict })
 }
 
-fn compute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Computed, Error> {
-    let ledger = Ledger::new(&resolved.config.quality.severity);
-    let mut timings = Vec::new();
-    let history = read_history(resolved, &ledger, options.on_step, &mut timings)?;
+/// What [`check`] found.
+#[derive(Debug)]
+pub struct Judged {
+    /// As of a run.
+    pub summary: Summary,
+    /// The quality table.
+    pub table: Table,
+    /// What a run would fail with.
+    pub verdict: Result<(), Error>,
+}
+
+/// When broken rules of severity `fail` end the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judging {
+    /// Before any table is computed.
+    AtOnce,
+    /// After the report.
+    Later,
+}
+
+/// Checks that rows add up, that no rule of severity `fail` was broken, and that there is a history
+/// at all: a night without a single usable row is a broken delivery, not an empty business.
+fn judge(history: &History, ledger: &Ledger) -> Result<(), Error> {
     ledger.judge()?;
-    (options.on_step)("tables");
-    let plan = Plan {
+    let counts = &history.counts;
+    if counts.folded > 0 {
+        return Ok(());
+    }
+    let (name, path) = history
+        .inputs
+        .first()
+        .map(|(input, _)| (input.name.clone(), input.root().to_path_buf()))
+        .unwrap_or_default();
+    Err(Error::InputMissing {
+        input: name,
+        path,
+        problem: format!(
+            "none of {} rows can be used ({} quarantined, {} after as_of)",
+            counts.rows_in, counts.quarantined, counts.after_as_of
+        ),
+        hint: "`dealmill check` names the rules that the rows break".into(),
+    })
+}
+
+fn plan(resolved: &Resolved, options: &RunOptions<'_>) -> Plan {
+    Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
@@ -115,7 +164,22 @@ fn compute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Computed, Er
             n => Execution::Sharded(n),
         },
         backend: options.backend,
-    };
+    }
+}
+
+fn compute(
+    resolved: &Resolved,
+    options: &RunOptions<'_>,
+    judging: Judging,
+) -> Result<Computed, Error> {
+    let ledger = Ledger::new(&resolved.config.quality.severity);
+    let mut timings = Vec::new();
+    let history = read_history(resolved, &ledger, options.on_step, &mut timings)?;
+    if judging == Judging::AtOnce {
+        judge(&history, &ledger)?;
+    }
+    (options.on_step)("tables");
+    let plan = plan(resolved, options);
     let settings = history.settings(resolved);
     let (wanted, custom) = selection(&resolved.config);
     let stopwatch = Stopwatch::now();
@@ -166,7 +230,7 @@ fn would_skip(history: &History) -> Vec<(String, String)> {
 
 fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<Published, Error> {
     let Computed { history, ledger, tables, summary } = computed;
-    let inputs = account::inputs(history)?;
+    let inputs = account::inputs(history, ledger)?;
     let format = resolved.config.run.format;
     let identity = RunIdentity {
         as_of: history.as_of,

@@ -99,7 +99,14 @@ fn open_table(
         holds: ColumnType::Text,
         need: Need::Required,
     };
-    let mut wanted = vec![column(input.key.as_deref().unwrap_or_default())];
+    let key = input.key.as_deref().unwrap_or_default();
+    let mut wanted = vec![column(key)];
+    // The column with the key may be mapped by the name of what it holds, or simply as `key`.
+    if let (Some(first), false, Some(named)) =
+        (wanted.first_mut(), input.columns.contains_key(key), input.columns.get("key"))
+    {
+        first.source.clone_from(named);
+    }
     wanted.extend(used.iter().map(|(_, c)| column(c)));
     let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
     Ok(OpenedTable { checked, input: input.clone(), used })

@@ -17,12 +17,22 @@ use crate::error::Error;
 use crate::quality::Rule;
 use crate::time::{Instant, NO_INSTANT};
 
+/// What a row says of its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Nothing,
+    /// Won or lost.
+    Ended(EventKind),
+    /// A value that is neither, such as the name of an open stage.
+    Other,
+}
+
 /// The dates of a batch of rows.
 struct Dates {
     /// Event kind, stage, and one instant a row, in the order of the configuration.
     columns: Vec<(EventKind, u16, Vec<Instant>)>,
     /// Won, lost or neither, a row.
-    outcome: Vec<Option<EventKind>>,
+    outcome: Vec<Given>,
     closed: Vec<Instant>,
 }
 
@@ -69,6 +79,10 @@ fn read_batch(
             }
             judged = state.judge_kept(&common, row, NO_STAGE);
         }
+        let closed = dates.closed.get(row).copied().unwrap_or(NO_INSTANT);
+        let unknown = dates.outcome.get(row) == Some(&Given::Other)
+            && UnitState::judge_time(closed).is_none();
+        state.counts.add(Rule::UnknownOutcome, u64::from(unknown));
         match judged {
             Err(rule) => state.refuse(rule, arrays, row, first_row),
             Ok(()) => {
@@ -107,7 +121,7 @@ fn row_events(
             Some(rule) => return Err(rule),
         }
     }
-    if let Some(Some(kind)) = dates.outcome.get(row) {
+    if let Some(Given::Ended(kind)) = dates.outcome.get(row) {
         let at = dates.closed.get(row).copied().unwrap_or(NO_INSTANT);
         match UnitState::judge_time(at) {
             None => events.push((*kind, NO_STAGE, at)),
@@ -136,18 +150,17 @@ fn decode_dates(state: &UnitState<'_>, arrays: &[Option<ArrayRef>]) -> Result<Da
     let mut dates = Dates { columns, outcome: Vec::new(), closed: Vec::new() };
     if let (Some(outcome), Some(array)) = (&layout.outcome, get(layout.outcome_column)) {
         let kind = |name: Option<&str>| {
-            let is = |names: &[String]| {
-                name.map(str::trim).is_some_and(|n| names.iter().any(|x| x == n))
-            };
+            let Some(name) = convert::named(name, None) else { return Ok(Given::Nothing) };
+            let is = |names: &[String]| names.iter().any(|x| x == name);
             Ok(if is(&outcome.won) {
-                Some(EventKind::Won)
+                Given::Ended(EventKind::Won)
             } else if is(&outcome.lost) {
-                Some(EventKind::Lost)
+                Given::Ended(EventKind::Lost)
             } else {
-                None
+                Given::Other
             })
         };
-        dates.outcome = convert::each_name(array, kind, None)?;
+        dates.outcome = convert::each_name(array, kind, Given::Nothing)?;
     }
     if let (Some(index), Some(array)) = (layout.outcome_date, get(layout.outcome_date)) {
         dates.closed = instants(index, array)?;

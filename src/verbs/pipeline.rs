@@ -46,7 +46,8 @@ pub(super) fn check(
     err: &mut dyn Write,
 ) -> Result<(), Error> {
     let resolved = config::load(&args.config.flags())?;
-    let (mut summary, table) = with_steps(cli, |options| run::check(&resolved, options))?;
+    let judged = with_steps(cli, |options| run::check(&resolved, options))?;
+    let run::Judged { mut summary, table, verdict } = judged;
     let custom = resolved.config.metrics.iter().map(|metric| metric.name.as_str());
     let skipped = |name: &str| summary.skipped.iter().any(|(table, _)| table == name);
     let possible: Vec<&str> = REGISTRY
@@ -60,7 +61,7 @@ pub(super) fn check(
     // Nothing was written.
     summary.tables.clear();
     summarise(cli, &summary, &resolved.output, err);
-    Ok(())
+    verdict
 }
 
 pub(super) fn explain_deal(
@@ -134,6 +135,9 @@ fn summarise(cli: &Cli, summary: &Summary, output: &Path, err: &mut dyn Write) {
             run_dir = %summary.run_dir.display(),
             "done"
         );
+        for (table, why) in &summary.skipped {
+            tracing::warn!(table, why, "left out");
+        }
         for warning in &summary.warnings {
             tracing::warn!("{warning}");
         }

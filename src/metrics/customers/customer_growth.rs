@@ -30,12 +30,13 @@ pub static METRIC: Metric = Metric {
     states: &[
         State {
             relation: Relation::CustomerPeriods,
-            sql: "SELECT grain, period_start, COUNT(*) AS active_n, SUM(is_new) AS new_n, \
+            sql: "SELECT grain, period_start, SUM(is_active) AS active_n, SUM(is_new) AS new_n, \
                   SUM(is_returning) AS returning_n, SUM(is_reactivated) AS reactivated_n, \
                   SUM(orders_n) AS order_n, SUM(amount) AS net_amount, \
                   SUM(CASE WHEN is_new = 1 THEN amount ELSE 0 END) AS new_amount, \
                   SUM(CASE WHEN is_returning = 1 THEN amount ELSE 0 END) AS returning_amount, \
-                  SUM(CASE WHEN is_reactivated = 1 THEN amount ELSE 0 END) AS reactivated_amount \
+                  SUM(CASE WHEN is_reactivated = 1 THEN amount ELSE 0 END) AS reactivated_amount, \
+                  SUM(CASE WHEN is_active = 0 THEN amount ELSE 0 END) AS refund_amount \
                   FROM customer_periods GROUP BY grain, period_start",
         },
         State {
@@ -63,7 +64,11 @@ pub static METRIC: Metric = Metric {
 
 const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::count("previous_active_n", "customers", "Customers active in the period before."),
-    ColumnSpec::count("active_n", "customers", "Customers with an order in the period."),
+    ColumnSpec::count(
+        "active_n",
+        "customers",
+        "Customers with a purchase day in the period, and all new ones.",
+    ),
     ColumnSpec::count("new_n", "customers", "Active customers whose first period it is."),
     ColumnSpec::count("returning_n", "customers", "Active customers active in the period before."),
     ColumnSpec::count(
@@ -77,6 +82,10 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::money("new_amount", "Of this, of new customers."),
     ColumnSpec::money("returning_amount", "Of this, of returning customers."),
     ColumnSpec::money("reactivated_amount", "Of this, of reactivated customers."),
+    ColumnSpec::money(
+        "refund_only_amount",
+        "Of this, of customers that are not active: refunds without a purchase in the period.",
+    ),
     ColumnSpec::rate("new_customer_rate", "new_n / active_n."),
     ColumnSpec::rate(
         "retention_rate",
@@ -125,7 +134,7 @@ const IDENTITIES: &[Identity] = &[
         },
     },
     Identity {
-        claim: "amount = new_amount + returning_amount + reactivated_amount",
+        claim: "amount = new_amount + returning_amount + reactivated_amount + refund_only_amount",
         holds: |row| {
             let parts = ["new_amount", "returning_amount", "reactivated_amount"];
             row.money("amount") == parts.iter().map(|n| row.money(n)).sum()
@@ -150,6 +159,7 @@ struct Change {
     new_amount: i64,
     returning_amount: i64,
     reactivated_amount: i64,
+    refund_amount: i64,
     buyers_n: i64,
     repeat_buyers_n: i64,
 }
@@ -193,7 +203,8 @@ fn add_active(changes: &mut Changes, state: &StateRows) -> Result<(), Error> {
     add(changes, state, key, "net_amount", |c| &mut c.amount)?;
     add(changes, state, key, "new_amount", |c| &mut c.new_amount)?;
     add(changes, state, key, "returning_amount", |c| &mut c.returning_amount)?;
-    add(changes, state, key, "reactivated_amount", |c| &mut c.reactivated_amount)
+    add(changes, state, key, "reactivated_amount", |c| &mut c.reactivated_amount)?;
+    add(changes, state, key, "refund_amount", |c| &mut c.refund_amount)
 }
 
 fn add(
@@ -261,6 +272,7 @@ fn push_change(
             ("new_amount", Value::Money(change.new_amount)),
             ("returning_amount", Value::Money(change.returning_amount)),
             ("reactivated_amount", Value::Money(change.reactivated_amount)),
+            ("refund_only_amount", Value::Money(change.refund_amount)),
             ("new_customer_rate", Value::float(ratio(change.new_n, change.active_n))),
             ("retention_rate", Value::float(ratio(change.returning_n, base_n))),
             ("retention_rate_low", Value::float(retention.map(|l| l.0))),

@@ -30,7 +30,7 @@ pub static METRIC: Metric = Metric {
     states: &[
         State {
             relation: Relation::CustomerPeriods,
-            sql: "SELECT grain, cohort_start, age, COUNT(*) AS active_n, \
+            sql: "SELECT grain, cohort_start, age, SUM(is_active) AS active_n, \
                   SUM(orders_n) AS order_n, SUM(amount) AS net_amount FROM customer_periods \
                   GROUP BY grain, cohort_start, age",
         },

@@ -1,12 +1,24 @@
 -- rows: slice = 'all' AND period = 'month' AND is_mature AND active_n > 0
-WITH cells AS (
+-- A day whose net is zero or less because of refunds is not a purchase day; the first month counts.
+WITH days AS (
+    SELECT
+        cohort,
+        month,
+        customer_id,
+        COUNT(*) AS orders_n,
+        SUM(amount) AS amount,
+        SUM(amount) > 0 OR (SUM(amount) = 0 AND MIN(amount) >= 0) OR month = cohort AS is_purchase
+    FROM orders
+    GROUP BY cohort, month, customer_id, closed_at::DATE
+),
+cells AS (
     SELECT
         cohort,
         DATE_DIFF('month', cohort, month) AS age,
-        COUNT(DISTINCT customer_id) AS active_n,
-        COUNT(*) AS orders_n,
+        COUNT(DISTINCT customer_id) FILTER (WHERE is_purchase) AS active_n,
+        SUM(orders_n) AS orders_n,
         SUM(amount) AS amount
-    FROM orders
+    FROM days
     GROUP BY ALL
 )
 SELECT

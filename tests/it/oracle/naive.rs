@@ -25,7 +25,7 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> (Vec<Cells>, Vec<Cells>) {
             continue;
         }
         let deal = Deal::tell(&events, shape);
-        if deal.deleted.is_some() && shape.deleted == "exclude" {
+        if deal.deleted.is_some() && (shape.deleted == "exclude" || deal.merged) {
             continue;
         }
         visits.extend(deal.visit_cells(tag, &events, shape));
@@ -46,6 +46,7 @@ enum Does {
     Won,
     Lost,
     Deleted,
+    Merged,
 }
 
 #[derive(Debug, Clone)]
@@ -96,7 +97,8 @@ impl Event {
             "won" => Does::Won,
             "lost" => Does::Lost,
             "reopened" => Does::Reopened,
-            "deleted" | "merged" => Does::Deleted,
+            "deleted" => Does::Deleted,
+            "merged" => Does::Merged,
             "restored" => Does::Restored,
             "amount" | "owner" | "attribute" => Does::Attribute,
             _ => return None,
@@ -143,7 +145,7 @@ impl Event {
             },
             (Does::Won, _) => (6, 0),
             (Does::Lost, _) => (7, 0),
-            (Does::Deleted, _) => (8, 0),
+            (Does::Deleted | Does::Merged, _) => (8, 0),
         }
     }
 
@@ -209,6 +211,9 @@ struct Visit {
 struct Deal {
     visits: Vec<Visit>,
     deleted: Option<i64>,
+    merged: bool,
+    /// When the deal says that it was created.
+    told_created: Option<i64>,
     amount: Option<i64>,
     created_amount: Option<i64>,
     owner: &'static str,
@@ -221,10 +226,15 @@ struct Deal {
 impl Deal {
     fn tell(events: &[Event], shape: &Shape) -> Self {
         let mut deal = Self::default();
+        let mut lost_from = None;
         for (at, event) in events.iter().enumerate() {
             deal.learn(event);
+            // What a deletion lost, a restoration brings back to where it was.
             let as_lost = event.does == Does::Deleted && shape.deleted == "as_lost";
             let does = if as_lost { Does::Lost } else { event.does };
+            if as_lost && deal.deleted.is_none() && deal.outcome() != "lost" {
+                lost_from = deal.current();
+            }
             if deal.deleted.is_some() {
                 if does == Does::Restored {
                     deal.restore(event, at);
@@ -234,8 +244,16 @@ impl Deal {
             let of_class =
                 |wanted: &'static str| event.stage.filter(|s| class(s) == wanted).unwrap_or(wanted);
             match does {
-                Does::Attribute | Does::Restored => {}
+                Does::Attribute => {}
+                Does::Restored => {
+                    if let Some(stage) = lost_from.take() {
+                        deal.go(stage, event, at);
+                    }
+                }
                 Does::Created | Does::Stage => {
+                    if does == Does::Created {
+                        deal.told_created = deal.told_created.or(Some(event.minute));
+                    }
                     if let Some(stage) = event.stage {
                         deal.go(stage, event, at);
                     }
@@ -243,7 +261,8 @@ impl Deal {
                 Does::Won => deal.go(of_class("won"), event, at),
                 Does::Lost => deal.go(of_class("lost"), event, at),
                 Does::Reopened => deal.reopen(event, at),
-                Does::Deleted => {
+                Does::Deleted | Does::Merged => {
+                    deal.merged = does == Does::Merged;
                     deal.deleted = Some(event.minute);
                     deal.leave("deleted", "DELETED", event.minute);
                 }
@@ -408,8 +427,10 @@ impl Deal {
             (None, Some(minute)) => (minute, "deleted"),
             (None, None) => (AS_OF, "open"),
         };
+        // A close before the creation is no span (G12).
+        let before = status != "open" && self.told_created.is_some_and(|created| end < created);
         match start {
-            Some(start) if start <= end => (duration(start, end, shape), status, false),
+            Some(start) if start <= end && !before => (duration(start, end, shape), status, false),
             _ => (0, status, true),
         }
     }
