@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fold::{DealColumns, Folded};
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{Interners, Lookup, LookupKey, Names, SpendRow, hash_integer};
+use crate::source::{Interners, Lookup, LookupKey, Names, Spend, SpendRow, hash_integer};
 use crate::time::{Calendar, Instant, Period};
 
 /// What assembling needs beside the fold's output.
@@ -38,9 +38,7 @@ pub struct Parts<'a> {
     /// Look-up tables.
     pub lookups: &'a [Lookup],
     /// Spend, where there is any.
-    pub spend: Option<&'a [SpendRow]>,
-    /// The input it comes from.
-    pub spend_input: &'a str,
+    pub spend: Option<&'a Spend>,
     /// Of which time a deal's dimensions are.
     pub dimension_at: DimensionAt,
     /// The dimension that is the acquisition channel.
@@ -96,7 +94,7 @@ pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
         frames.insert(Relation::CustomerPeriods, periods);
     }
     if let Some(spend) = parts.spend {
-        frames.insert(Relation::Spend, context.spend(spend)?);
+        frames.insert(Relation::Spend, context.spend(&spend.rows)?);
     }
     let visits = std::mem::take(&mut parts.folded.visits);
     let context = Context { parts: &parts, dimensions: &dimensions, dictionaries: &dictionaries };
@@ -245,22 +243,24 @@ fn attribute(lookup: &Lookup, index: usize) -> (Vec<String>, Vec<u32>) {
 }
 
 /// Counts spend on channels that no deal has: their cost would find no customers.
-fn count_orphan_channels(parts: &Parts<'_>, spend: &[SpendRow], known: &[String]) {
+fn count_orphan_channels(parts: &Parts<'_>, input: &str, spend: &[SpendRow], known: &[String]) {
     let orphan = |row: &&SpendRow| {
         row.channel.as_ref().is_some_and(|name| known.binary_search(name).is_err())
     };
     let mut counts = Counts::default();
     counts.add(Rule::OrphanChannels, spend.iter().filter(orphan).count() as u64);
-    parts.ledger.record(parts.spend_input, &counts);
+    parts.ledger.record(input, &counts);
 }
 
 /// Makes the channel dimension's names those of deals and spend together, and returns the names of
 /// the cost types.
 fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<String> {
     let Some(spend) = parts.spend else { return Vec::new() };
+    let of = spend.inputs.first().map_or("", |input| input.name.as_str());
+    let spend = &spend.rows;
     if let Some(dimension) = dimensions.iter_mut().find(|d| Some(d.name.as_str()) == parts.channel)
     {
-        count_orphan_channels(parts, spend, &dimension.names);
+        count_orphan_channels(parts, of, spend, &dimension.names);
         let mut all = dimension.names.clone();
         all.extend(spend.iter().filter_map(|row| row.channel.clone()));
         all.sort();
@@ -272,7 +272,7 @@ fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<S
         }
         dimension.names = all;
     } else {
-        count_orphan_channels(parts, spend, &[]);
+        count_orphan_channels(parts, of, spend, &[]);
     }
     let mut cost_types: Vec<String> = spend.iter().filter_map(|r| r.cost_type.clone()).collect();
     cost_types.sort();
@@ -297,7 +297,7 @@ fn dictionaries(
         names.insert(dimension.name.clone(), shared);
     }
     if parts.channel.is_none() {
-        let spend = parts.spend.unwrap_or(&[]);
+        let spend = parts.spend.map_or(&[][..], |s| &s.rows);
         let mut all: Vec<String> = spend.iter().filter_map(|r| r.channel.clone()).collect();
         all.sort();
         all.dedup();

@@ -78,11 +78,7 @@ pub fn read_history(
     on_step("check the inputs");
     let mut watch = Watch::new(timings);
     let event_dimensions = event_dimensions(&config);
-    let (source, lookups, spend) = together(
-        DealSource::open(&config, resolved.calendar, &stages, &event_dimensions),
-        LookupSource::open(&config, resolved.calendar),
-        SpendSource::open(&config, resolved.calendar),
-    )?;
+    let (source, lookups, spend) = open_inputs(&config, resolved, &stages, &event_dimensions)?;
     watch.lap("check the inputs");
     on_step("read");
     let lookups = lookups.read(ledger)?;
@@ -125,9 +121,6 @@ pub fn read_history(
     watch.lap("fold");
     on_step("relations");
     let deals = folded.deals.deal.len() as u64;
-    let spend_input = spend.as_ref().and_then(|s| s.inputs.first()).map(|i| i.name.clone());
-    let channel = channel(&config);
-    let spend_rows = spend.as_ref().map(|s| s.rows.as_slice());
     let mut relations = assemble(Parts {
         folded,
         stages: stage_names,
@@ -138,10 +131,9 @@ pub fn read_history(
         owners,
         names: &names,
         lookups: &lookups,
-        spend: spend_rows,
-        spend_input: spend_input.as_deref().unwrap_or_default(),
+        spend: spend.as_ref(),
         dimension_at: config.dimensions.at,
-        channel: channel.as_deref(),
+        channel: channel(&config).as_deref(),
         cost_types: &config.acquisition.cost_types,
         calendar: resolved.calendar,
         base,
@@ -155,6 +147,19 @@ pub fn read_history(
     let counts = deal_counts(&source, ledger);
     let inputs = all_inputs(source, lookups, spend.map(|s| s.inputs));
     Ok(History { relations, as_of, counts, deals, unknown_stages: stages.unknown(), inputs })
+}
+
+fn open_inputs(
+    config: &Config,
+    resolved: &Resolved,
+    stages: &StageTable,
+    event_dimensions: &[String],
+) -> Result<(DealSource, LookupSource, SpendSource), Error> {
+    together(
+        DealSource::open(config, resolved.calendar, stages, event_dimensions),
+        LookupSource::open(config, resolved.calendar),
+        SpendSource::open(config, resolved.calendar),
+    )
 }
 
 /// All three, or the faults of all of them in one error.

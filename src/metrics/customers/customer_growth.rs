@@ -136,7 +136,8 @@ const IDENTITIES: &[Identity] = &[
     Identity {
         claim: "amount = new_amount + returning_amount + reactivated_amount + refund_only_amount",
         holds: |row| {
-            let parts = ["new_amount", "returning_amount", "reactivated_amount"];
+            let parts =
+                ["new_amount", "returning_amount", "reactivated_amount", "refund_only_amount"];
             row.money("amount") == parts.iter().map(|n| row.money(n)).sum()
         },
     },
