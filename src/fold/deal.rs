@@ -54,7 +54,7 @@ pub struct Event {
     pub time: Instant,
     /// What it does.
     pub kind: EventKind,
-    /// The stage, or [`NO_STAGE`].
+    /// The stage, or [`crate::contract::NO_STAGE`].
     pub stage: u16,
     /// Minor units, or [`NO_AMOUNT`].
     pub amount: i64,
