@@ -51,10 +51,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // An empty lock file tells a person who looks inside that nobody holds it. That the lock
-        // itself ends needs no call: it goes with the file.
-        if let Err(problem) = self.file.set_len(0) {
-            tracing::debug!(%problem, "the lock file could not be emptied");
+        // An empty lock file tells a person who looks inside that nobody holds it. The lock would go
+        // with the file, but a child process being started just now still has the file open.
+        if let Err(problem) = self.file.set_len(0).and_then(|()| self.file.unlock()) {
+            tracing::debug!(%problem, "the lock file could not be emptied and unlocked");
         }
     }
 }

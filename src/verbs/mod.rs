@@ -3,6 +3,7 @@
 
 mod findings;
 mod pipeline;
+mod relations;
 pub mod session;
 mod tables;
 

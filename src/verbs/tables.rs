@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::find_metric;
+use super::{find_metric, relations};
 use crate::cli::ListFormat;
 use crate::error::Error;
 use crate::metrics::{Metric, REGISTRY, common_columns};
@@ -15,6 +15,9 @@ const DIMENSION: &str = "<dimension>";
 
 /// The listing of one table or of all of them.
 pub(super) fn listing(table: Option<&str>, format: ListFormat) -> Result<String, Error> {
+    if let (Some(relation), ListFormat::Text) = (table.and_then(relations::find), format) {
+        return Ok(relations::text(relation));
+    }
     let metrics = match table {
         Some(name) => vec![find_metric("table", name)?],
         None => REGISTRY.to_vec(),
@@ -28,7 +31,7 @@ pub(super) fn listing(table: Option<&str>, format: ListFormat) -> Result<String,
         }
         (ListFormat::Markdown, None) => {
             let sections = metrics.iter().map(|m| markdown(m));
-            markdown_head() + &sections.collect::<String>()
+            markdown_head() + &sections.collect::<String>() + &relations::markdown()
         }
         (ListFormat::Markdown, Some(_)) => metrics.iter().map(|m| markdown(m)).collect(),
     })
