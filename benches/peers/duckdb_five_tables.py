@@ -72,12 +72,17 @@ TABLES = {
     "clv_cohorts": (
         "slice = 'all' AND period = 'month' AND is_mature AND active_n > 0",
         """WITH orders AS (
-            SELECT customer_id, amount, DATE_TRUNC('month', closed_at)::DATE AS month,
+            SELECT customer_id, amount, closed_at::DATE AS day,
+                DATE_TRUNC('month', closed_at)::DATE AS month,
                 DATE_TRUNC('month', MIN(closed_at) OVER (PARTITION BY customer_id))::DATE AS cohort
-            FROM won WHERE amount IS NOT NULL)
+            FROM won WHERE amount IS NOT NULL),
+        days AS (SELECT customer_id, cohort, month, COUNT(*) AS orders_n, SUM(amount) AS amount,
+            SUM(amount) > 0 OR (SUM(amount) = 0 AND MIN(amount) >= 0) OR month = cohort AS bought
+            FROM orders GROUP BY customer_id, cohort, month, day)
         SELECT cohort AS period_start, DATE_DIFF('month', cohort, month) AS age,
-            COUNT(DISTINCT customer_id) AS active_n, COUNT(*) AS orders_n, SUM(amount) AS amount
-        FROM orders GROUP BY ALL""",
+            COUNT(DISTINCT customer_id) FILTER (WHERE bought) AS active_n,
+            SUM(orders_n)::BIGINT AS orders_n, SUM(amount) AS amount
+        FROM days GROUP BY ALL HAVING active_n > 0""",
     ),
     "revenue": (
         "slice = 'region+owner_id' AND period = 'month' AND won_n > 0",

@@ -1,6 +1,7 @@
 //! From merged states to finished tables: slices and periods rolled up, rows made, identities
 //! checked.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Plan;
@@ -14,7 +15,7 @@ use crate::metrics::{
 };
 use crate::relations::customer_periods::GRAINS;
 use crate::table::{Table, TableBuilder};
-use crate::time::{NO_DAY, Period};
+use crate::time::{Calendar, NO_DAY, Period};
 
 /// Finishes one table. `results` are the rows of the unit's jobs, state by state, maximal slice by
 /// maximal slice.
@@ -45,9 +46,10 @@ fn finish_unit(
     periods.sort_unstable();
     periods.dedup();
     periods.push(Period::All);
+    let of_base = Calendar::base(&plan.periods);
     for slice in &unit.slices {
         let sliced = slice_states(unit, results, slice)?;
-        let mut rolled: Vec<(Period, Vec<StateRows>)> = Vec::new();
+        let mut rolled: Vec<(Period, Vec<Cow<'_, StateRows>>)> = Vec::new();
         for period in &periods {
             let nearest = rolled.iter().rev().find(|(from, _)| nests(*from, *period));
             let states = unit
@@ -59,14 +61,19 @@ fn finish_unit(
                     let has = |key: &str| query.keys.iter().any(|k| k.name == key);
                     let rolls = !has("grain") && (has("period") || has("cohort"));
                     let shorter = nearest.and_then(|(_, states)| states.get(state));
+                    // The base period's rows are those of the base period.
+                    if rolls && *period == of_base {
+                        return Ok(Cow::Borrowed(base.as_ref()));
+                    }
                     let rows = if rolls { shorter.unwrap_or(base) } else { base };
-                    roll_period(query, rows, *period, settings)
+                    roll_period(query, rows, *period, settings).map(Cow::Owned)
                 })
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
             rolled.push((*period, states));
             let Some((_, states)) = rolled.last() else { continue };
-            let group = Group { states, period: *period, settings };
+            let states: Vec<&StateRows> = states.iter().map(Cow::as_ref).collect();
+            let group = Group { states: &states, period: *period, settings };
             let dictionaries = &settings.dictionaries;
             let mut rows = Rows::new(&mut builder, slice, &plan.dimensions, *period, dictionaries);
             match &unit.recipe {
@@ -94,11 +101,11 @@ fn nests(from: Period, to: Period) -> bool {
 }
 
 /// The states of one slice, each rolled up from the smallest computed slice that holds it.
-fn slice_states(
+fn slice_states<'a>(
     unit: &Unit,
-    results: &[StateRows],
+    results: &'a [StateRows],
     slice: &[String],
-) -> Result<Vec<StateRows>, Error> {
+) -> Result<Vec<Cow<'a, StateRows>>, Error> {
     let computed = unit.maximal.len();
     let mut states = Vec::with_capacity(unit.states.len());
     for (query, rows) in unit.states.iter().zip(results.chunks(computed)) {
@@ -114,14 +121,14 @@ fn slice_states(
             return Err(Error::Bug(format!("table {:?}: nothing holds {slice}", unit.name)));
         };
         if from == slice {
-            states.push(rows.clone());
+            states.push(Cow::Borrowed(rows));
             continue;
         }
         let dimensions: Vec<usize> = slice.iter().filter_map(|d| place(from, d)).collect();
         let keys = vec![KeyRule::Keep; query.keys.len()];
         let rolled = combine(&[rows], &dimensions, &keys, &merges(query))
             .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
-        states.push(rolled);
+        states.push(Cow::Owned(rolled));
     }
     Ok(states)
 }

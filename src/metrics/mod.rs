@@ -205,7 +205,7 @@ pub struct Settings {
 /// The merged states of one metric for one slice and one period length.
 pub struct Group<'a> {
     /// The metric's states, in its order, each sorted by dimensions, then its keys in SQL order.
-    pub states: &'a [StateRows],
+    pub states: &'a [&'a StateRows],
     /// The period length.
     pub period: Period,
     /// What else a finish may know.

@@ -54,7 +54,8 @@ pub(crate) fn finish(
     specs.extend_from_slice(metric.output);
     let mut builder = TableBuilder::new(metric.name, specs, settings.money_scale);
     let mut rows = Rows::new(&mut builder, &[], &[], period, &settings.dictionaries);
-    (metric.finish)(&Group { states, period, settings }, &mut rows)?;
+    let states: Vec<&StateRows> = states.iter().collect();
+    (metric.finish)(&Group { states: &states, period, settings }, &mut rows)?;
     let table = builder.finish()?;
     check_identities(metric, &table);
     Ok(table)
