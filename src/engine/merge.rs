@@ -85,15 +85,16 @@ pub(crate) fn combine(
         names.push(name.clone());
     }
     let groups = group(&columns, rows);
-    let mut keyed = columns.iter().map(|c| pick(c, &groups)).collect::<Vec<_>>().into_iter();
+    let mut keyed = columns.par_iter().map(|c| pick(c, &groups)).collect::<Vec<_>>().into_iter();
     let kept = keyed.by_ref().take(dimensions.len()).collect();
-    let mut values = Vec::with_capacity(first.values.len());
-    for (position, (name, _)) in first.values.iter().enumerate() {
+    let merged = |(position, (name, _)): (usize, &(String, Vec<i64>))| {
         let all = gather(&|part: &StateRows| part.values.get(position).map(|(_, v)| v));
         let merge = merges.get(position).copied().unwrap_or(Merge::Sum);
         let merged = fold(&all, &groups, merge).ok_or_else(|| Overflowed(name.clone()))?;
-        values.push((name.clone(), merged));
-    }
+        Ok((name.clone(), merged))
+    };
+    let values =
+        first.values.par_iter().enumerate().map(merged).collect::<Result<_, Overflowed>>()?;
     Ok(StateRows {
         dimensions: kept,
         keys: names.into_iter().zip(keyed).collect(),
@@ -139,10 +140,12 @@ struct Groups {
 fn group(columns: &[Vec<i64>], rows: usize) -> Groups {
     let packing = Packing::of(columns);
     if packing.bits <= 64 {
-        return grouped((0..rows).map(|r| packing.pack(columns, r) as u64).collect());
+        return grouped(
+            (0..rows).into_par_iter().map(|r| packing.pack(columns, r) as u64).collect(),
+        );
     }
     if packing.bits <= 128 {
-        return grouped((0..rows).map(|r| packing.pack(columns, r)).collect());
+        return grouped((0..rows).into_par_iter().map(|r| packing.pack(columns, r)).collect());
     }
     grouped((0..rows).map(|r| columns.iter().map(|c| c[r]).collect::<Vec<i64>>()).collect())
 }

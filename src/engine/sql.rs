@@ -14,7 +14,7 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords;
 use sqlparser::parser::Parser;
 
-use super::expression::{Scope, is_column, widened};
+use super::expression::{Scope, is_column, value_columns, widened};
 use super::merge::Merge;
 use crate::error::Error;
 use crate::metrics::State;
@@ -113,6 +113,21 @@ impl StateQuery {
         self.write(slice, Purpose::Running)
     }
 
+    /// The same rows before they are grouped: keys and what is added, for [`super::merge`] to group.
+    pub(crate) fn to_project(&self, slice: &[String]) -> String {
+        self.write(slice, Purpose::Projecting)
+    }
+
+    /// Whether a key counts something (a duration, an amount), so that nearly every row of the
+    /// relation is a group of its own and a hash table of groups would only be in the way.
+    pub(crate) fn is_distribution(&self) -> bool {
+        let counted = |column: &str| {
+            let declared = self.relation.columns().iter().find(|c| c.name == column);
+            declared.is_some_and(|c| c.kind == Kind::Int)
+        };
+        self.keys.iter().any(|key| value_columns(&key.expr).iter().any(|c| counted(c)))
+    }
+
     fn write(&self, slice: &[String], purpose: Purpose) -> String {
         let mut select: Vec<String> = slice.iter().map(|d| quoted(d)).collect();
         let mut group: Vec<String> = select.clone();
@@ -129,7 +144,11 @@ impl StateQuery {
             }
         }
         for value in &self.values {
-            select.push(format!("{} AS {}", self.call(value), quoted(&value.name)));
+            let call = match purpose {
+                Purpose::Projecting => self.term(value),
+                Purpose::Reading | Purpose::Running => self.call(value),
+            };
+            select.push(format!("{call} AS {}", quoted(&value.name)));
         }
         if purpose == Purpose::Running && group.is_empty() {
             select.push(format!("COUNT(*) AS {ROWS}"));
@@ -141,10 +160,19 @@ impl StateQuery {
         if let Some(condition) = &self.condition {
             let _ = write!(text, "\nWHERE {condition}");
         }
-        if !group.is_empty() {
+        if !group.is_empty() && purpose != Purpose::Projecting {
             let _ = write!(text, "\nGROUP BY {}", group.join(", "));
         }
         text
+    }
+
+    /// What one row adds, or the value whose extreme is kept.
+    fn term(&self, value: &Additive) -> String {
+        match (&value.argument, value.merge) {
+            (None, _) => "CAST(1 AS BIGINT)".into(),
+            (Some(argument), Merge::Sum) => widened(argument, self.relation),
+            (Some(argument), Merge::Min | Merge::Max) => argument.to_string(),
+        }
     }
 
     fn call(&self, value: &Additive) -> String {
@@ -161,6 +189,7 @@ impl StateQuery {
 enum Purpose {
     Reading,
     Running,
+    Projecting,
 }
 
 /// The SQL of a state for one slice, as `dealmill sql` prints it.

@@ -80,7 +80,7 @@ pub(crate) fn run(
 
 /// Compares what each job would give with what its state declares, without running it.
 pub(crate) fn check_schemas(jobs: &[Job], relations: &Relations) -> Result<(), Error> {
-    let mut plans = plan(jobs, relations, None)?;
+    let mut plans = plan(jobs, relations, None, StateQuery::to_run)?;
     for (job, lazy) in jobs.iter().zip(&mut plans) {
         let schema = guarded(&job.what, || lazy.collect_schema())?;
         let found: Vec<&str> = schema.iter_names().map(|n| n.as_str()).collect();
@@ -115,10 +115,11 @@ fn declared_columns(job: &Job) -> Vec<&str> {
     names
 }
 
-fn plan(
-    jobs: &[Job],
+fn plan<J: std::borrow::Borrow<Job>>(
+    jobs: &[J],
     relations: &Relations,
     shard: Option<(i32, i32)>,
+    text: fn(&StateQuery, &[String]) -> String,
 ) -> Result<Vec<pl::LazyFrame>, Error> {
     let mut context = SQLContext::new();
     for (relation, frame) in &relations.frames {
@@ -129,7 +130,8 @@ fn plan(
         context.register(relation.name(), lazy);
     }
     jobs.iter()
-        .map(|job| guarded(&job.what, || context.execute(&job.query.to_run(&job.slice))))
+        .map(std::borrow::Borrow::borrow)
+        .map(|job: &Job| guarded(&job.what, || context.execute(&text(&job.query, &job.slice))))
         .collect()
 }
 
@@ -143,7 +145,37 @@ fn collect(
         Backend::Memory => pl::Engine::InMemory,
         Backend::Streaming => pl::Engine::Streaming,
     };
-    let plans = plan(jobs, relations, shard)?;
+    // Distributions one after the other, because each is about as large as its relation; all other
+    // states in one collection. Grouping a distribution ourselves spares a hash table as large as
+    // the relation: the rows have to be sorted anyway.
+    let (large, small): (Vec<usize>, Vec<usize>) =
+        (0..jobs.len()).partition(|job| jobs.get(*job).is_some_and(|j| j.query.is_distribution()));
+    let mut states: BTreeMap<usize, StateRows> = BTreeMap::new();
+    for index in large {
+        let Some(job) = jobs.get(index) else { continue };
+        let plans = plan(std::slice::from_ref(job), relations, shard, StateQuery::to_project)?;
+        let logical = plans.iter().map(|lazy| lazy.logical_plan.clone()).collect();
+        let frames = guarded(&job.what, || {
+            pl::LazyFrame::collect_all_with_engine(logical, engine, pl::OptFlags::default())
+        })?;
+        for frame in frames {
+            states.insert(index, job.merged(&[&read_frame(job, &frame)?])?);
+        }
+    }
+    let rest: Vec<&Job> = small.iter().filter_map(|index| jobs.get(*index)).collect();
+    for (index, rows) in small.iter().zip(collect_small(&rest, relations, shard, engine)?) {
+        states.insert(*index, rows);
+    }
+    Ok(states.into_values().collect())
+}
+
+fn collect_small(
+    jobs: &[&Job],
+    relations: &Relations,
+    shard: Option<(i32, i32)>,
+    engine: pl::Engine,
+) -> Result<Vec<StateRows>, Error> {
+    let plans = plan(jobs, relations, shard, StateQuery::to_run)?;
     let logical = plans.iter().map(|lazy| lazy.logical_plan.clone()).collect();
     let frames = guarded("all states together", || {
         pl::LazyFrame::collect_all_with_engine(logical, engine, pl::OptFlags::default())
@@ -162,7 +194,7 @@ fn collect(
 }
 
 /// Finds the state that fails by itself; the collection of all does not say which it was.
-fn blame(jobs: &[Job], plans: Vec<pl::LazyFrame>, engine: pl::Engine, error: Error) -> Error {
+fn blame(jobs: &[&Job], plans: Vec<pl::LazyFrame>, engine: pl::Engine, error: Error) -> Error {
     for (job, lazy) in jobs.iter().zip(plans) {
         if let Err(own) = guarded(&job.what, || lazy.collect_with_engine(engine)) {
             return own;
@@ -199,17 +231,18 @@ fn read_frame(job: &Job, frame: &pl::DataFrame) -> Result<StateRows, Error> {
         };
         guarded(&job.what, read)
     };
-    let dimensions = job.slice.iter().map(|d| column(d, -1)).collect::<Result<Vec<_>, Error>>()?;
+    let slice = job.slice.par_iter();
+    let dimensions = slice.map(|d| column(d, -1)).collect::<Result<Vec<_>, Error>>()?;
     let keys = job
         .query
         .keys
-        .iter()
+        .par_iter()
         .map(|k| Ok((k.name.clone(), column(&k.name, NO_KEY)?)))
         .collect::<Result<Vec<_>, Error>>()?;
     let values = job
         .query
         .values
-        .iter()
+        .par_iter()
         .map(|v| {
             let null = if v.merge == Merge::Sum { 0 } else { NO_KEY };
             Ok((v.name.clone(), column(&v.name, null)?))
