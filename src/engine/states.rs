@@ -1,4 +1,6 @@
-//! How states are run: every query of every metric planned lazily and executed in one collection.
+//! How states are run: every query of every metric planned lazily; distributions, which are about as
+//! large as their relation, are projected one by one and grouped by the merge, all others are
+//! executed in one collection.
 //!
 //! A [`Job`] is one query over one relation and one slice. The results are plain integer columns.
 //! Calls into Polars are kept here, and each error names the table and state it belongs to.
