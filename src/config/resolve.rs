@@ -38,15 +38,26 @@ pub struct Resolved {
     pub hash: String,
 }
 
-/// An input whose path is joined and whose zone is parsed.
+/// An input whose path is joined and whose zone is known to exist.
 #[derive(Debug, Clone)]
 pub struct ResolvedInput {
     /// Folder, file or glob; relative ones are joined to the folder of the configuration file.
     pub path: PathBuf,
-    /// Zone of timestamps that carry none.
-    pub zone: Option<Tz>,
     /// As configured; an input named `spend` always has the shape `spend`.
     pub declared: Input,
+}
+
+impl Resolved {
+    /// The configuration with the paths of its inputs joined and their shapes settled.
+    #[must_use]
+    pub fn with_joined_paths(&self) -> Config {
+        let mut config = self.config.clone();
+        for (name, input) in &self.inputs {
+            let joined = Input { path: input.path.clone(), ..input.declared.clone() };
+            config.inputs.insert(name.clone(), joined);
+        }
+        config
+    }
 }
 
 /// Checks everything and resolves it.
@@ -146,13 +157,16 @@ fn inputs(
     let mut resolved = BTreeMap::new();
     for (name, input) in &config.inputs {
         let key = format!("inputs.{name}.timezone");
-        let zone = input.timezone.as_deref().and_then(|text| zone(&key, text, problems));
+        // Read here for its complaints; the source reads it again with the rest of the input's clock.
+        if let Some(text) = &input.timezone {
+            zone(&key, text, problems);
+        }
         let mut declared = input.clone();
         if name == SPEND && declared.shape == Shape::Events {
             declared.shape = Shape::Spend;
         }
         let path = base.join(&input.path);
-        resolved.insert(name.clone(), ResolvedInput { path, zone, declared });
+        resolved.insert(name.clone(), ResolvedInput { path, declared });
     }
     resolved
 }

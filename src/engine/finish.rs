@@ -58,8 +58,7 @@ fn finish_unit(
                 .zip(&sliced)
                 .enumerate()
                 .map(|(state, (query, base))| {
-                    let has = |key: &str| query.keys.iter().any(|k| k.name == key);
-                    let rolls = !has("grain") && (has("period") || has("cohort"));
+                    let rolls = query.rolls_up();
                     let shorter = nearest.and_then(|(_, states)| states.get(state));
                     // The base period's rows are those of the base period.
                     if rolls && *period == of_base {
@@ -157,25 +156,21 @@ fn roll_period(
     };
     // No row has this number, so that nothing is left of a state that has no such period.
     const NOTHING: i64 = i64::MAX;
-    let by_grain = query.keys.iter().any(|k| k.name == "grain");
+    let by_grain = query.has_key("grain");
     let position = GRAINS.iter().position(|g| *g == period.name());
     let grain = match (period, position.map(i64::try_from)) {
         (Period::All, _) | (_, None | Some(Err(_))) => NOTHING,
         (_, Some(Ok(code))) => code,
     };
-    let mut has_period = by_grain;
     let mut rules = Vec::with_capacity(query.keys.len());
     for key in &query.keys {
         rules.push(match key.name.as_str() {
             "grain" => KeyRule::Only(grain),
-            "period" | "cohort" if !by_grain => {
-                has_period = true;
-                KeyRule::Map(&start)
-            }
+            "period" | "cohort" if !by_grain => KeyRule::Map(&start),
             _ => KeyRule::Keep,
         });
     }
-    if !has_period && period != Period::All {
+    if !by_grain && !query.rolls_up() && period != Period::All {
         let mut none = rows.clone();
         none.rows = 0;
         let keys = none.keys.iter_mut().chain(&mut none.values).map(|(_, column)| column);

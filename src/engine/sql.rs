@@ -102,6 +102,16 @@ impl StateQuery {
         Ok(Self { relation, keys, values, condition: select.selection.clone() })
     }
 
+    /// Whether the state has a key of this name.
+    pub(crate) fn has_key(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| key.name == name)
+    }
+
+    /// Whether the state holds base periods that become longer ones.
+    pub(crate) fn rolls_up(&self) -> bool {
+        !self.has_key("grain") && (self.has_key("period") || self.has_key("cohort"))
+    }
+
     /// The query of one slice, for reading and for other engines.
     pub(crate) fn text(&self, slice: &[String]) -> String {
         self.write(slice, Purpose::Reading)

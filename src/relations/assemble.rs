@@ -75,6 +75,7 @@ pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
     let spend_names = merge_channel_names(&parts, &mut dimensions);
     let dictionaries = dictionaries(&parts, &dimensions, spend_names);
     let deals = std::mem::take(&mut parts.folded.deals);
+    let visits = std::mem::take(&mut parts.folded.visits);
     let shards: Vec<i16> = deals
         .customer
         .iter()
@@ -96,8 +97,6 @@ pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
     if let Some(spend) = parts.spend {
         frames.insert(Relation::Spend, context.spend(&spend.rows)?);
     }
-    let visits = std::mem::take(&mut parts.folded.visits);
-    let context = Context { parts: &parts, dimensions: &dimensions, dictionaries: &dictionaries };
     frames.insert(Relation::Visits, context.visits(visits, &deals, &shards)?);
     frames.insert(Relation::Deals, context.deals(deals, shards, &orders)?);
     Ok(Relations { frames, dictionaries })

@@ -18,6 +18,13 @@ pub(super) struct Order {
     pub(super) deal: u32,
 }
 
+impl Order {
+    /// Whether two orders are of one customer.
+    pub(super) fn same_customer(&self, other: &Self) -> bool {
+        self.customer == other.customer && self.customer_hash == other.customer_hash
+    }
+}
+
 /// All orders by customer, then time; of equal times the lower deal first: numbers by value, then
 /// texts, so that an identifier means the same as an integer and as text.
 pub(super) fn orders(
@@ -127,9 +134,7 @@ pub(super) fn pass(
     let mut customers = CustomerColumns::default();
     let mut periods = PeriodColumns::default();
     let mut days: Vec<OrderDay> = Vec::new();
-    let same =
-        |a: &Order, b: &Order| a.customer == b.customer && a.customer_hash == b.customer_hash;
-    for own in orders.chunk_by(same) {
+    for own in orders.chunk_by(Order::same_customer) {
         let Some(first) = own.first() else { continue };
         days.clear();
         for order in own {

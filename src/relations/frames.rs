@@ -189,7 +189,7 @@ impl Context<'_> {
         };
         let (c, p) = customers_pass::pass(orders, deals, &settings);
         let customer_shards: Vec<i16> = orders
-            .chunk_by(|a, b| a.customer == b.customer && a.customer_hash == b.customer_hash)
+            .chunk_by(Order::same_customer)
             .filter_map(|own| own.first())
             .map(|order| shard(order.customer_hash))
             .collect();
@@ -270,9 +270,7 @@ impl Context<'_> {
 /// Which deals are their customer's first order, and which a later one.
 fn business(orders: &[Order], deals: usize) -> (Vec<i8>, Vec<i8>) {
     let (mut is_new, mut is_existing) = (vec![0_i8; deals], vec![0_i8; deals]);
-    let same =
-        |a: &Order, b: &Order| a.customer == b.customer && a.customer_hash == b.customer_hash;
-    for own in orders.chunk_by(same) {
+    for own in orders.chunk_by(Order::same_customer) {
         for (index, order) in own.iter().enumerate() {
             let flags = if index == 0 { &mut is_new } else { &mut is_existing };
             if let Some(flag) = flags.get_mut(order.deal as usize) {

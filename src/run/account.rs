@@ -6,13 +6,14 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::Summary;
-use super::history::{FoundFile, History};
+use super::history::History;
 use crate::config::Severity;
 use crate::error::Error;
 use crate::quality::{Ledger, QuarantinedRow};
 use crate::sink::{
     Account, InputEntry, InputFile, QualityEntry, RowCounts, SkippedTable, Staging, Timing,
 };
+use crate::source::FoundFile;
 use crate::time::instant_text;
 
 /// The inputs with their files, sizes and fingerprints.

@@ -10,7 +10,7 @@ use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Parts, assemble};
 use crate::relations::{Relation, Relations};
-use crate::source::{self, CheckedInput, DealSource, Interners, Lookup, LookupSource, SpendSource};
+use crate::source::{CheckedInput, DealSource, Interners, Lookup, LookupSource, SpendSource};
 use crate::time::{Calendar, Instant, NO_INSTANT};
 
 /// The folded history of a run.
@@ -313,19 +313,3 @@ impl<'a> Watch<'a> {
         self.since = Stopwatch::now();
     }
 }
-
-impl Resolved {
-    /// The configuration with the paths of its inputs joined and their shapes settled.
-    #[must_use]
-    pub fn with_joined_paths(&self) -> Config {
-        let mut config = self.config.clone();
-        for (name, input) in &self.inputs {
-            let joined =
-                crate::config::Input { path: input.path.clone(), ..input.declared.clone() };
-            config.inputs.insert(name.clone(), joined);
-        }
-        config
-    }
-}
-
-pub(super) use source::FoundFile;
