@@ -179,6 +179,7 @@ fn states(c: &mut Criterion) {
         dimensions: resolved.config.dimensions.columns.clone(),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
+        tables: resolved.tables.clone(),
         execution,
         backend: Backend::Memory,
     };

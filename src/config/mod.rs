@@ -11,6 +11,7 @@ mod load;
 mod places;
 mod resolve;
 mod syntax;
+mod tables;
 mod template;
 mod validate;
 
@@ -19,6 +20,7 @@ mod tests;
 
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
+pub use tables::TableOptions;
 pub use template::{PRESETS, template};
 
 use std::collections::BTreeMap;
@@ -51,6 +53,8 @@ pub struct Config {
     pub inputs: BTreeMap<String, Input>,
     /// Your own metrics.
     pub metrics: Vec<CustomMetric>,
+    /// What single tables report by, by name, where it differs from the others.
+    pub tables: BTreeMap<String, TableOptions>,
 }
 
 /// How to run: clock, zone, periods, output.

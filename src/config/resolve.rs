@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 
 use super::inputs::SPEND;
 use super::places::{Places, Problems};
-use super::{Config, Input, Shape, validate};
+use super::{Config, Input, Shape, TableOptions, tables, validate};
 use crate::error::{Error, nearest_names};
 use crate::money::Currency;
 use crate::time::{Calendar, Instant, Period, from_date};
@@ -29,6 +29,8 @@ pub struct Resolved {
     pub periods: Vec<Period>,
     /// Sets of dimensions to report by, each in the order of `[dimensions] columns`, no two equal.
     pub slices: Vec<Vec<String>>,
+    /// What single tables report by instead, in the same form.
+    pub tables: BTreeMap<String, TableOptions>,
     /// Inputs by name.
     pub inputs: BTreeMap<String, ResolvedInput>,
     /// Output folder.
@@ -48,6 +50,13 @@ pub struct ResolvedInput {
 }
 
 impl Resolved {
+    /// Every period length that some table reports, without repetition and the whole history.
+    #[must_use]
+    pub fn every_period(&self) -> Vec<Period> {
+        let own = self.tables.values().filter_map(|table| table.periods.as_ref()).flatten();
+        distinct_periods(self.periods.iter().chain(own))
+    }
+
     /// The configuration with the paths of its inputs joined and their shapes settled.
     #[must_use]
     pub fn with_joined_paths(&self) -> Config {
@@ -78,8 +87,9 @@ pub(super) fn resolve(
         calendar,
         currency,
         as_of,
-        periods: periods(&config),
+        periods: distinct_periods(&config.run.periods),
         slices: slices(&config),
+        tables: tables::resolve(&config),
         inputs,
         output,
         hash: String::new(),
@@ -171,9 +181,10 @@ fn inputs(
     resolved
 }
 
-fn periods(config: &Config) -> Vec<Period> {
+/// Each period length once, without the whole history, which is always there.
+pub(super) fn distinct_periods<'a>(given: impl IntoIterator<Item = &'a Period>) -> Vec<Period> {
     let mut periods = Vec::new();
-    for period in &config.run.periods {
+    for period in given {
         if *period != Period::All && !periods.contains(period) {
             periods.push(*period);
         }
@@ -187,6 +198,11 @@ fn slices(config: &Config) -> Vec<Vec<String>> {
         let each = columns.iter().map(|name| vec![name.clone()]);
         return std::iter::once(Vec::new()).chain(each).collect();
     };
+    ordered_slices(columns, given)
+}
+
+/// Each set once, its names in the order of the dimensions.
+pub(super) fn ordered_slices(columns: &[String], given: &[Vec<String>]) -> Vec<Vec<String>> {
     let mut slices: Vec<Vec<String>> = Vec::new();
     for slice in given {
         let ordered: Vec<String> =
@@ -210,6 +226,7 @@ fn hash(resolved: &Resolved) -> Result<String, Error> {
     // Two ways to write one instant are one instant.
     config.run.as_of = resolved.as_of.map(|at| at.to_string());
     config.dimensions.slices = Some(resolved.slices.clone());
+    config.tables.clone_from(&resolved.tables);
     let json = serde_json::to_vec(&config)
         .map_err(|error| Error::Bug(format!("cannot write the configuration as JSON: {error}")))?;
     Ok(blake3::hash(&json).to_hex().to_string())

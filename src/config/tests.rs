@@ -299,6 +299,50 @@ fn slices_are_sets_in_the_order_of_the_dimensions() {
 }
 
 #[test]
+fn one_table_can_have_its_own_slices_and_periods() {
+    let text = format!("{SMALLEST}\n[tables.funnel]\nperiods = [\"week\", \"all\", \"week\"]\n");
+    let flags = set(&[
+        "tables.funnel.slices=[[\"source\", \"region\"], [\"region\", \"source\"]]",
+        "tables.revenue.slices=[]",
+    ]);
+    let resolved = resolved(&text, &flags);
+    let funnel = &resolved.tables["funnel"];
+    assert_eq!(funnel.slices, Some(vec![vec!["region".into(), "source".into()]]));
+    assert_eq!(funnel.periods, Some(vec![Period::Week]));
+    assert_eq!(resolved.tables["revenue"].slices, Some(vec![]));
+    assert_eq!(resolved.tables["revenue"].periods, None);
+    assert_eq!(resolved.periods, [Period::Month, Period::Quarter]);
+    assert_eq!(resolved.every_period(), [Period::Month, Period::Quarter, Period::Week]);
+}
+
+#[test]
+fn tables_with_own_slices_exist_and_their_dimensions_are_known() {
+    check_set_refused(
+        "tables.funel.periods=[\"month\"]",
+        "--set tables.funel.periods: unknown table \"funel\", did you mean \"funnel\"?",
+    );
+    check_set_refused(
+        "tables.funnel.slices=[[\"sourse\"]]",
+        "--set tables.funnel.slices: \"sourse\" is not in dimensions.columns, did you mean \
+         \"source\"?",
+    );
+    check_set_refused(
+        "tables.funnel.period=[]",
+        "--set tables.funnel.period: unknown key \"period\" in [tables.funnel], did you mean \
+         \"periods\"?",
+    );
+}
+
+#[test]
+fn metrics_of_the_user_can_have_their_own_slices() {
+    let text = format!(
+        "{SMALLEST}\n[[metrics]]\nname = \"mine\"\nrelation = \"deals\"\nsql = \"SELECT 1\"\n\
+         [tables.mine]\nslices = [[]]\n"
+    );
+    assert_eq!(resolved(&text, &Flags::default()).tables["mine"].slices, Some(vec![vec![]]));
+}
+
+#[test]
 fn the_hash_knows_what_changes_a_number_and_nothing_else() {
     let hash = |values: &[&str]| resolved(SMALLEST, &set(values)).hash;
     let plain = hash(&[]);
@@ -308,8 +352,15 @@ fn the_hash_knows_what_changes_a_number_and_nothing_else() {
     }
     let explicit = "dimensions.slices=[[], [\"region\"], [\"source\"]]";
     assert_eq!(hash(&[explicit]), plain, "the default spelt out");
-    let differ =
-        ["run.timezone=Asia/Tokyo", "run.as_of=2024-01-01", "fold.ties=reject", "pipeline.lost=[]"];
+    assert_eq!(hash(&["tables.funnel={}"]), plain, "nothing said of a table");
+    let differ = [
+        "run.timezone=Asia/Tokyo",
+        "run.as_of=2024-01-01",
+        "fold.ties=reject",
+        "pipeline.lost=[]",
+        "tables.funnel.slices=[]",
+        "tables.funnel.periods=[]",
+    ];
     for value in differ {
         assert_ne!(hash(&[value]), plain, "{value}");
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Severity, Shape, inputs};
+use super::{Config, CustomMetric, Severity, Shape, inputs, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
 use crate::relations::{Relation, SHARDS_MAX};
@@ -17,6 +17,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     check_dimensions(config, problems);
     check_metrics(&config.metrics, problems);
     check_only(config, problems);
+    tables::check(config, problems);
     inputs::check(config, problems);
     check_quality(config, problems);
     let channel = config.acquisition.channel.iter();
@@ -127,16 +128,8 @@ fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
             problems.add(key, format!("the name {name:?} is taken by {taken}; {advice}"));
         }
     }
-    for slice in dimensions.slices.iter().flatten() {
-        for (position, name) in slice.iter().enumerate() {
-            if !dimensions.columns.contains(name) {
-                unknown_dimension("dimensions.slices", name, config, problems);
-            }
-            if slice.iter().take(position).any(|earlier| earlier == name) {
-                let problem = format!("dimension {name:?} is twice in one slice");
-                problems.add("dimensions.slices", problem);
-            }
-        }
+    if let Some(slices) = &dimensions.slices {
+        check_slices("dimensions.slices", slices, config, problems);
     }
     for (name, origin) in &dimensions.from {
         let key = format!("dimensions.from.{name}");
@@ -144,6 +137,25 @@ fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
             unknown_dimension(&key, name, config, problems);
         }
         check_origin(&key, origin, config, problems);
+    }
+}
+
+/// Whether the sets given under `key` are of known dimensions, none twice.
+pub(super) fn check_slices(
+    key: &str,
+    slices: &[Vec<String>],
+    config: &Config,
+    problems: &mut Problems<'_>,
+) {
+    for slice in slices {
+        for (position, name) in slice.iter().enumerate() {
+            if !config.dimensions.columns.contains(name) {
+                unknown_dimension(key, name, config, problems);
+            }
+            if slice.iter().take(position).any(|earlier| earlier == name) {
+                problems.add(key, format!("dimension {name:?} is twice in one slice"));
+            }
+        }
     }
 }
 
@@ -216,12 +228,17 @@ fn is_snake_case(name: &str) -> bool {
 }
 
 fn check_only(config: &Config, problems: &mut Problems<'_>) {
-    let custom = config.metrics.iter().map(|metric| metric.name.as_str());
-    let known: Vec<&str> = REGISTRY.iter().map(|metric| metric.name).chain(custom).collect();
+    let known = table_names(config);
     for name in &config.run.only {
         if !known.contains(&name.as_str()) {
             let meant = did_you_mean(name, known.iter().copied());
             problems.add("run.only", format!("unknown table {name:?}{meant}"));
         }
     }
+}
+
+/// Every table there is: those of the program, then the user's own.
+pub(super) fn table_names(config: &Config) -> Vec<&str> {
+    let custom = config.metrics.iter().map(|metric| metric.name.as_str());
+    REGISTRY.iter().map(|metric| metric.name).chain(custom).collect()
 }

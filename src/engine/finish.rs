@@ -15,7 +15,7 @@ use crate::metrics::{
 };
 use crate::relations::customer_periods::GRAINS;
 use crate::table::{Table, TableBuilder};
-use crate::time::{Calendar, NO_DAY, Period};
+use crate::time::{NO_DAY, Period};
 
 /// Finishes one table. `results` are the rows of the unit's jobs, state by state, maximal slice by
 /// maximal slice.
@@ -41,16 +41,11 @@ fn finish_unit(
     let mut specs = common_columns(&plan.dimensions);
     specs.extend_from_slice(unit.output());
     let mut builder = TableBuilder::new(&unit.name, specs, settings.money_scale);
-    let mut periods = plan.periods.clone();
-    periods.retain(|p| *p != Period::All);
-    periods.sort_unstable();
-    periods.dedup();
-    periods.push(Period::All);
-    let of_base = Calendar::base(&plan.periods);
+    let of_base = plan.base();
     for slice in &unit.slices {
         let sliced = slice_states(unit, results, slice)?;
         let mut rolled: Vec<(Period, Vec<Cow<'_, StateRows>>)> = Vec::new();
-        for period in &periods {
+        for period in &unit.periods {
             let nearest = rolled.iter().rev().find(|(from, _)| nests(*from, *period));
             let states = unit
                 .states

@@ -20,18 +20,19 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
 pub use self::merge::Merge;
 pub use self::sql::state_sql;
-use crate::config::CustomMetric;
+use crate::config::{CustomMetric, TableOptions};
 use crate::error::Error;
 use crate::metrics::{Metric, Settings, StateRows};
 use crate::relations::{Kind, Relations};
 use crate::table::Table;
-use crate::time::Period;
+use crate::time::{Calendar, Period};
 
 /// What to compute and how.
 #[derive(Debug, Clone)]
@@ -42,10 +43,22 @@ pub struct Plan {
     pub slices: Vec<Vec<String>>,
     /// The configured period lengths; the whole history is always added.
     pub periods: Vec<Period>,
+    /// Tables that report by something else, by name.
+    pub tables: BTreeMap<String, TableOptions>,
     /// One piece or several.
     pub execution: Execution,
     /// Which of the two Polars engines runs the states.
     pub backend: Backend,
+}
+
+impl Plan {
+    /// The period that the relations' period columns hold: it serves every table's periods.
+    #[must_use]
+    pub fn base(&self) -> Period {
+        let own = self.tables.values().filter_map(|table| table.periods.as_ref()).flatten();
+        let every: Vec<Period> = self.periods.iter().chain(own).copied().collect();
+        Calendar::base(&every)
+    }
 }
 
 /// One piece or several.

@@ -1,5 +1,7 @@
 //! What tests of metrics share: computing one table in every way that must give the same.
 
+use std::collections::BTreeMap;
+
 use super::{Backend, Execution, Outcome, Plan, compute};
 use crate::metrics::{Metric, Settings};
 use crate::relations::Relations;
@@ -17,6 +19,7 @@ pub(crate) fn plan(slices: &[&[&str]], periods: &[Period]) -> Plan {
         dimensions,
         slices,
         periods: periods.to_vec(),
+        tables: BTreeMap::new(),
         execution: Execution::Whole,
         backend: Backend::Memory,
     }

@@ -2,7 +2,7 @@
 
 use super::testing::{end_of, plan, settings};
 use super::{Backend, Execution, Plan, check_plans, compute, state_sql};
-use crate::config::CustomMetric;
+use crate::config::{CustomMetric, TableOptions};
 use crate::error::Error;
 use crate::metrics::testing::check;
 use crate::metrics::{REGISTRY, State};
@@ -67,6 +67,43 @@ fn base_periods_roll_up_to_quarters_and_the_whole() {
     check(&table, &["slice=all", "period=all"], "total", "15.00");
     check(&table, &["slice=all", "period=all"], "last", "2024-04-01");
     check(&table, &["slice=all", "period=all"], "period_start", "-");
+}
+
+/// The whole plan, but with other slices and periods for the one table.
+fn own(slices: Option<&[&[&str]]>, periods: Option<&[Period]>) -> Plan {
+    let mut whole = plan(SLICES, &[Period::Quarter]);
+    let slices = slices.map(|s| plan(s, &[]).slices);
+    let options = TableOptions { slices, periods: periods.map(<[Period]>::to_vec) };
+    whole.tables.insert("mine".into(), options);
+    whole
+}
+
+#[test]
+fn table_reports_by_its_own_slices_and_periods_only() {
+    let sliced = run(BY_CLOSE, &own(Some(&[&["region"]]), None)).unwrap();
+    check(&sliced, &["period=all"], "slice", "region region region");
+    check(&sliced, &["period=quarter", "region=e"], "total", "3.00");
+    let timed = run(BY_CLOSE, &own(None, Some(&[Period::Month]))).unwrap();
+    check(&timed, &["slice=all"], "period", "all month month month");
+    check(&timed, &["slice=all", "period=month"], "total", "9.00 2.00 4.00");
+}
+
+#[test]
+fn other_tables_keep_the_slices_and_periods_of_all() {
+    let mut plan = own(Some(&[&["region"]]), Some(&[Period::Month]));
+    let options = plan.tables.remove("mine").unwrap();
+    plan.tables.insert("theirs".into(), options);
+    let table = run(BY_CLOSE, &plan).unwrap();
+    check(&table, &["slice=all", "period=quarter"], "total", "11.00 4.00");
+    check(&table, &["slice=all", "period=month"], "total", "");
+    check(&table, &["slice=source", "period=all"], "won_n", "2 1");
+}
+
+#[test]
+fn table_that_cannot_have_its_own_slice_is_refused() {
+    let refusal = run(BY_CLOSE, &own(Some(&[&[], &["planet"]]), None)).unwrap_err();
+    let expected = "tables.mine.slices: the table cannot be split by \"planet\"";
+    assert!(refusal.to_string().contains(expected), "{refusal}");
 }
 
 #[test]

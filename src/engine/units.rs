@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::metrics::{Metric, common_columns, slice_name};
 use crate::relations::{Relation, Relations};
 use crate::table::ColumnSpec;
+use crate::time::Period;
 
 /// How a table comes out of merged states.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Unit {
     pub(crate) states: Vec<StateQuery>,
     /// The slices to report, in configured order.
     pub(crate) slices: Vec<Vec<String>>,
+    /// The periods to report, shorter ones first, the whole history last.
+    pub(crate) periods: Vec<Period>,
     /// The slices to compute.
     pub(crate) maximal: Vec<Vec<String>>,
     pub(crate) recipe: Recipe,
@@ -57,14 +60,24 @@ impl Unit {
             let mut frames = read.iter().filter_map(|r| relations.frames.get(r));
             frames.all(|f| f.dimensions.contains(dimension))
         };
+        let own = plan.tables.get(name);
+        let asked = own.and_then(|table| table.slices.as_ref());
+        // Asked of all tables, a slice is made where it can be; asked of this one, it must be.
+        if let Some(dimension) = asked.and_then(|a| a.iter().flatten().find(|d| !carried(d))) {
+            return Err(Error::Config(vec![format!(
+                "tables.{name}.slices: the table cannot be split by {dimension:?}"
+            )]));
+        }
+        let asked = asked.unwrap_or(&plan.slices);
         let mut slices: Vec<Vec<String>> =
-            plan.slices.iter().filter(|s| s.iter().all(carried)).cloned().collect();
+            asked.iter().filter(|s| s.iter().all(carried)).cloned().collect();
         if slices.is_empty() {
             // Such as data_quality, which cannot be split, where the total was not asked for.
             slices.push(Vec::new());
         }
         let maximal = maximal(&slices);
-        let unit = Self { name: name.to_owned(), states, slices, maximal, recipe };
+        let periods = periods(own.and_then(|o| o.periods.as_ref()).unwrap_or(&plan.periods));
+        let unit = Self { name: name.to_owned(), states, slices, periods, maximal, recipe };
         unit.check_names(&plan.dimensions)?;
         Ok(unit)
     }
@@ -93,6 +106,16 @@ impl Unit {
         }
         Ok(())
     }
+}
+
+/// Each length once, shorter ones first, the whole history last.
+fn periods(given: &[Period]) -> Vec<Period> {
+    let mut periods = given.to_vec();
+    periods.retain(|p| *p != Period::All);
+    periods.sort_unstable();
+    periods.dedup();
+    periods.push(Period::All);
+    periods
 }
 
 /// The slices that are no part of another one; of equal sets the first.

@@ -102,7 +102,8 @@ pub fn read_history(
     let (owners, owner_ranks) = names.owner.freeze().ranked();
     let (event_names, dimension_ranks) =
         names.dimensions.iter().map(|d| d.freeze().ranked()).unzip::<_, _, Vec<_>, Vec<_>>();
-    let base = Calendar::base(&resolved.periods);
+    let periods = resolved.every_period();
+    let base = Calendar::base(&periods);
     let settings = fold::Settings {
         stages: &stages,
         stage_codes: &stage_codes,
@@ -137,7 +138,7 @@ pub fn read_history(
         cost_types: &config.acquisition.cost_types,
         calendar: resolved.calendar,
         base,
-        periods: &resolved.periods,
+        periods: &periods,
         as_of,
         ledger,
     })?;

@@ -159,6 +159,7 @@ fn plan(resolved: &Resolved, options: &RunOptions<'_>) -> Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
+        tables: resolved.tables.clone(),
         execution: match resolved.config.run.shards {
             0 | 1 => Execution::Whole,
             n => Execution::Sharded(n),

@@ -164,6 +164,7 @@ pub(crate) fn plan(resolved: &Resolved, execution: Execution, backend: Backend) 
         dimensions: resolved.config.dimensions.columns.clone(),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
+        tables: resolved.tables.clone(),
         execution,
         backend,
     }
