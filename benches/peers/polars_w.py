@@ -155,11 +155,10 @@ def cohorts(pl, won):
     )
     years = month.dt.year().cast(pl.Int64) - cohort.dt.year()
     age = years * 12 + month.dt.month().cast(pl.Int64) - cohort.dt.month()
-    return (
-        months.group_by(period_start=cohort, age=age)
-        .agg(active_n=pl.col("bought").sum(), orders_n=pl.col("orders_n").sum(), amount=amount.sum())
-        .filter(pl.col("active_n") > 0)
+    cells = months.group_by(period_start=cohort, age=age).agg(
+        pl.col("orders_n").sum(), amount.sum(), active_n=pl.col("bought").sum()
     )
+    return cells.filter(pl.col("active_n") > 0)
 
 
 def tables(pl, visits, deals, won):
