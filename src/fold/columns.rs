@@ -1,6 +1,8 @@
 //! What the fold emits: the columns of `visits` and `deals` as plain vectors, and what the later
 //! passes (customers, look-ups) need beside them.
 
+use crate::contract::Id;
+
 /// Declares a struct of equally long columns that can be appended to one another.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
@@ -94,8 +96,8 @@ columns! {
         owner: u32,
         owner_at_close: u32,
         owner_at_creation: u32,
-        customer: i64,
-        deal: i64,
+        customer: Id,
+        deal: Id,
         deal_hash: u64,
         closed_at: i64,
     }

@@ -14,23 +14,24 @@ mod preflight;
 mod read;
 mod spend;
 mod stage_dates;
+mod task;
 pub mod synthetic;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use guard::is_guarded;
-pub use intern::{Interner, Names, hash_integer, hash_text};
+pub use intern::{Interner, Names, compare_named};
 pub use lookup::{Lookup, LookupKey, LookupSource};
 pub use read::CheckedInput;
 pub use spend::{Spend, SpendRow, SpendSource};
 
-use crate::config::{Config, Input, Outcome, Shape};
+use crate::config::{Config, Input, Outcome, Shape, Ties};
 use crate::contract::{CanonicalColumn, ColumnType};
 use crate::contract::{DEAL_EVENTS, EventBatch, Need, STAGE_DATES, StageTable};
 use crate::error::Error;
@@ -40,6 +41,7 @@ use crate::time::{Calendar, Instant, NO_INSTANT};
 use convert::Clock;
 use preflight::{Origin, Wanted};
 use read::Unit;
+use task::TaskState;
 
 /// The names of a run, shared by all decoding threads.
 #[derive(Debug, Default)]
@@ -76,6 +78,8 @@ pub(crate) struct Decoding<'a> {
     pub(crate) as_of: Option<Instant>,
     pub(crate) pipelines: &'a [String],
     pub(crate) values: &'a BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) present: Present,
+    pub(crate) row_numbers: RowNumbers,
 }
 
 impl Decoding<'_> {
@@ -132,6 +136,15 @@ pub struct Present {
     pub ingested: bool,
 }
 
+/// Whether events carry the number of their row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowNumbers {
+    /// They do: their rows will be asked for.
+    Kept,
+    /// They do not.
+    Dropped,
+}
+
 struct DealInput {
     checked: CheckedInput,
     shape: Shape,
@@ -146,6 +159,43 @@ pub struct DealSource {
     pub dimensions: Vec<String>,
     /// Which optional columns there are.
     pub present: Present,
+    /// Whether events carry row numbers: by default where deals may be rejected for their ties.
+    pub row_numbers: RowNumbers,
+}
+
+/// Neighbouring units of one input that are read one after the other.
+struct Task<'a> {
+    input: &'a DealInput,
+    units: Vec<Unit>,
+}
+
+/// Units are read together up to so many rows and files, so that ten thousand small files are a few
+/// hundred tasks.
+const TASK_ROWS: u64 = 1 << 16;
+const TASK_UNITS: usize = 32;
+
+impl Task<'_> {
+    /// Whether a unit may be read with these. The rows of a file without a footer are not known
+    /// beforehand, so such a file is a task of its own, in which every row has its number.
+    fn takes(&self, unit: &Unit) -> bool {
+        let rows: u64 = self.units.iter().map(|u| u.rows).sum();
+        unit.row_group.is_some()
+            && self.units.iter().all(|u| u.row_group.is_some())
+            && self.units.len() < TASK_UNITS
+            && rows + unit.rows <= TASK_ROWS
+    }
+
+    /// The unit of a row of the task, and the row's position in its file.
+    fn locate(&self, row: u32) -> Option<(&Unit, u64)> {
+        let mut row = u64::from(row);
+        for unit in &self.units {
+            if row < unit.rows || self.units.len() == 1 {
+                return Some((unit, unit.first_row + row));
+            }
+            row -= unit.rows;
+        }
+        None
+    }
 }
 
 /// What reading the events gave beside the events.
@@ -232,7 +282,11 @@ impl DealSource {
             event_id: has(|l| l.event_id),
             ingested: has(|l| l.ingested_at),
         };
-        Ok(Self { inputs, dimensions: event_dimensions.to_vec(), present })
+        let row_numbers = match config.fold.ties {
+            Ties::Reject => RowNumbers::Kept,
+            Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
+        };
+        Ok(Self { inputs, dimensions: event_dimensions.to_vec(), present, row_numbers })
     }
 
     /// The checked inputs, for the manifest.
@@ -246,25 +300,37 @@ impl DealSource {
         self.inputs.into_iter().map(|i| i.checked).collect()
     }
 
-    /// Input, file and row in the file of rows given by unit and row in the unit.
+    /// Input, file and row in the file of rows given by the unit's number and the event's row.
     #[must_use]
     pub fn locate(&self, rows: &[(usize, u32)]) -> Vec<(String, PathBuf, u64)> {
-        let units = self.work();
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let tasks = self.tasks();
         rows.iter()
             .filter_map(|(number, row)| {
-                let (input, unit) = units.get(*number)?;
-                let path = input.checked.path(unit).to_path_buf();
-                Some((input.checked.name.clone(), path, unit.first_row + u64::from(*row)))
+                let task = tasks.get(*number)?;
+                let (unit, row) = task.locate(*row)?;
+                let checked = &task.input.checked;
+                Some((checked.name.clone(), checked.path(unit).to_path_buf(), row))
             })
             .collect()
     }
 
-    /// Every unit of every input, in order of inputs, files and rows.
-    fn work(&self) -> Vec<(&DealInput, Unit)> {
-        self.inputs
-            .iter()
-            .flat_map(|input| input.checked.units().into_iter().map(move |unit| (input, unit)))
-            .collect()
+    /// Every unit of every input, in order of inputs, files and rows, small neighbours together.
+    fn tasks(&self) -> Vec<Task<'_>> {
+        let mut tasks: Vec<Task<'_>> = Vec::new();
+        for input in &self.inputs {
+            for unit in input.checked.units() {
+                match tasks.last_mut() {
+                    Some(task) if std::ptr::eq(task.input, input) && task.takes(&unit) => {
+                        task.units.push(unit);
+                    }
+                    _ => tasks.push(Task { input, units: vec![unit] }),
+                }
+            }
+        }
+        tasks
     }
 
     /// How many rows there are by the footers, for sizing.
@@ -273,8 +339,9 @@ impl DealSource {
         self.inputs.iter().flat_map(|i| i.checked.units()).map(|u| u.rows).sum()
     }
 
-    /// Reads everything in parallel; `take` gets each unit's events with the unit's number, which
-    /// ascends in the order of inputs, files and rows.
+    /// Reads everything in parallel, as many units at a time as there are threads, of each at most a
+    /// piece. `take` gets every piece's events with the number of its unit; what it gives comes back
+    /// in the order of inputs, files and rows.
     ///
     /// # Errors
     /// The first file that cannot be decoded, in the order of files, whatever the threads.
@@ -287,14 +354,17 @@ impl DealSource {
         currency: &Currency,
         as_of: Option<Instant>,
         pipelines: &[String],
-        take: impl Fn(usize, EventBatch) -> T + Sync,
+        take: impl Fn(usize, &EventBatch) -> T + Sync,
     ) -> Result<(Vec<T>, Read), Error> {
         let latest = AtomicI64::new(NO_INSTANT);
-        let work = self.work();
+        // Room that tasks leave to the next ones, so that pages are asked for once a thread.
+        let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
+        let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
         }
-        let read_one = |(number, (input, unit)): (usize, &(&DealInput, Unit))| {
+        let read_one = |(number, task): (usize, &Task<'_>)| {
+            let input = task.input;
             let decoding = Decoding {
                 names,
                 stages,
@@ -303,18 +373,37 @@ impl DealSource {
                 as_of,
                 pipelines,
                 values: &input.values,
+                present: self.present,
+                row_numbers: self.row_numbers,
             };
-            let read_unit = match input.shape {
-                Shape::StageDates => stage_dates::read_unit,
-                _ => events::read_unit,
-            };
-            let mut batch = read_unit(&decoding, &input.checked, unit, &input.layout, &latest)?;
-            events::fill_missing(&mut batch, self.present, self.dimensions.len());
-            Ok(take(number, batch))
+            let mut taken = Vec::new();
+            let mut keep = |events: &EventBatch| taken.push(take(number, events));
+            let room = rooms().pop().unwrap_or_default();
+            let (checked, layout) = (&input.checked, &input.layout);
+            let mut state = TaskState::new(&decoding, checked, layout, room, &mut keep);
+            for unit in &task.units {
+                state.begin(*unit);
+                if state.skips_unit() {
+                    continue;
+                }
+                match input.shape {
+                    Shape::StageDates => stage_dates::read_unit(&mut state)?,
+                    _ => events::read_unit(&mut state)?,
+                }
+            }
+            let (room, last) = state.finish();
+            latest.fetch_max(last, Ordering::Relaxed);
+            rooms().push(room);
+            Ok(taken)
         };
-        let results: Vec<Result<T, Error>> = work.par_iter().enumerate().map(read_one).collect();
-        let taken = results.into_iter().collect::<Result<Vec<T>, Error>>()?;
-        Ok((taken, Read { latest: latest.load(Ordering::Relaxed) }))
+        let tasks = self.tasks();
+        let results: Vec<Result<Vec<T>, Error>> =
+            tasks.par_iter().enumerate().map(read_one).collect();
+        let mut all = Vec::new();
+        for taken in results {
+            all.append(&mut taken?);
+        }
+        Ok((all, Read { latest: latest.load(Ordering::Relaxed) }))
     }
 }
 

@@ -24,9 +24,9 @@ use crate::config::Input;
 use crate::error::{Error, Fault};
 use crate::time::{Day, Instant, MICROS_PER_DAY};
 
-/// Rows decoded at a time: large enough that a dictionary is looked up seldom, small enough that a
-/// batch stays in the cache.
-const BATCH_ROWS: usize = 32_768;
+/// Rows decoded at a time, so few that a batch of ten columns stays in the second-level cache while
+/// it is converted and judged.
+const BATCH_ROWS: usize = 8_192;
 
 /// An input whose files have been checked.
 #[derive(Debug)]
