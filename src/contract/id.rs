@@ -206,7 +206,7 @@ fn uuid(bytes: &[u8]) -> Option<Id> {
     // The variant's bits are the highest of the low word; what was highest in the high word moves
     // there, and the tag takes its place.
     let tag = UUID << TAG_SHIFT;
-    (low >> 62 == 0b10).then(|| Id {
+    (low >> 62 == 0b10).then_some(Id {
         high: high & (u64::MAX >> 2) | tag,
         low: low & (u64::MAX >> 2) | high >> 62 << 62,
     })

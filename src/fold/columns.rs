@@ -121,6 +121,8 @@ pub struct Folded {
 #[expect(missing_docs, reason = "each field is the quality rule of the same name")]
 pub struct Tally {
     pub duplicate_events: u64,
+    /// Of the duplicate events those that are equal to another one in every column read.
+    pub equal_events: u64,
     pub tied_events: u64,
     pub no_op_changes: u64,
     pub before_creation: u64,
@@ -142,6 +144,7 @@ pub struct Tally {
 impl Tally {
     fn append(&mut self, other: &mut Self) {
         self.duplicate_events += other.duplicate_events;
+        self.equal_events += other.equal_events;
         self.tied_events += other.tied_events;
         self.no_op_changes += other.no_op_changes;
         self.before_creation += other.before_creation;

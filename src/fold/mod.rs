@@ -136,6 +136,7 @@ impl<'a> Folder<'a> {
         let noticed = order::deduplicate(events, &mut rows);
         let tally = &mut self.out.tally;
         tally.duplicate_events += noticed.duplicates;
+        tally.equal_events += noticed.equal;
         tally.tied_events += noticed.ties;
         tally.deals += 1;
         if noticed.ties > 0 && self.settings.ties == Ties::Reject {

@@ -174,6 +174,8 @@ fn split_collisions(events: &EventBatch, keys: &mut [Key], ordered: &mut Ordered
 pub struct Noticed {
     /// Events left out because they are given again.
     pub duplicates: u64,
+    /// Those of them that have no identifier and are equal to another one in every column read.
+    pub equal: u64,
     /// Stage events at the instant of another one of the same deal, without `seq`.
     pub ties: u64,
 }
@@ -191,7 +193,9 @@ pub fn deduplicate(events: &EventBatch, rows: &mut Vec<u32>) -> Noticed {
     if !events.event_id.is_empty() {
         keep_last_ingested(events, rows);
     }
+    let different = rows.len();
     drop_equal(events, rows);
+    noticed.equal = (different - rows.len()) as u64;
     noticed.duplicates = (before - rows.len()) as u64;
     noticed.ties = count_ties(events, rows);
     noticed

@@ -95,8 +95,10 @@ pub fn bucket_of(hash: u64, bits: u32) -> usize {
 pub fn scatter(unit: usize, batch: &EventBatch, bits: u32) -> Scattered {
     let (offsets, places) = places(&batch.deal, bits);
     let at = places.as_slice();
-    let wide = |code: u32| i64::from(code);
-    let (no_code, one) = (i64::from(NO_CODE), Steps::One);
+    // No code is -1 then, next to the first one, which is cheapest to unpack.
+    let wide = |code: u32| i64::from(code.cast_signed());
+    let (no_code, one) = (wide(NO_CODE), Steps::One);
+    let stage = |code: u16| i64::from(code.cast_signed());
     let (deal_high, deal_low) = pack_ids(&batch.deal, at);
     let (customer_high, customer_low) = pack_ids(&batch.customer, at);
     let (event_high, event_low) = pack_ids(&batch.event_id, at);
@@ -106,7 +108,7 @@ pub fn scatter(unit: usize, batch: &EventBatch, bits: u32) -> Scattered {
         deal_low,
         Column::pack(&batch.time, at, NO_INSTANT, Steps::Times, |v| v),
         Column::pack(&batch.kind, at, i64::MIN, one, |kind| i64::from(kind as u8)),
-        Column::pack(&batch.stage, at, i64::from(NO_STAGE), one, i64::from),
+        Column::pack(&batch.stage, at, stage(NO_STAGE), one, stage),
         Column::pack(&batch.row, at, i64::MIN, one, wide),
         Column::pack(&batch.amount, at, NO_AMOUNT, one, |v| v),
         Column::pack(&batch.owner, at, no_code, one, wide),

@@ -3,18 +3,22 @@
 //!
 //! It judges rows one by one and counts what it keeps out; it knows nothing of the order of events.
 
+mod chunks;
 mod convert;
 mod discover;
 mod events;
 mod guard;
 mod intern;
 mod lookup;
+mod needs;
 mod partitions;
 mod preflight;
 mod read;
 mod spend;
 mod stage_dates;
 mod task;
+#[cfg(test)]
+mod tests;
 pub mod synthetic;
 
 use std::collections::BTreeMap;
@@ -28,6 +32,7 @@ pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use guard::is_guarded;
 pub use intern::{Interner, Names, compare_named};
 pub use lookup::{Lookup, LookupKey, LookupSource};
+pub use needs::{Attribute, Width};
 pub use read::CheckedInput;
 pub use spend::{Spend, SpendRow, SpendSource};
 
@@ -148,7 +153,10 @@ pub enum RowNumbers {
 struct DealInput {
     checked: CheckedInput,
     shape: Shape,
+    /// Positions of what is read.
     layout: Layout,
+    /// Positions of everything the files have.
+    full_layout: Layout,
     values: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -272,8 +280,20 @@ impl DealSource {
         if !faults.is_empty() {
             return Err(Error::Faults(faults));
         }
+        let row_numbers = match config.fold.ties {
+            Ties::Reject => RowNumbers::Kept,
+            Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
+        };
+        let (dimensions, present) = (event_dimensions.to_vec(), Present::default());
+        let mut source = Self { inputs, dimensions, present, row_numbers };
+        source.note_present();
+        Ok(source)
+    }
+
+    fn note_present(&mut self) {
+        let inputs = &self.inputs;
         let has = |f: fn(&Layout) -> Option<usize>| inputs.iter().any(|i| f(&i.layout).is_some());
-        let present = Present {
+        self.present = Present {
             amount: has(|l| l.amount),
             owner: has(|l| l.owner_id),
             customer: has(|l| l.customer_id),
@@ -282,11 +302,6 @@ impl DealSource {
             event_id: has(|l| l.event_id),
             ingested: has(|l| l.ingested_at),
         };
-        let row_numbers = match config.fold.ties {
-            Ties::Reject => RowNumbers::Kept,
-            Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
-        };
-        Ok(Self { inputs, dimensions: event_dimensions.to_vec(), present, row_numbers })
     }
 
     /// The checked inputs, for the manifest.
@@ -479,7 +494,8 @@ fn open_input(
         outcome_column: input.outcome.as_ref().map(|_| outcome_at),
         outcome_date: input.outcome.as_ref().map(|_| outcome_at + 1),
     };
-    Ok(DealInput { checked, shape: input.shape, layout, values: input.values.clone() })
+    let (shape, values) = (input.shape, input.values.clone());
+    Ok(DealInput { checked, shape, full_layout: layout.clone(), layout, values })
 }
 
 /// Where a dimension is read from: its mapped column, a canonical column of its name, or of its

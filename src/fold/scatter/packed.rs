@@ -116,34 +116,38 @@ impl Column {
             let packed = Packed::Same { rows: nones, number: 0 };
             return Self { none, base: none.wrapping_add(1), step: 1, packed };
         }
-        let spread = max.wrapping_sub(min).cast_unsigned();
-        if spread == u64::MAX {
-            // One number short: count from `none`, which wraps around to every other value.
-            let base = none.wrapping_add(1);
-            return Self::placed::<T, 1>(values, places, none, base, u64::MAX, wide);
-        }
-        if nones == 0 && spread == 0 {
+        let distance = |from: i64| max.wrapping_sub(from).cast_unsigned();
+        if nones == 0 && min == max {
             let packed = Packed::Same { rows: values.len(), number: 1 };
-            return Self { none, base: min, step: 1, packed };
+            return Self { none: min.wrapping_sub(1), base: min, step: 1, packed };
         }
-        let base = min;
+        // Counting from `none` costs no look at each number when unpacking. Where it would cost
+        // room, the least value is counted from; unless that leaves too few numbers.
+        let from_none = nones > 0 && none < min && width(distance(none)) == width(distance(min));
+        let around = distance(min) == u64::MAX;
+        let base = if from_none || around { none.wrapping_add(1) } else { min };
+        // Counted around from `none`, the largest value need not have the largest number.
+        let top = |step: i64| {
+            if around { u64::MAX } else { distance(base) / step.cast_unsigned() + 1 }
+        };
         let all_of = |step: i64| {
             values.iter().all(|v| wide(*v) == none || wide(*v).wrapping_sub(base) % step == 0)
         };
-        // Within the first 2^63 a distance has no sign to lose.
-        let fits = steps == Steps::Times && spread < 1 << 62;
-        if fits && all_of(SECOND) {
-            let top = spread / SECOND.cast_unsigned() + 1;
-            Self::placed::<T, SECOND>(values, places, none, base, top, wide)
+        // Up to 2^62 a distance has no sign to lose.
+        let fits = steps == Steps::Times && !from_none && distance(min) < 1 << 62;
+        let (step, packed) = if fits && all_of(SECOND) {
+            (SECOND, Self::placed::<T, SECOND>(values, places, none, base, top(SECOND), wide))
         } else if fits && all_of(MILLI) {
-            let top = spread / MILLI.cast_unsigned() + 1;
-            Self::placed::<T, MILLI>(values, places, none, base, top, wide)
+            (MILLI, Self::placed::<T, MILLI>(values, places, none, base, top(MILLI), wide))
         } else {
-            Self::placed::<T, 1>(values, places, none, base, spread + 1, wide)
-        }
+            (1, Self::placed::<T, 1>(values, places, none, base, top(1), wide))
+        };
+        // What number 0 gives anyway, where no row has it.
+        let none = if nones == 0 { base.wrapping_sub(step) } else { none };
+        Self { none, base, step, packed }
     }
 
-    /// The column in the width that numbers up to `top` need.
+    /// The numbers in the width that the largest one needs.
     fn placed<T: Copy, const STEP: i64>(
         values: &[T],
         places: &[u32],
@@ -151,19 +155,18 @@ impl Column {
         base: i64,
         top: u64,
         wide: impl Fn(T) -> i64 + Copy,
-    ) -> Self {
+    ) -> Packed {
         let number = |value: T| {
             let value = wide(value);
             let distance = value.wrapping_sub(base).cast_unsigned() / STEP.cast_unsigned();
             if value == none { 0 } else { distance.wrapping_add(1) }
         };
-        let packed = match top {
-            0..=0xFF => Packed::U8(place(values, places, |v| number(v) as u8)),
-            0x100..=0xFFFF => Packed::U16(place(values, places, |v| number(v) as u16)),
-            0x1_0000..=0xFFFF_FFFF => Packed::U32(place(values, places, |v| number(v) as u32)),
+        match width(top) {
+            1 => Packed::U8(place(values, places, |v| number(v) as u8)),
+            2 => Packed::U16(place(values, places, |v| number(v) as u16)),
+            4 => Packed::U32(place(values, places, |v| number(v) as u32)),
             _ => Packed::U64(place(values, places, number)),
-        };
-        Self { none, base, step: STEP, packed }
+        }
     }
 
     /// Calls `f` with the values of a range of rows, in order; with none where the column is absent.
@@ -188,19 +191,41 @@ impl Column {
     /// Appends the values of a range of rows.
     pub fn unpack<T>(&self, rows: Range<usize>, to: &mut Vec<T>, narrow: impl Fn(i64) -> T) {
         let before = self.base.wrapping_sub(self.step);
+        let plain = self.none == before;
         let (none, step) = (self.none, self.step);
-        let value = |number: u64| {
-            let value = before.wrapping_add(number.cast_signed().wrapping_mul(step));
-            narrow(if number == 0 { none } else { value })
-        };
+        // One loop a case, so that the compiler can work on several numbers at once.
+        match (plain, step) {
+            (true, 1) => self.extend(rows, to, |n| narrow(before.wrapping_add(n))),
+            (true, SECOND) => {
+                self.extend(rows, to, |n| narrow(before.wrapping_add(n.wrapping_mul(SECOND))));
+            }
+            _ => self.extend(rows, to, |n| {
+                let value = before.wrapping_add(n.wrapping_mul(step));
+                narrow(if n == 0 { none } else { value })
+            }),
+        }
+    }
+
+    #[inline]
+    fn extend<T>(&self, rows: Range<usize>, to: &mut Vec<T>, value: impl Fn(i64) -> T) {
         match &self.packed {
             Packed::Absent => {}
-            Packed::Same { number, .. } => to.extend(rows.map(|_| value(*number))),
-            Packed::U8(v) => to.extend(slice(v, rows).iter().map(|n| value(u64::from(*n)))),
-            Packed::U16(v) => to.extend(slice(v, rows).iter().map(|n| value(u64::from(*n)))),
-            Packed::U32(v) => to.extend(slice(v, rows).iter().map(|n| value(u64::from(*n)))),
-            Packed::U64(v) => to.extend(slice(v, rows).iter().map(|n| value(*n))),
+            Packed::Same { number, .. } => to.extend(rows.map(|_| value(number.cast_signed()))),
+            Packed::U8(v) => to.extend(slice(v, rows).iter().map(|n| value(i64::from(*n)))),
+            Packed::U16(v) => to.extend(slice(v, rows).iter().map(|n| value(i64::from(*n)))),
+            Packed::U32(v) => to.extend(slice(v, rows).iter().map(|n| value(i64::from(*n)))),
+            Packed::U64(v) => to.extend(slice(v, rows).iter().map(|n| value(n.cast_signed()))),
         }
+    }
+}
+
+/// Bytes that a number needs.
+fn width(number: u64) -> u32 {
+    match number {
+        0..=0xFF => 1,
+        0x100..=0xFFFF => 2,
+        0x1_0000..=0xFFFF_FFFF => 4,
+        _ => 8,
     }
 }
 
@@ -264,6 +289,7 @@ mod tests {
         check(&[i64::MIN, i64::MAX, 0, -1, 1], 0, Steps::One);
         check(&[i64::MIN, i64::MAX, 0, -1, 1], NONE, Steps::Times);
         check(&[i64::MIN, i64::MAX], 5, Steps::Times);
+        check(&[i64::MIN, i64::MAX], i64::MAX - 2, Steps::One);
         check(&[i64::MAX, i64::MAX - 1_000_000, NONE], NONE, Steps::Times);
     }
 
