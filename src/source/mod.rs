@@ -17,12 +17,12 @@ mod read;
 mod spend;
 mod stage_dates;
 mod task;
+mod tasks;
 #[cfg(test)]
 mod tests;
 pub mod synthetic;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,8 +45,8 @@ use crate::quality::Ledger;
 use crate::time::{Calendar, Instant, NO_INSTANT};
 use convert::Clock;
 use preflight::{Origin, Wanted};
-use read::Unit;
 use task::TaskState;
+use tasks::Task;
 
 /// The names of a run, shared by all decoding threads.
 #[derive(Debug, Default)]
@@ -85,6 +85,8 @@ pub(crate) struct Decoding<'a> {
     pub(crate) values: &'a BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) present: Present,
     pub(crate) row_numbers: RowNumbers,
+    /// So many events are handed over as one piece, and at most a batch more.
+    pub(crate) piece_rows: usize,
 }
 
 impl Decoding<'_> {
@@ -169,42 +171,13 @@ pub struct DealSource {
     pub present: Present,
     /// Whether events carry row numbers: by default where deals may be rejected for their ties.
     pub row_numbers: RowNumbers,
+    /// How many events a thread holds before it hands them over as a piece.
+    pub piece_rows: usize,
 }
 
-/// Neighbouring units of one input that are read one after the other.
-struct Task<'a> {
-    input: &'a DealInput,
-    units: Vec<Unit>,
-}
-
-/// Units are read together up to so many rows and files, so that ten thousand small files are a few
-/// hundred tasks.
-const TASK_ROWS: u64 = 1 << 16;
-const TASK_UNITS: usize = 32;
-
-impl Task<'_> {
-    /// Whether a unit may be read with these. The rows of a file without a footer are not known
-    /// beforehand, so such a file is a task of its own, in which every row has its number.
-    fn takes(&self, unit: &Unit) -> bool {
-        let rows: u64 = self.units.iter().map(|u| u.rows).sum();
-        unit.row_group.is_some()
-            && self.units.iter().all(|u| u.row_group.is_some())
-            && self.units.len() < TASK_UNITS
-            && rows + unit.rows <= TASK_ROWS
-    }
-
-    /// The unit of a row of the task, and the row's position in its file.
-    fn locate(&self, row: u32) -> Option<(&Unit, u64)> {
-        let mut row = u64::from(row);
-        for unit in &self.units {
-            if row < unit.rows || self.units.len() == 1 {
-                return Some((unit, unit.first_row + row));
-            }
-            row -= unit.rows;
-        }
-        None
-    }
-}
+/// Large enough that a bucket's share of a piece is worth a look; small enough that a scattered
+/// column of codes or distances stays in the second-level cache.
+const PIECE_ROWS: usize = 1 << 18;
 
 /// What reading the events gave beside the events.
 #[derive(Debug, Clone, Copy, Default)]
@@ -285,7 +258,7 @@ impl DealSource {
             Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
         };
         let (dimensions, present) = (event_dimensions.to_vec(), Present::default());
-        let mut source = Self { inputs, dimensions, present, row_numbers };
+        let mut source = Self { inputs, dimensions, present, row_numbers, piece_rows: PIECE_ROWS };
         source.note_present();
         Ok(source)
     }
@@ -313,39 +286,6 @@ impl DealSource {
     #[must_use]
     pub fn into_inputs(self) -> Vec<CheckedInput> {
         self.inputs.into_iter().map(|i| i.checked).collect()
-    }
-
-    /// Input, file and row in the file of rows given by the unit's number and the event's row.
-    #[must_use]
-    pub fn locate(&self, rows: &[(usize, u32)]) -> Vec<(String, PathBuf, u64)> {
-        if rows.is_empty() {
-            return Vec::new();
-        }
-        let tasks = self.tasks();
-        rows.iter()
-            .filter_map(|(number, row)| {
-                let task = tasks.get(*number)?;
-                let (unit, row) = task.locate(*row)?;
-                let checked = &task.input.checked;
-                Some((checked.name.clone(), checked.path(unit).to_path_buf(), row))
-            })
-            .collect()
-    }
-
-    /// Every unit of every input, in order of inputs, files and rows, small neighbours together.
-    fn tasks(&self) -> Vec<Task<'_>> {
-        let mut tasks: Vec<Task<'_>> = Vec::new();
-        for input in &self.inputs {
-            for unit in input.checked.units() {
-                match tasks.last_mut() {
-                    Some(task) if std::ptr::eq(task.input, input) && task.takes(&unit) => {
-                        task.units.push(unit);
-                    }
-                    _ => tasks.push(Task { input, units: vec![unit] }),
-                }
-            }
-        }
-        tasks
     }
 
     /// How many rows there are by the footers, for sizing.
@@ -390,6 +330,7 @@ impl DealSource {
                 values: &input.values,
                 present: self.present,
                 row_numbers: self.row_numbers,
+                piece_rows: self.piece_rows,
             };
             let mut taken = Vec::new();
             let mut keep = |events: &EventBatch| taken.push(take(number, events));

@@ -15,10 +15,6 @@ use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, QuarantinedRow, Rule};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
-/// Events held before they are handed over. Large enough that a bucket's share of a piece is worth
-/// a look; small enough that a scattered column of codes or offsets stays in the cache.
-const PIECE_ROWS: usize = 1 << 18;
-
 /// One decoded batch: canonical columns of equal length; empty where the input has none.
 #[derive(Default)]
 pub(super) struct Decoded {
@@ -116,7 +112,7 @@ impl<'a> TaskState<'a> {
 
     /// Hands the events over if they are many.
     pub(super) fn hand_over_if_many(&mut self) {
-        if self.events.len() >= PIECE_ROWS {
+        if self.events.len() >= self.decoding.piece_rows {
             self.hand_over();
         }
     }

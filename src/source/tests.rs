@@ -2,7 +2,7 @@
 //! files together, and columns left out.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray};
@@ -118,6 +118,11 @@ fn pieces_of_a_huge_row_group_keep_the_order_of_the_source() {
     let pieces = read(&opened);
     let units: Vec<usize> = pieces.iter().map(|(unit, _)| *unit).collect();
     assert_eq!(units, [0, 0, 0, 1], "one row group in pieces");
+    check(&opened, &pieces, 601_000);
+    let mut opened = opened;
+    opened.source.piece_rows = 50_000;
+    let pieces = read(&opened);
+    assert!(pieces.len() > 8 && pieces.iter().all(|(_, events)| events.len() < 60_000));
     check(&opened, &pieces, 601_000);
 }
 
