@@ -1,11 +1,11 @@
 //! The event batch: what every input shape becomes before the fold.
 
+use super::Id;
+
 /// Stands for "no name" in columns of codes.
 pub const NO_CODE: u32 = u32::MAX;
 /// Stands for "no stage" in the stage column.
 pub const NO_STAGE: u16 = u16::MAX;
-/// Stands for "no identifier" in columns of identifiers.
-pub const NO_ID: i64 = i64::MIN;
 
 /// What an event does to its deal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -33,6 +33,23 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// The kind of a number, as `kind as u8` gives it.
+    #[must_use]
+    #[inline]
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Created,
+            2 => Self::Stage,
+            3 => Self::Won,
+            4 => Self::Lost,
+            5 => Self::Reopened,
+            6 => Self::Deleted,
+            7 => Self::Restored,
+            8 => Self::Merged,
+            _ => Self::Attribute,
+        }
+    }
+
     /// The kind of an `event_type` of the contract, `None` if it is not one of them.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -73,32 +90,30 @@ impl EventKind {
 
 /// Events as plain typed columns of equal length; optional columns are empty where the input has
 /// none. Rows are in the order of the source.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventBatch {
-    /// Identifier of the deal: the integer itself, or the number of the interned text.
-    pub deal: Vec<i64>,
-    /// Hash of the deal's identifier, equal for equal identifiers in every run.
-    pub deal_hash: Vec<u64>,
+    /// Identifier of the deal.
+    pub deal: Vec<Id>,
     /// Microseconds since the epoch.
     pub time: Vec<i64>,
     /// What the event does.
     pub kind: Vec<EventKind>,
     /// Code of the stage, [`NO_STAGE`] if none.
     pub stage: Vec<u16>,
-    /// Row number within the unit that was read.
+    /// Row number within the unit that was read; empty where no row will be asked for.
     pub row: Vec<u32>,
     /// Minor units, [`crate::money::NO_AMOUNT`] if none; empty without the column.
     pub amount: Vec<i64>,
-    /// Code of the owner.
+    /// Code of the owner, [`NO_CODE`] if none.
     pub owner: Vec<u32>,
     /// Identifier of the customer.
-    pub customer: Vec<i64>,
+    pub customer: Vec<Id>,
     /// Civil day, [`crate::time::NO_DAY`] if none.
     pub expected_close: Vec<i32>,
     /// Order within one instant; `i64::MIN` if none.
     pub seq: Vec<i64>,
     /// Identifier of the event.
-    pub event_id: Vec<i64>,
+    pub event_id: Vec<Id>,
     /// When the row arrived.
     pub ingested: Vec<i64>,
     /// Codes of each dimension that comes with the events.
@@ -116,5 +131,47 @@ impl EventBatch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.deal.is_empty()
+    }
+
+    /// Takes the events out and keeps the room, so that the next ones need no new pages.
+    pub fn clear(&mut self) {
+        self.deal.clear();
+        self.time.clear();
+        self.kind.clear();
+        self.stage.clear();
+        self.row.clear();
+        self.amount.clear();
+        self.owner.clear();
+        self.customer.clear();
+        self.expected_close.clear();
+        self.seq.clear();
+        self.event_id.clear();
+        self.ingested.clear();
+        for column in &mut self.dimensions {
+            column.clear();
+        }
+    }
+
+    /// The events of these rows, in their order.
+    #[must_use]
+    pub fn pick(&self, rows: &[usize]) -> Self {
+        fn pick<T: Copy>(column: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().filter_map(|row| column.get(*row).copied()).collect()
+        }
+        Self {
+            deal: pick(&self.deal, rows),
+            time: pick(&self.time, rows),
+            kind: pick(&self.kind, rows),
+            stage: pick(&self.stage, rows),
+            row: pick(&self.row, rows),
+            amount: pick(&self.amount, rows),
+            owner: pick(&self.owner, rows),
+            customer: pick(&self.customer, rows),
+            expected_close: pick(&self.expected_close, rows),
+            seq: pick(&self.seq, rows),
+            event_id: pick(&self.event_id, rows),
+            ingested: pick(&self.ingested, rows),
+            dimensions: self.dimensions.iter().map(|d| pick(d, rows)).collect(),
+        }
     }
 }

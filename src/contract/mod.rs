@@ -4,9 +4,11 @@
 //! columns, one row per event, names already interned.
 
 mod batch;
+mod id;
 mod stages;
 
-pub use batch::{EventBatch, EventKind, NO_CODE, NO_ID, NO_STAGE};
+pub use batch::{EventBatch, EventKind, NO_CODE, NO_STAGE};
+pub use id::{Id, Spelling, hash_integer, hash_text};
 pub use stages::{STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable};
 
 /// What a canonical column holds.

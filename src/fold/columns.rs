@@ -1,6 +1,8 @@
 //! What the fold emits: the columns of `visits` and `deals` as plain vectors, and what the later
 //! passes (customers, look-ups) need beside them.
 
+use crate::contract::Id;
+
 /// Declares a struct of equally long columns that can be appended to one another.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
@@ -94,8 +96,8 @@ columns! {
         owner: u32,
         owner_at_close: u32,
         owner_at_creation: u32,
-        customer: i64,
-        deal: i64,
+        customer: Id,
+        deal: Id,
         deal_hash: u64,
         closed_at: i64,
     }
@@ -119,6 +121,8 @@ pub struct Folded {
 #[expect(missing_docs, reason = "each field is the quality rule of the same name")]
 pub struct Tally {
     pub duplicate_events: u64,
+    /// Of the duplicate events those that are equal to another one in every column read.
+    pub equal_events: u64,
     pub tied_events: u64,
     pub no_op_changes: u64,
     pub before_creation: u64,
@@ -140,6 +144,7 @@ pub struct Tally {
 impl Tally {
     fn append(&mut self, other: &mut Self) {
         self.duplicate_events += other.duplicate_events;
+        self.equal_events += other.equal_events;
         self.tied_events += other.tied_events;
         self.no_op_changes += other.no_op_changes;
         self.before_creation += other.before_creation;

@@ -1,7 +1,7 @@
 //! The words of the state machine: an event, a visit, a move, an outcome, and what is known of a deal.
 
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
-use crate::contract::{EventKind, NO_CODE, NO_ID};
+use crate::contract::{EventKind, Id, NO_CODE};
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
@@ -60,8 +60,8 @@ pub struct Event {
     pub amount: i64,
     /// The owner, or [`NO_CODE`].
     pub owner: u32,
-    /// The customer, or [`NO_ID`].
-    pub customer: i64,
+    /// The customer, or [`Id::NONE`].
+    pub customer: Id,
     /// The expected close day, or [`NO_DAY`].
     pub expected_close: i32,
 }
@@ -132,7 +132,7 @@ pub struct Deal {
     pub owner: u32,
     pub created_owner: u32,
     pub closed_owner: u32,
-    pub customer: i64,
+    pub customer: Id,
     pub expected_close: i32,
     pub skips: u32,
     pub regressions: u32,
@@ -163,7 +163,7 @@ impl Default for Deal {
             owner: NO_CODE,
             created_owner: NO_CODE,
             closed_owner: NO_CODE,
-            customer: NO_ID,
+            customer: Id::NONE,
             expected_close: NO_DAY,
             skips: 0,
             regressions: 0,

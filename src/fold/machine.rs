@@ -6,8 +6,8 @@
 pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
-    EventKind, NO_CODE, NO_ID, NO_STAGE, STAGE_DELETED, STAGE_START, STAGE_STILL, Stage,
-    StageClass, StageTable,
+    EventKind, NO_CODE, NO_STAGE, STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass,
+    StageTable,
 };
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -139,7 +139,7 @@ impl<'a> Machine<'a> {
                 deal.created_owner = event.owner;
             }
         }
-        if event.customer != NO_ID {
+        if !event.customer.is_none() {
             deal.customer = event.customer;
         }
         if event.expected_close != NO_DAY {

@@ -22,7 +22,7 @@ pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter};
 
 use crate::config::Ties;
-use crate::contract::{EventBatch, NO_CODE, NO_ID, NO_STAGE, StageClass, StageTable};
+use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageClass, StageTable};
 use crate::money::NO_AMOUNT;
 use crate::time::{Calendar, Day, Instant, NO_DAY, NO_INSTANT, Period, Resolution};
 use levels::Leveller;
@@ -66,8 +66,9 @@ pub fn fold(parts: &[Scattered], bits: u32, settings: &Settings<'_>) -> Folded {
             let own = (task * buckets / tasks)..((task + 1) * buckets / tasks);
             let mut folder = Folder::new(settings);
             folder.out.reserve(rows_of(parts, &own));
+            let (mut events, mut units) = (EventBatch::default(), Vec::new());
             for bucket in own {
-                let (events, units) = scatter::gather(parts, bucket);
+                scatter::gather(parts, bucket, &mut events, &mut units);
                 folder.bucket(&events, &units);
             }
             folder.out
@@ -96,6 +97,8 @@ struct Folder<'a> {
     settings: &'a Settings<'a>,
     machine: Machine<'a>,
     leveller: Leveller<'a>,
+    sorter: order::Sorter,
+    ordered: order::Ordered,
     rows: Vec<u32>,
     out: Folded,
 }
@@ -108,20 +111,24 @@ impl<'a> Folder<'a> {
             settings,
             machine: Machine::new(settings.stages, settings.rules, dimensions),
             leveller: Leveller::new(settings.stages),
+            sorter: order::Sorter::default(),
+            ordered: order::Ordered::default(),
             rows: Vec::new(),
             out,
         }
     }
 
     fn bucket(&mut self, events: &EventBatch, units: &[(usize, usize)]) {
-        let ordered = order::order(events, self.settings.stages, self.settings.ties);
+        let mut ordered = std::mem::take(&mut self.ordered);
+        self.sorter.order(events, self.settings.stages, self.settings.ties, &mut ordered);
         let mut begin = 0;
-        for end in ordered.ends {
+        for end in &ordered.ends {
             self.rows.clear();
-            self.rows.extend_from_slice(ordered.rows.get(begin..end).unwrap_or(&[]));
-            begin = end;
+            self.rows.extend_from_slice(ordered.rows.get(begin..*end).unwrap_or(&[]));
+            begin = *end;
             self.deal(events, units);
         }
+        self.ordered = ordered;
     }
 
     fn deal(&mut self, events: &EventBatch, units: &[(usize, usize)]) {
@@ -129,6 +136,7 @@ impl<'a> Folder<'a> {
         let noticed = order::deduplicate(events, &mut rows);
         let tally = &mut self.out.tally;
         tally.duplicate_events += noticed.duplicates;
+        tally.equal_events += noticed.equal;
         tally.tied_events += noticed.ties;
         tally.deals += 1;
         if noticed.ties > 0 && self.settings.ties == Ties::Reject {
@@ -149,9 +157,7 @@ impl<'a> Folder<'a> {
         self.count_deal(kept);
         if kept {
             let first = rows.first().map_or(0, |row| *row as usize);
-            let id = events.deal.get(first).copied().unwrap_or(NO_ID);
-            let hash = events.deal_hash.get(first).copied().unwrap_or(0);
-            self.emit_deal(id, hash);
+            self.emit_deal(events.deal.get(first).copied().unwrap_or_default());
             self.emit_visits();
         }
         self.rows = rows;
@@ -167,7 +173,7 @@ impl<'a> Folder<'a> {
         if !kept {
             return;
         }
-        tally.no_customer += u64::from(deal.customer == NO_ID);
+        tally.no_customer += u64::from(deal.customer.is_none());
         tally.no_stage += u64::from(self.machine.visits.is_empty());
         if deal.outcome == Outcome::Won {
             tally.null_amount_won += u64::from(deal.amount == NO_AMOUNT);
@@ -176,7 +182,7 @@ impl<'a> Folder<'a> {
         }
     }
 
-    fn emit_deal(&mut self, id: i64, hash: u64) {
+    fn emit_deal(&mut self, id: Id) {
         let s = self.settings;
         let levels = self.leveller.levels(&self.machine.visits, self.machine.deal.outcome);
         let (start, (end, ended)) = (self.machine.cycle_start(), self.machine.cycle_end(s.as_of));
@@ -229,7 +235,7 @@ impl<'a> Folder<'a> {
         out.owner_at_creation.push(ranked(s.owner_ranks, deal.created_owner));
         out.customer.push(deal.customer);
         out.deal.push(id);
-        out.deal_hash.push(hash);
+        out.deal_hash.push(id.hash());
         out.closed_at.push(deal.closed);
         let dimensions = self.machine.dimensions.iter().zip(s.dimension_ranks);
         for (column, (code, ranks)) in self.out.dimensions.iter_mut().zip(dimensions) {
@@ -312,7 +318,7 @@ pub fn event(events: &EventBatch, at: usize) -> Event {
         stage: events.stage.get(at).copied().unwrap_or(NO_STAGE),
         amount: events.amount.get(at).copied().unwrap_or(NO_AMOUNT),
         owner: events.owner.get(at).copied().unwrap_or(NO_CODE),
-        customer: events.customer.get(at).copied().unwrap_or(NO_ID),
+        customer: events.customer.get(at).copied().unwrap_or_default(),
         expected_close: events.expected_close.get(at).copied().unwrap_or(NO_DAY),
     }
 }

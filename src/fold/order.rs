@@ -4,10 +4,10 @@
 use std::cmp::Ordering;
 
 use crate::config::Ties;
-use crate::contract::{EventBatch, EventKind, NO_ID, NO_STAGE, StageClass, StageTable};
+use crate::contract::{EventBatch, EventKind, Id, NO_STAGE, StageClass, StageTable};
 
 /// A row's sort key; the last field is the rank within an instant above the row's position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Key {
     hash: u64,
     time: i64,
@@ -23,39 +23,111 @@ pub struct Ordered {
     pub ends: Vec<usize>,
 }
 
+/// Orders buckets one after the other in the same room.
+#[derive(Debug, Default)]
+pub struct Sorter {
+    keys: Vec<Key>,
+    placed: Vec<Key>,
+    /// Where each group of hashes ends.
+    ends: Vec<u32>,
+}
+
 /// Orders a bucket's events.
 #[must_use]
 pub fn order(events: &EventBatch, stages: &StageTable, ties: Ties) -> Ordered {
-    let mut keys = keys(events, stages, ties);
-    if events.seq.is_empty() {
-        if !keys.is_sorted() {
-            keys.sort_unstable();
-        }
-    } else {
-        let seq = |key: &Key| events.seq.get(key.rank_and_row as u32 as usize).copied();
-        keys.sort_unstable_by(|a, b| {
-            (a.hash, a.time, seq(a), a.rank_and_row).cmp(&(b.hash, b.time, seq(b), b.rank_and_row))
-        });
-    }
-    let mut ordered = Ordered { rows: Vec::with_capacity(keys.len()), ends: Vec::new() };
-    for deal in keys.chunk_by_mut(|a, b| a.hash == b.hash) {
-        split_collisions(events, deal, &mut ordered);
-    }
+    let mut ordered = Ordered::default();
+    Sorter::default().order(events, stages, ties, &mut ordered);
     ordered
 }
 
-fn keys(events: &EventBatch, stages: &StageTable, ties: Ties) -> Vec<Key> {
-    let columns = events.deal_hash.iter().zip(&events.time).zip(&events.kind).zip(&events.stage);
-    columns
-        .enumerate()
-        .map(|(row, (((hash, time), kind), stage))| {
+impl Sorter {
+    /// Orders a bucket's events into `ordered`, whose room is used again.
+    ///
+    /// A bucket has few events a deal, and mostly they are in order already. So the keys are first
+    /// counted into about half as many groups by the highest bits of the hash that differ, which
+    /// keeps their order, and then each group of a handful is sorted by itself: a third of the time
+    /// of one comparison sort of all.
+    pub fn order(
+        &mut self,
+        events: &EventBatch,
+        stages: &StageTable,
+        ties: Ties,
+        ordered: &mut Ordered,
+    ) {
+        ordered.rows.clear();
+        ordered.ends.clear();
+        self.keys(events, stages, ties);
+        self.group();
+        let mut rest = self.placed.as_mut_slice();
+        let mut begin = 0;
+        for end in &self.ends {
+            let Some((group, after)) = rest.split_at_mut_checked((*end - begin) as usize) else {
+                break;
+            };
+            (rest, begin) = (after, *end);
+            sort(events, group);
+            for deal in group.chunk_by_mut(|a, b| a.hash == b.hash) {
+                split_collisions(events, deal, ordered);
+            }
+        }
+    }
+
+    fn keys(&mut self, events: &EventBatch, stages: &StageTable, ties: Ties) {
+        self.keys.clear();
+        let columns = events.deal.iter().zip(&events.time).zip(&events.kind).zip(&events.stage);
+        self.keys.extend(columns.enumerate().map(|(row, (((deal, time), kind), stage))| {
             let rank = match ties {
                 Ties::SourceOrder => 0,
                 Ties::Forward | Ties::Reject => u64::from(rank(*kind, *stage, stages)),
             };
-            Key { hash: *hash, time: *time, rank_and_row: rank << 32 | row as u64 }
-        })
-        .collect()
+            Key { hash: deal.hash(), time: *time, rank_and_row: rank << 32 | row as u64 }
+        }));
+    }
+
+    /// Moves the keys to `placed`, group by group, in each group in the order they had.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a group's number is at most that of the largest hash, and the places that were \
+                  counted are below the number of keys"
+    )]
+    fn group(&mut self) {
+        let hashes = || self.keys.iter().map(|key| key.hash);
+        let (min, max) = (hashes().min().unwrap_or(0), hashes().max().unwrap_or(0));
+        let groups_bits = (self.keys.len() / 2).max(1).ilog2();
+        let shift = (u64::BITS - (max - min).leading_zeros()).saturating_sub(groups_bits).min(63);
+        let group = |hash: u64| ((hash - min) >> shift) as usize;
+        self.ends.clear();
+        self.ends.resize(group(max) + 1, 0);
+        for key in &self.keys {
+            self.ends[group(key.hash)] += 1;
+        }
+        let mut begin = 0;
+        for end in &mut self.ends {
+            (*end, begin) = (begin, begin + *end);
+        }
+        self.placed.clear();
+        self.placed.resize(self.keys.len(), Key::default());
+        for key in &self.keys {
+            // Begins become ends as the groups fill up.
+            let next = &mut self.ends[group(key.hash)];
+            self.placed[*next as usize] = *key;
+            *next += 1;
+        }
+    }
+}
+
+/// Sorts the keys of a few deals.
+fn sort(events: &EventBatch, keys: &mut [Key]) {
+    if events.seq.is_empty() {
+        if !keys.is_sorted() {
+            keys.sort_unstable();
+        }
+        return;
+    }
+    let seq = |key: &Key| events.seq.get(key.rank_and_row as u32 as usize).copied();
+    keys.sort_unstable_by(|a, b| {
+        (a.hash, a.time, seq(a), a.rank_and_row).cmp(&(b.hash, b.time, seq(b), b.rank_and_row))
+    });
 }
 
 /// The place of an event among those of its deal at one instant: attributes first, so that an
@@ -102,6 +174,8 @@ fn split_collisions(events: &EventBatch, keys: &mut [Key], ordered: &mut Ordered
 pub struct Noticed {
     /// Events left out because they are given again.
     pub duplicates: u64,
+    /// Those of them that have no identifier and are equal to another one in every column read.
+    pub equal: u64,
     /// Stage events at the instant of another one of the same deal, without `seq`.
     pub ties: u64,
 }
@@ -110,24 +184,28 @@ pub struct Noticed {
 /// ingested stays; of rows without id that are equal in every column, the first.
 pub fn deduplicate(events: &EventBatch, rows: &mut Vec<u32>) -> Noticed {
     let mut noticed = Noticed::default();
-    if rows.len() < 2 {
+    let time = |row: &u32| events.time.get(*row as usize).copied();
+    // Most deals have one event an instant and no identifiers of events: nothing to compare.
+    if events.event_id.is_empty() && rows.is_sorted_by(|a, b| time(a) < time(b)) {
         return noticed;
     }
     let before = rows.len();
     if !events.event_id.is_empty() {
         keep_last_ingested(events, rows);
     }
+    let different = rows.len();
     drop_equal(events, rows);
+    noticed.equal = (different - rows.len()) as u64;
     noticed.duplicates = (before - rows.len()) as u64;
     noticed.ties = count_ties(events, rows);
     noticed
 }
 
 fn keep_last_ingested(events: &EventBatch, rows: &mut Vec<u32>) {
-    let id = |row: u32| events.event_id.get(row as usize).copied().unwrap_or(NO_ID);
+    let id = |row: u32| events.event_id.get(row as usize).copied().unwrap_or_default();
     let ingested = |row: u32| events.ingested.get(row as usize).copied();
-    let mut by_id: Vec<(i64, Option<i64>, u32)> =
-        rows.iter().filter(|r| id(**r) != NO_ID).map(|r| (id(*r), ingested(*r), *r)).collect();
+    let mut by_id: Vec<(Id, Option<i64>, u32)> =
+        rows.iter().filter(|r| !id(**r).is_none()).map(|r| (id(*r), ingested(*r), *r)).collect();
     by_id.sort_unstable();
     let mut dropped: Vec<u32> = by_id
         .windows(2)
@@ -144,7 +222,7 @@ fn keep_last_ingested(events: &EventBatch, rows: &mut Vec<u32>) {
 
 fn drop_equal(events: &EventBatch, rows: &mut Vec<u32>) {
     let time = |row: &u32| events.time.get(*row as usize).copied();
-    let has_no_id = |row: &u32| events.event_id.get(*row as usize).is_none_or(|id| *id == NO_ID);
+    let has_no_id = |row: &u32| events.event_id.get(*row as usize).is_none_or(|id| id.is_none());
     let compare = |a: u32, b: u32| {
         content(events, a).cmp(&content(events, b)).then_with(|| dimensions(events, a, b))
     };
@@ -167,18 +245,18 @@ fn drop_equal(events: &EventBatch, rows: &mut Vec<u32>) {
     }
 }
 
-type Content = (Option<EventKind>, [Option<i64>; 6]);
+type Content = (Option<EventKind>, Option<Id>, [Option<i64>; 5]);
 
 fn content(events: &EventBatch, row: u32) -> Content {
     let at = row as usize;
     let wide = |v: Option<&u32>| v.map(|v| i64::from(*v));
     (
         events.kind.get(at).copied(),
+        events.customer.get(at).copied(),
         [
             events.stage.get(at).map(|s| i64::from(*s)),
             events.amount.get(at).copied(),
             wide(events.owner.get(at)),
-            events.customer.get(at).copied(),
             events.expected_close.get(at).map(|d| i64::from(*d)),
             events.seq.get(at).copied(),
         ],
@@ -207,4 +285,46 @@ fn count_ties(events: &EventBatch, rows: &[u32]) -> u64 {
         .map(|instant| instant.iter().filter(|row| moves(row)).count() as u64)
         .filter(|n| *n > 1)
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn events(rows: &[(i64, i64)]) -> EventBatch {
+        EventBatch {
+            deal: rows.iter().map(|(deal, _)| Id::integer(*deal)).collect(),
+            time: rows.iter().map(|(_, time)| *time).collect(),
+            kind: vec![EventKind::Attribute; rows.len()],
+            stage: vec![NO_STAGE; rows.len()],
+            ..EventBatch::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_is_that_of_one_sort_of_everything(
+            rows in prop::collection::vec((0_i64..40, 0_i64..5), 0..300),
+            skewed in any::<bool>(),
+        ) {
+            let rows: Vec<(i64, i64)> =
+                rows.iter().map(|(d, t)| (if skewed { d / 39 } else { *d }, *t)).collect();
+            let events = events(&rows);
+            let stages = StageTable::new(&crate::config::Pipeline::default());
+            let mut expected: Vec<u32> = (0..rows.len() as u32).collect();
+            // Stable, so that position in the source decides last.
+            expected.sort_by_key(|row| {
+                let (deal, time) = rows[*row as usize];
+                (crate::contract::hash_integer(deal), time)
+            });
+            let ordered = order(&events, &stages, Ties::Forward);
+            let ends: Vec<usize> = expected
+                .chunk_by(|a, b| rows[*a as usize].0 == rows[*b as usize].0)
+                .scan(0, |end, deal| { *end += deal.len(); Some(*end) })
+                .collect();
+            prop_assert_eq!(ordered.rows, expected);
+            prop_assert_eq!(ordered.ends, ends);
+        }
+    }
 }

@@ -45,8 +45,7 @@ fn history(text: &str, stages: &StageTable) -> EventBatch {
             _ => EventKind::Stage,
         };
         let stage = if kind == EventKind::Stage { stages.code(name).unwrap() } else { NO_STAGE };
-        batch.deal.push(1);
-        batch.deal_hash.push(1);
+        batch.deal.push(Id::integer(1));
         batch.time.push(day.parse::<i64>().unwrap() * DAY);
         batch.kind.push(kind);
         batch.stage.push(stage);
@@ -292,7 +291,7 @@ fn equal_rows_are_found_past_one_that_differs_in_a_dimension() {
 fn row_with_an_id_is_no_duplicate_of_one_without() {
     // It was one when it came first in the file, and none when it came second.
     let stages = stages();
-    for ids in [[5, NO_ID], [NO_ID, 5]] {
+    for ids in [[Id::integer(5), Id::NONE], [Id::NONE, Id::integer(5)]] {
         let mut events = history("Q1 Q1", &stages);
         events.event_id = ids.to_vec();
         let mut rows = order(&events, &stages, Ties::Forward).rows;
@@ -304,7 +303,7 @@ fn row_with_an_id_is_no_duplicate_of_one_without() {
 fn of_rows_with_one_event_id_the_last_ingested_stays() {
     let stages = stages();
     let mut events = history("L0 Q1 Q2", &stages);
-    events.event_id = vec![1, 2, 2];
+    events.event_id = [1, 2, 2].map(Id::integer).to_vec();
     events.ingested = vec![0, 9, 5];
     let mut rows = order(&events, &stages, Ties::Forward).rows;
     deduplicate(&events, &mut rows);
@@ -325,7 +324,7 @@ fn seq_decides_before_the_stage_order() {
 fn two_deals_with_one_hash_stay_apart() {
     let stages = stages();
     let mut events = history("L0 L1 Q2 Q3", &stages);
-    events.deal = vec![1, 2, 1, 2];
+    events.deal = [1, 2, 1, 2].map(|code| Id::interned(code, 7)).to_vec();
     let ordered = order(&events, &stages, Ties::Forward);
     assert_eq!(ordered.rows, [0, 2, 1, 3]);
     assert_eq!(ordered.ends, [2, 4]);

@@ -9,12 +9,12 @@ use super::customers_pass;
 use super::frames::Context;
 use super::{Dictionaries, Relation, Relations, SHARDS_MAX};
 use crate::config::DimensionAt;
-use crate::contract::{NO_CODE, NO_ID};
+use crate::contract::{Id, NO_CODE};
 use crate::error::Error;
 use crate::fold::{DealColumns, Folded};
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{Interners, Lookup, LookupKey, Names, Spend, SpendRow, hash_integer};
+use crate::source::{Interners, Lookup, LookupKey, Names, Spend, SpendRow};
 use crate::time::{Calendar, Instant, Period};
 
 /// What assembling needs beside the fold's output.
@@ -70,7 +70,6 @@ pub(super) struct Dimension {
 /// A bug of ours: columns do not fit their declaration.
 pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
     let customers = parts.names.customer.freeze();
-    let customer_hash = |id: i64| hash_of(&customers, id);
     let mut dimensions = dimensions(&mut parts, &customers)?;
     let spend_names = merge_channel_names(&parts, &mut dimensions);
     let dictionaries = dictionaries(&parts, &dimensions, spend_names);
@@ -80,15 +79,13 @@ pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
         .customer
         .iter()
         .zip(&deals.deal_hash)
-        .map(|(customer, hash)| {
-            shard(if *customer == NO_ID { *hash } else { customer_hash(*customer) })
-        })
+        .map(|(customer, hash)| shard(if customer.is_none() { *hash } else { customer.hash() }))
         .collect();
     guard_amounts(&deals)?;
-    let orders = customers_pass::orders(&deals, customer_hash, &parts.names.deal);
+    let orders = customers_pass::orders(&deals, &parts.names.deal);
     let context = Context { parts: &parts, dimensions: &dimensions, dictionaries: &dictionaries };
     let mut frames = BTreeMap::new();
-    if deals.customer.iter().any(|c| *c != NO_ID) {
+    if deals.customer.iter().any(|c| !c.is_none()) {
         frames.insert(Relation::Orders, context.orders(&deals, &orders)?);
         let (customers, periods) = context.customers(&deals, &orders)?;
         frames.insert(Relation::Customers, customers);
@@ -110,13 +107,6 @@ fn guard_amounts(deals: &DealColumns) -> Result<(), Error> {
         return Err(Error::Overflow { what: "the sum of all deals' amounts".into() });
     }
     Ok(())
-}
-
-fn hash_of(customers: &Names, id: i64) -> u64 {
-    u32::try_from(id)
-        .ok()
-        .and_then(|code| customers.get(code))
-        .map_or_else(|| hash_integer(id), crate::source::hash_text)
 }
 
 /// The split key of a hash: its highest bits.
@@ -189,23 +179,9 @@ fn lookup_rows(
             by_code(&dimension.names, &dimension.codes)
         }
         LookupKey::Customer => {
-            let mut known: HashMap<i64, Key> = HashMap::new();
-            let name = |id: i64| u32::try_from(id).ok().and_then(|code| customers.get(code));
-            let lead = |id: i64| match name(id) {
-                Some(name) => find(name),
-                None => find(&id.to_string()),
-            };
-            deals
-                .customer
-                .iter()
-                .map(|id| {
-                    if *id == NO_ID {
-                        Key::Null
-                    } else {
-                        *known.entry(*id).or_insert_with(|| lead(*id))
-                    }
-                })
-                .collect()
+            let mut known: HashMap<Id, Key> = HashMap::new();
+            let lead = |id: Id| customers.text(id).map_or(Key::Null, |name| find(&name));
+            deals.customer.iter().map(|id| *known.entry(*id).or_insert_with(|| lead(*id))).collect()
         }
     })
 }

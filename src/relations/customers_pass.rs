@@ -1,7 +1,7 @@
 //! From won deals to orders, customers and their active periods: one sort by customer and day, one
 //! pass.
 
-use crate::contract::NO_ID;
+use crate::contract::Id;
 use crate::fold::DealColumns;
 use crate::money::NO_AMOUNT;
 use crate::source::{Interner, Names};
@@ -12,7 +12,7 @@ use crate::time::{Calendar, Day, NO_DAY, Period};
 pub(super) struct Order {
     /// Hash of the customer, so that the order of customers is the same in every run.
     pub(super) customer_hash: u64,
-    pub(super) customer: i64,
+    pub(super) customer: Id,
     pub(super) closed_at: i64,
     /// Row of the deal.
     pub(super) deal: u32,
@@ -27,19 +27,15 @@ impl Order {
 
 /// All orders by customer, then time; of equal times the lower deal first: numbers by value, then
 /// texts, so that an identifier means the same as an integer and as text.
-pub(super) fn orders(
-    deals: &DealColumns,
-    customer_hash: impl Fn(i64) -> u64,
-    names: &Interner,
-) -> Vec<Order> {
+pub(super) fn orders(deals: &DealColumns, names: &Interner) -> Vec<Order> {
     let columns = deals.is_won.iter().zip(&deals.customer).zip(&deals.amount).zip(&deals.closed_at);
     let mut orders: Vec<Order> = columns
         .enumerate()
         .filter(|(_, (((won, customer), amount), _))| {
-            **won == 1 && **customer != NO_ID && **amount != NO_AMOUNT
+            **won == 1 && !customer.is_none() && **amount != NO_AMOUNT
         })
         .map(|(deal, (((_, customer), _), closed_at))| Order {
-            customer_hash: customer_hash(*customer),
+            customer_hash: customer.hash(),
             customer: *customer,
             closed_at: *closed_at,
             deal: deal as u32,
@@ -47,20 +43,12 @@ pub(super) fn orders(
         .collect();
     rayon::slice::ParallelSliceMut::par_sort_unstable(orders.as_mut_slice());
     let tied = |a: &Order, b: &Order| (a.customer, a.closed_at) == (b.customer, b.closed_at);
-    let id = |order: &Order| deals.deal.get(order.deal as usize).copied().unwrap_or(NO_ID);
+    let id = |order: &Order| deals.deal.get(order.deal as usize).copied().unwrap_or_default();
     let mut texts: Option<Names> = None;
     for ties in orders.chunk_by_mut(tied).filter(|ties| ties.len() > 1) {
         // Ties are few; the names are taken out only if there is one.
         let texts = texts.get_or_insert_with(|| names.freeze());
-        ties.sort_by_cached_key(|order| {
-            let id = id(order);
-            let text = u32::try_from(id).ok().and_then(|code| texts.get(code));
-            match text.map(|t| (t.parse::<i64>().ok(), t)) {
-                None => (false, id, String::new()),
-                Some((Some(number), _)) => (false, number, String::new()),
-                Some((None, text)) => (true, 0, text.to_owned()),
-            }
-        });
+        ties.sort_by_cached_key(|order| texts.order_key(id(order)));
     }
     orders
 }
@@ -254,13 +242,13 @@ mod tests {
         let day = |text: &str| crate::time::from_date(text.parse().unwrap());
         let deals = DealColumns {
             is_won: vec![1; 5],
-            customer: vec![7; 5],
+            customer: vec![Id::integer(7); 5],
             amount: vec![100, 50, -150, 30, -30],
             closed_on: ["2024-01-05", "2024-02-01", "2024-03-30", "2024-04-30", "2024-05-01"]
                 .map(day)
                 .to_vec(),
             closed_at: vec![1, 2, 3, 4, 5],
-            deal: vec![1, 2, 3, 4, 5],
+            deal: [1, 2, 3, 4, 5].map(Id::integer).to_vec(),
             ..DealColumns::default()
         };
         let settings = PassSettings {
@@ -269,7 +257,7 @@ mod tests {
             periods: &[Period::Month],
             as_of_day: day("2024-06-01"),
         };
-        let sorted = orders(&deals, |c| c.cast_unsigned(), &Interner::default());
+        let sorted = orders(&deals, &Interner::default());
         let (customers, periods) = pass(&sorted, &deals, &settings);
         assert_eq!(customers.purchase_days_n, [3], "a refund day is not a purchase day");
         assert_eq!(customers.repeat_amount, [-100]);
@@ -285,16 +273,16 @@ mod tests {
     #[test]
     fn of_orders_at_one_instant_the_lower_deal_is_first() {
         let names = Interner::default();
-        let ids = ["10", "9", "x"].map(|id| i64::from(names.intern(id).unwrap().0));
+        let ids = ["10", "9", "x"].map(|id| names.id(id).unwrap());
         let deals = DealColumns {
             is_won: vec![1; 3],
-            customer: vec![7; 3],
+            customer: vec![Id::integer(7); 3],
             amount: vec![1; 3],
             closed_at: vec![5; 3],
             deal: ids.to_vec(),
             ..DealColumns::default()
         };
-        let sorted = orders(&deals, |c| c.cast_unsigned(), &names);
+        let sorted = orders(&deals, &names);
         let rows: Vec<u32> = sorted.iter().map(|o| o.deal).collect();
         assert_eq!(rows, [1, 0, 2], "numbers by value, then texts");
     }

@@ -7,7 +7,7 @@ use super::assemble::{Dimension, Parts, shard};
 use super::customers_pass::{self, Order, PassSettings};
 use super::frame::FrameBuilder;
 use super::{Dictionaries, Relation, RelationFrame};
-use crate::contract::{NO_CODE, NO_ID};
+use crate::contract::NO_CODE;
 use crate::error::Error;
 use crate::fold::{DealColumns, VisitColumns, amount_or_zero};
 use crate::money::NO_AMOUNT;
@@ -132,7 +132,7 @@ impl Context<'_> {
             .int("created_amount", plain(&d.created_amount))
             .int("closed_amount", plain(&d.closed_amount))
             .flag("has_closed_amount", known(&d.closed_amount))
-            .flag("has_customer", d.customer.iter().map(|c| i8::from(*c != NO_ID)).collect())
+            .flag("has_customer", d.customer.iter().map(|c| i8::from(!c.is_none())).collect())
             .flag("is_new_business", is_new)
             .flag("is_existing_business", is_existing)
             .dictionary("owner", d.owner)
@@ -244,7 +244,8 @@ impl Context<'_> {
                 .and_then(|name| names?.binary_search(name).ok())
                 .map_or(NO_CODE, |c| c as u32)
         };
-        let hash = |name: &Option<String>| crate::source::hash_text(name.as_deref().unwrap_or(""));
+        let hash =
+            |name: &Option<String>| crate::contract::hash_text(name.as_deref().unwrap_or(""));
         let channels: Vec<u32> = rows.iter().map(|r| code("channel", &r.channel)).collect();
         let period = |r: &&SpendRow| self.parts.calendar.start(self.parts.base, r.day);
         let mut builder = FrameBuilder::new(Relation::Spend, rows.len())

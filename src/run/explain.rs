@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::RunOptions;
 use super::history::event_dimensions;
 use crate::config::{Config, Resolved, Ties};
-use crate::contract::{EventBatch, NO_CODE, NO_ID, NO_STAGE, StageTable};
+use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::fold::levels::Leveller;
 use crate::fold::machine::{Event, Machine, Visit};
@@ -14,7 +14,7 @@ use crate::fold::{self, Move, Outcome, order, scatter};
 use crate::money::{self, NO_AMOUNT};
 use crate::quality::Ledger;
 use crate::relations::visits::MOVES;
-use crate::source::{DealSource, Interners, hash_integer, hash_text};
+use crate::source::{DealSource, Interners, RowNumbers};
 use crate::time::{Instant, NO_DAY, NO_INSTANT, day_text, instant_text};
 
 /// The story of one deal as text.
@@ -30,11 +30,12 @@ pub fn explain_deal(
     let stages = StageTable::new(&config.pipeline);
     let dimensions = event_dimensions(&config);
     (options.on_step)("read");
-    let source = DealSource::open(&config, resolved.calendar, &stages, &dimensions)?;
+    let mut source = DealSource::open(&config, resolved.calendar, &stages, &dimensions)?;
+    source.row_numbers = RowNumbers::Kept;
     let ledger = Ledger::new(&config.quality.severity);
     let names = Interners::new(&dimensions);
-    let hashes: Vec<u64> =
-        deal.parse().ok().map(hash_integer).into_iter().chain([hash_text(deal)]).collect();
+    let number = deal.parse().ok().map(|n| Id::integer(n).hash());
+    let hashes: Vec<u64> = number.into_iter().chain([Id::hash_of_text(deal)]).collect();
     let (parts, read) = source.read(
         &names,
         &stages,
@@ -42,9 +43,10 @@ pub fn explain_deal(
         &resolved.currency,
         None,
         &config.pipeline.only,
-        |unit, batch| scatter(unit, only(batch, &hashes), 0),
+        |unit, batch| scatter(unit, &only(batch, &hashes), 0),
     )?;
-    let (events, units) = scatter::gather(&parts, 0);
+    let (mut events, mut units) = (EventBatch::default(), Vec::new());
+    scatter::gather(&parts, 0, &mut events, &mut units);
     let mut story = Story {
         text: String::new(),
         events: &events,
@@ -66,29 +68,11 @@ pub fn explain_deal(
 }
 
 /// The events whose deal has one of the hashes.
-fn only(batch: EventBatch, hashes: &[u64]) -> EventBatch {
-    let rows: Vec<usize> = (0..batch.len())
-        .filter(|r| batch.deal_hash.get(*r).is_some_and(|h| hashes.contains(h)))
-        .collect();
-    fn pick<T: Copy>(column: &[T], rows: &[usize]) -> Vec<T> {
-        rows.iter().filter_map(|row| column.get(*row).copied()).collect()
-    }
-    EventBatch {
-        deal: pick(&batch.deal, &rows),
-        deal_hash: pick(&batch.deal_hash, &rows),
-        time: pick(&batch.time, &rows),
-        kind: pick(&batch.kind, &rows),
-        stage: pick(&batch.stage, &rows),
-        row: pick(&batch.row, &rows),
-        amount: pick(&batch.amount, &rows),
-        owner: pick(&batch.owner, &rows),
-        customer: pick(&batch.customer, &rows),
-        expected_close: pick(&batch.expected_close, &rows),
-        seq: pick(&batch.seq, &rows),
-        event_id: pick(&batch.event_id, &rows),
-        ingested: pick(&batch.ingested, &rows),
-        dimensions: batch.dimensions.iter().map(|d| pick(d, &rows)).collect(),
-    }
+fn only(batch: &EventBatch, hashes: &[u64]) -> EventBatch {
+    let deals = batch.deal.iter().enumerate();
+    let rows: Vec<usize> =
+        deals.filter(|(_, deal)| hashes.contains(&deal.hash())).map(|(row, _)| row).collect();
+    batch.pick(&rows)
 }
 
 /// File and row of every event, as text.
@@ -280,7 +264,7 @@ impl Story<'_> {
         let (end, ended) = machine.cycle_end(self.as_of);
         let mut leveller = Leveller::new(self.stages);
         let levels = leveller.levels(&machine.visits, deal.outcome);
-        let customer = if deal.customer == NO_ID { "no customer" } else { "has a customer" };
+        let customer = if deal.customer.is_none() { "no customer" } else { "has a customer" };
         let expected = if deal.expected_close == NO_DAY {
             "none".to_owned()
         } else {

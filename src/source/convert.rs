@@ -5,19 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal64Type, Decimal128Type, Float64Type, Int32Type, Int64Type,
+    TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 
-use super::intern::{Interner, hash_integer};
-use crate::contract::{NO_CODE, NO_ID};
+use super::intern::Interner;
+use crate::contract::{Id, NO_CODE};
 use crate::error::{Error, Fault};
-use crate::money::{self, Currency, NO_AMOUNT};
+use crate::money::{self, Currency, MAX_AMOUNT, NO_AMOUNT};
 use crate::time::{Calendar, Day, Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
 
 /// A value that is there but cannot be read as a time.
@@ -50,41 +51,35 @@ fn cast_error(e: ArrowError) -> Error {
     Error::compute("casting a column", e)
 }
 
-/// Identifiers and their hashes, after trimming and replacing; [`NO_ID`] for null.
+/// Identifiers, after trimming and replacing.
 pub(crate) fn ids(
     array: &ArrayRef,
     interner: &Interner,
     replace: Option<&BTreeMap<String, String>>,
-) -> Result<(Vec<i64>, Vec<u64>), Error> {
+) -> Result<Vec<Id>, Error> {
     if array.data_type().is_integer() {
-        let ints = cast(array, &DataType::Int64).map_err(cast_error)?;
+        let ints = wide_integers(array)?;
         let ints = ints.as_primitive::<Int64Type>();
-        let ids: Vec<i64> = if ints.null_count() == 0 {
-            ints.values().to_vec()
+        let ids: Vec<Id> = if ints.null_count() == 0 {
+            ints.values().iter().map(|v| Id::integer(*v)).collect()
         } else {
-            ints.iter().map(|v| v.unwrap_or(NO_ID)).collect()
+            ints.iter().map(|v| v.map_or(Id::NONE, Id::integer)).collect()
         };
-        let ids = replace_integers(ids, replace);
-        let hashes = ids.iter().map(|id| hash_integer(*id)).collect();
-        return Ok((ids, hashes));
+        return Ok(replace_integers(ids, replace));
     }
     let mut ids = Vec::with_capacity(array.len());
-    let mut hashes = Vec::with_capacity(array.len());
     each_text(array, |text| {
-        match named(text, replace) {
-            Some(text) => {
-                let (code, hash) = interner.intern(text)?;
-                ids.push(i64::from(code));
-                hashes.push(hash);
-            }
-            None => {
-                ids.push(NO_ID);
-                hashes.push(0);
-            }
-        }
+        ids.push(named(text, replace).map_or(Ok(Id::NONE), |text| interner.id(text))?);
         Ok(())
     })?;
-    Ok((ids, hashes))
+    Ok(ids)
+}
+
+fn wide_integers(array: &ArrayRef) -> Result<ArrayRef, Error> {
+    if *array.data_type() == DataType::Int64 {
+        return Ok(array.clone());
+    }
+    cast(array, &DataType::Int64).map_err(cast_error)
 }
 
 /// A name trimmed and replaced; `None` if nothing is left of it.
@@ -92,57 +87,89 @@ pub(crate) fn named<'a>(
     text: Option<&'a str>,
     replace: Option<&'a BTreeMap<String, String>>,
 ) -> Option<&'a str> {
-    let text = text.map(str::trim).filter(|t| !t.is_empty())?;
+    let text = trimmed(text?);
     let text = replace.and_then(|r| r.get(text)).map_or(text, String::as_str);
     (!text.is_empty()).then_some(text)
 }
 
+/// Text without white space around it; most has none, which its first and last byte tell.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'!'..=b'~', .., b'!'..=b'~'] | [b'!'..=b'~'] => text,
+        _ => text.trim(),
+    }
+}
+
 /// Replaces integer identifiers; a replacement that is no integer takes the identifier away.
-fn replace_integers(ids: Vec<i64>, replace: Option<&BTreeMap<String, String>>) -> Vec<i64> {
+fn replace_integers(ids: Vec<Id>, replace: Option<&BTreeMap<String, String>>) -> Vec<Id> {
     let Some(replace) = replace else { return ids };
     let pairs = replace.iter().filter_map(|(from, to)| Some((from.parse::<i64>().ok()?, to)));
-    let pairs: BTreeMap<i64, i64> =
-        pairs.map(|(from, to)| (from, to.parse().unwrap_or(NO_ID))).collect();
+    let pairs: BTreeMap<Id, Id> = pairs
+        .map(|(from, to)| (Id::integer(from), to.parse().map_or(Id::NONE, Id::integer)))
+        .collect();
     ids.into_iter().map(|id| pairs.get(&id).copied().unwrap_or(id)).collect()
+}
+
+/// What the names of the dictionary last seen were mapped to. A row group's batches share one
+/// dictionary, so that its names are looked up once a row group.
+pub(crate) struct Seen<T> {
+    dictionary: Option<ArrayRef>,
+    mapped: Vec<T>,
+}
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self { dictionary: None, mapped: Vec::new() }
+    }
 }
 
 /// Codes of names, after trimming and replacing; [`NO_CODE`] for null and empty.
 pub(crate) fn codes(
     array: &ArrayRef,
+    seen: &mut Seen<u32>,
     interner: &Interner,
     replace: Option<&BTreeMap<String, String>>,
 ) -> Result<Vec<u32>, Error> {
     let intern = |text: Option<&str>| -> Result<u32, Error> {
         named(text, replace).map_or(Ok(NO_CODE), |text| interner.intern(text).map(|(code, _)| code))
     };
-    each_name(array, intern, NO_CODE)
+    each_name(array, seen, intern, NO_CODE)
 }
 
-/// Maps every distinct name once where the array is dictionary-encoded, else row by row.
+/// Maps every name of a dictionary once where the array has one, else row by row. `map` must give
+/// the same for the same name as long as `seen` is used.
 pub(crate) fn each_name<T: Copy>(
     array: &ArrayRef,
+    seen: &mut Seen<T>,
     mut map: impl FnMut(Option<&str>) -> Result<T, Error>,
     null: T,
 ) -> Result<Vec<T>, Error> {
-    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
-        let mut mapped = Vec::with_capacity(dictionary.values().len());
-        each_text(dictionary.values(), |text| {
+    let mut mapped = Vec::new();
+    let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() else {
+        mapped.reserve_exact(array.len());
+        each_text(array, |text| {
             mapped.push(map(text)?);
             Ok(())
         })?;
-        let keys = dictionary.keys();
-        let lookup = |key: i32| mapped.get(key as usize).copied().unwrap_or(null);
-        return Ok(if keys.null_count() == 0 {
-            keys.values().iter().map(|key| lookup(*key)).collect()
-        } else {
-            keys.iter().map(|key| key.map_or(null, lookup)).collect()
-        });
+        return Ok(mapped);
+    };
+    let values = dictionary.values();
+    // The array seen is held, so that no other one can be where it is.
+    if !seen.dictionary.as_ref().is_some_and(|known| Arc::ptr_eq(known, values)) {
+        seen.mapped.clear();
+        each_text(values, |text| {
+            seen.mapped.push(map(text)?);
+            Ok(())
+        })?;
+        seen.dictionary = Some(values.clone());
     }
-    let mut mapped = Vec::with_capacity(array.len());
-    each_text(array, |text| {
-        mapped.push(map(text)?);
-        Ok(())
-    })?;
+    let keys = dictionary.keys();
+    let lookup = |key: i32| seen.mapped.get(key as usize).copied().unwrap_or(null);
+    if keys.null_count() == 0 {
+        mapped.extend(keys.values().iter().map(|key| lookup(*key)));
+    } else {
+        mapped.extend(keys.iter().map(|key| key.map_or(null, lookup)));
+    }
     Ok(mapped)
 }
 
@@ -309,7 +336,7 @@ fn is_plausible_day(day: Day) -> bool {
 
 /// Whole numbers; `i64::MIN` for null or unreadable.
 pub(crate) fn integers(array: &ArrayRef) -> Result<Vec<i64>, Error> {
-    let ints = cast(array, &DataType::Int64).map_err(cast_error)?;
+    let ints = wide_integers(array)?;
     Ok(ints.as_primitive::<Int64Type>().iter().map(|v| v.unwrap_or(i64::MIN)).collect())
 }
 
@@ -319,6 +346,9 @@ pub(crate) fn money(
     array: &ArrayRef,
     currency: &Currency,
 ) -> Result<(Vec<i64>, Vec<usize>), Error> {
+    if let Some(amounts) = plain_money(array, currency) {
+        return Ok((amounts, Vec::new()));
+    }
     let mut inexact = Vec::new();
     let mut settle = |row: usize, converted: Option<Option<(i64, bool)>>| match converted {
         Some(Some((minor, exact))) => {
@@ -365,6 +395,24 @@ pub(crate) fn money(
         }
     };
     Ok((amounts, inexact))
+}
+
+/// Decimals of the currency's own scale, none of them too large: they are minor units already.
+fn plain_money(array: &ArrayRef, currency: &Currency) -> Option<Vec<i64>> {
+    let DataType::Decimal64(_, scale) = array.data_type() else { return None };
+    if i32::from(*scale) != i32::from(currency.scale) {
+        return None;
+    }
+    let decimals = array.as_primitive::<Decimal64Type>();
+    let is_amount = |v: &i64| (-MAX_AMOUNT..=MAX_AMOUNT).contains(v);
+    if !decimals.values().iter().fold(true, |all, v| all & is_amount(v)) {
+        return None;
+    }
+    Some(if decimals.null_count() == 0 {
+        decimals.values().to_vec()
+    } else {
+        decimals.iter().map(|v| v.unwrap_or(NO_AMOUNT)).collect()
+    })
 }
 
 /// The value of one row as text, for the quarantine.

@@ -1,52 +1,41 @@
 //! Names to small numbers and back, shared by all decoding threads.
 //!
-//! Numbers are handed out in the order of arrival, which depends on the threads; nothing that
-//! reaches an output may depend on them. [`Interner::freeze`] gives the names for sorting.
+//! Numbers are dense and handed out in the order of arrival, which depends on the threads; nothing
+//! that reaches an output may depend on them. [`Interner::freeze`] gives the names for sorting.
 
-use std::hash::BuildHasher;
+use std::cmp::Ordering;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering as Memory};
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use crate::contract::{Id, Spelling, hash_text};
 use crate::error::Error;
 
 /// Locks are per shard, so that threads seldom meet.
 const SHARD_BITS: u32 = 6;
 const SHARDS: usize = 1 << SHARD_BITS;
-
-/// Hash of an identifier given as text; equal in every run and on every machine.
-#[must_use]
-pub fn hash_text(text: &str) -> u64 {
-    FixedState::with_seed(0x00DE_A111_1177).hash_one(text.as_bytes())
-}
-
-/// Hash of an integer identifier: a bijection, so that two integers never collide.
-/// The finaliser of SplitMix64 (Steele, Lea & Flood 2014, Fast splittable pseudorandom number
-/// generators).
-#[must_use]
-pub fn hash_integer(value: i64) -> u64 {
-    let mut z = value.cast_unsigned().wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
+/// Numbers above are kept for stand-ins.
+const CODES_MAX: u32 = u32::MAX - (1 << 16);
 
 #[derive(Default)]
 struct Shard {
     /// Hash and position of each name.
     table: HashTable<(u64, u32)>,
-    names: Vec<Box<str>>,
+    /// Number and text of each name.
+    names: Vec<(u32, Box<str>)>,
 }
 
-/// A concurrent set of names. A number is `position * SHARDS + shard`.
+/// A concurrent set of names.
 pub struct Interner {
     shards: Vec<Mutex<Shard>>,
+    next: AtomicU32,
 }
 
 impl Default for Interner {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect() }
+        let shards = (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect();
+        Self { shards, next: AtomicU32::new(0) }
     }
 }
 
@@ -71,64 +60,75 @@ impl Interner {
         let mut guard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Shard { table, names } = &mut *guard;
         let same = |entry: &(u64, u32)| {
-            entry.0 == hash && names.get(entry.1 as usize).is_some_and(|n| **n == *name)
+            entry.0 == hash && names.get(entry.1 as usize).is_some_and(|n| *n.1 == *name)
         };
-        let position = match table.find(hash, same) {
-            Some(entry) => entry.1,
-            None => {
-                let position = names.len() as u32;
-                names.push(name.into());
-                table.insert_unique(hash, (hash, position), |entry| entry.0);
-                position
-            }
-        };
-        position
-            .checked_mul(SHARDS as u32)
-            .filter(|code| *code < u32::MAX - SHARDS as u32)
-            .map(|code| (code + index as u32, hash))
-            .ok_or_else(|| Error::Overflow { what: "the number of distinct names".into() })
+        if let Some(entry) = table.find(hash, same)
+            && let Some((code, _)) = names.get(entry.1 as usize)
+        {
+            return Ok((*code, hash));
+        }
+        let code = self.next.fetch_add(1, Memory::Relaxed);
+        if code > CODES_MAX {
+            // Taken back, so that the count does not begin anew.
+            self.next.fetch_sub(1, Memory::Relaxed);
+            return Err(Error::Overflow { what: "the number of distinct names".into() });
+        }
+        table.insert_unique(hash, (hash, names.len() as u32), |entry| entry.0);
+        names.push((code, name.into()));
+        Ok((code, hash))
     }
 
-    /// All names by number; numbers that were not handed out are empty.
+    /// The identifier of a text: packed where it fits, else interned.
+    ///
+    /// # Errors
+    /// As [`Interner::intern`].
+    #[inline]
+    pub fn id(&self, text: &str) -> Result<Id, Error> {
+        match Id::packed(text) {
+            Some(id) => Ok(id),
+            None => self.intern(text).map(|(code, hash)| Id::interned(code, hash)),
+        }
+    }
+
+    /// All names by number.
     #[must_use]
     pub fn freeze(&self) -> Names {
-        let shards: Vec<Vec<Box<str>>> = self
-            .shards
-            .iter()
-            .map(|s| s.lock().unwrap_or_else(std::sync::PoisonError::into_inner).names.clone())
-            .collect();
-        Names { shards }
+        let mut names: Vec<Box<str>> =
+            vec![Box::default(); self.next.load(Memory::Relaxed) as usize];
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for (code, name) in &shard.names {
+                if let Some(slot) = names.get_mut(*code as usize) {
+                    slot.clone_from(name);
+                }
+            }
+        }
+        Names { names }
     }
 }
 
 /// The names behind an interner's numbers.
 #[derive(Debug, Default, Clone)]
 pub struct Names {
-    shards: Vec<Vec<Box<str>>>,
+    names: Vec<Box<str>>,
 }
 
 impl Names {
     /// The name of a number.
     #[must_use]
     pub fn get(&self, code: u32) -> Option<&str> {
-        let shard = self.shards.get(code as usize % SHARDS)?;
-        shard.get(code as usize / SHARDS).map(|n| &**n)
+        self.names.get(code as usize).map(|n| &**n)
     }
 
     /// Every name with its number, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.shards.iter().enumerate().flat_map(|(shard, names)| {
-            names
-                .iter()
-                .enumerate()
-                .map(move |(position, name)| ((position * SHARDS + shard) as u32, &**name))
-        })
+        self.names.iter().enumerate().map(|(code, name)| (code as u32, &**name))
     }
 
     /// One more than the largest number handed out.
     #[must_use]
     pub fn bound(&self) -> usize {
-        self.shards.iter().map(Vec::len).max().unwrap_or(0) * SHARDS
+        self.names.len()
     }
 
     /// The names in order, and for each number its rank in that order.
@@ -143,5 +143,62 @@ impl Names {
             }
         }
         (sorted.into_iter().map(|(name, _)| name.to_owned()).collect(), ranks)
+    }
+
+    /// The text of an identifier; `None` if there is none.
+    #[must_use]
+    pub fn text(&self, id: Id) -> Option<String> {
+        match id.spelling() {
+            Spelling::None => None,
+            Spelling::Integer(value) => Some(value.to_string()),
+            Spelling::Text(text) => Some(text),
+            Spelling::Interned(code) => self.get(code).map(str::to_owned),
+        }
+    }
+
+    /// What an identifier is ordered by: none, then numbers by value, then texts, so that an
+    /// identifier means the same as an integer and as text.
+    #[must_use]
+    pub fn order_key(&self, id: Id) -> (bool, i64, String) {
+        if let Spelling::Integer(value) = id.spelling() {
+            return (false, value, String::new());
+        }
+        match self.text(id).map(|text| (text.parse().ok(), text)) {
+            None => (false, i64::MIN, String::new()),
+            Some((Some(number), _)) => (false, number, String::new()),
+            Some((None, text)) => (true, 0, text),
+        }
+    }
+}
+
+/// Compares two identifiers as [`Names::order_key`] orders them; `names` are those of the interner
+/// that the identifiers come from.
+#[must_use]
+pub fn compare_named(a: Id, b: Id, names: &Names) -> Ordering {
+    names.order_key(a).cmp(&names.order_key(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_names_are_dense() {
+        let interner = Interner::default();
+        let codes: Vec<u32> =
+            ["b", "a", "b", "c"].iter().map(|name| interner.intern(name).unwrap().0).collect();
+        assert_eq!(codes, [0, 1, 0, 2]);
+        assert_eq!(interner.freeze().ranked().1, [1, 0, 2]);
+    }
+
+    #[test]
+    fn numbers_come_by_value_and_before_texts() {
+        let interner = Interner::default();
+        let long = "10000000000000000000000000000000000000000000";
+        let ids = ["9", "10", "100000000000000000", "A", long].map(|t| interner.id(t).unwrap());
+        let names = interner.freeze();
+        let sorted = [ids[0], ids[1], Id::integer(11), ids[2], ids[4], ids[3]];
+        assert!(sorted.is_sorted_by(|a, b| compare_named(*a, *b, &names).is_lt()));
+        assert_eq!(names.text(ids[4]).as_deref(), Some(long));
     }
 }

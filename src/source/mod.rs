@@ -3,34 +3,40 @@
 //!
 //! It judges rows one by one and counts what it keeps out; it knows nothing of the order of events.
 
+mod chunks;
 mod convert;
 mod discover;
 mod events;
 mod guard;
 mod intern;
 mod lookup;
+mod needs;
 mod partitions;
 mod preflight;
 mod read;
 mod spend;
 mod stage_dates;
+mod task;
+mod tasks;
+#[cfg(test)]
+mod tests;
 pub mod synthetic;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use guard::is_guarded;
-pub use intern::{Interner, Names, hash_integer, hash_text};
+pub use intern::{Interner, Names, compare_named};
 pub use lookup::{Lookup, LookupKey, LookupSource};
+pub use needs::{Attribute, Width};
 pub use read::CheckedInput;
 pub use spend::{Spend, SpendRow, SpendSource};
 
-use crate::config::{Config, Input, Outcome, Shape};
+use crate::config::{Config, Input, Outcome, Shape, Ties};
 use crate::contract::{CanonicalColumn, ColumnType};
 use crate::contract::{DEAL_EVENTS, EventBatch, Need, STAGE_DATES, StageTable};
 use crate::error::Error;
@@ -39,7 +45,8 @@ use crate::quality::Ledger;
 use crate::time::{Calendar, Instant, NO_INSTANT};
 use convert::Clock;
 use preflight::{Origin, Wanted};
-use read::Unit;
+use task::TaskState;
+use tasks::Task;
 
 /// The names of a run, shared by all decoding threads.
 #[derive(Debug, Default)]
@@ -76,6 +83,10 @@ pub(crate) struct Decoding<'a> {
     pub(crate) as_of: Option<Instant>,
     pub(crate) pipelines: &'a [String],
     pub(crate) values: &'a BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) present: Present,
+    pub(crate) row_numbers: RowNumbers,
+    /// So many events are handed over as one piece, and at most a batch more.
+    pub(crate) piece_rows: usize,
 }
 
 impl Decoding<'_> {
@@ -132,10 +143,22 @@ pub struct Present {
     pub ingested: bool,
 }
 
+/// Whether events carry the number of their row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowNumbers {
+    /// They do: their rows will be asked for.
+    Kept,
+    /// They do not.
+    Dropped,
+}
+
 struct DealInput {
     checked: CheckedInput,
     shape: Shape,
+    /// Positions of what is read.
     layout: Layout,
+    /// Positions of everything the files have.
+    full_layout: Layout,
     values: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -146,7 +169,15 @@ pub struct DealSource {
     pub dimensions: Vec<String>,
     /// Which optional columns there are.
     pub present: Present,
+    /// Whether events carry row numbers: by default where deals may be rejected for their ties.
+    pub row_numbers: RowNumbers,
+    /// How many events a thread holds before it hands them over as a piece.
+    pub piece_rows: usize,
 }
+
+/// Large enough that a bucket's share of a piece is worth a look; small enough that a scattered
+/// column of codes or distances stays in the second-level cache.
+const PIECE_ROWS: usize = 1 << 18;
 
 /// What reading the events gave beside the events.
 #[derive(Debug, Clone, Copy, Default)]
@@ -222,8 +253,20 @@ impl DealSource {
         if !faults.is_empty() {
             return Err(Error::Faults(faults));
         }
+        let row_numbers = match config.fold.ties {
+            Ties::Reject => RowNumbers::Kept,
+            Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
+        };
+        let (dimensions, present) = (event_dimensions.to_vec(), Present::default());
+        let mut source = Self { inputs, dimensions, present, row_numbers, piece_rows: PIECE_ROWS };
+        source.note_present();
+        Ok(source)
+    }
+
+    fn note_present(&mut self) {
+        let inputs = &self.inputs;
         let has = |f: fn(&Layout) -> Option<usize>| inputs.iter().any(|i| f(&i.layout).is_some());
-        let present = Present {
+        self.present = Present {
             amount: has(|l| l.amount),
             owner: has(|l| l.owner_id),
             customer: has(|l| l.customer_id),
@@ -232,7 +275,6 @@ impl DealSource {
             event_id: has(|l| l.event_id),
             ingested: has(|l| l.ingested_at),
         };
-        Ok(Self { inputs, dimensions: event_dimensions.to_vec(), present })
     }
 
     /// The checked inputs, for the manifest.
@@ -246,35 +288,15 @@ impl DealSource {
         self.inputs.into_iter().map(|i| i.checked).collect()
     }
 
-    /// Input, file and row in the file of rows given by unit and row in the unit.
-    #[must_use]
-    pub fn locate(&self, rows: &[(usize, u32)]) -> Vec<(String, PathBuf, u64)> {
-        let units = self.work();
-        rows.iter()
-            .filter_map(|(number, row)| {
-                let (input, unit) = units.get(*number)?;
-                let path = input.checked.path(unit).to_path_buf();
-                Some((input.checked.name.clone(), path, unit.first_row + u64::from(*row)))
-            })
-            .collect()
-    }
-
-    /// Every unit of every input, in order of inputs, files and rows.
-    fn work(&self) -> Vec<(&DealInput, Unit)> {
-        self.inputs
-            .iter()
-            .flat_map(|input| input.checked.units().into_iter().map(move |unit| (input, unit)))
-            .collect()
-    }
-
     /// How many rows there are by the footers, for sizing.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.inputs.iter().flat_map(|i| i.checked.units()).map(|u| u.rows).sum()
     }
 
-    /// Reads everything in parallel; `take` gets each unit's events with the unit's number, which
-    /// ascends in the order of inputs, files and rows.
+    /// Reads everything in parallel, as many units at a time as there are threads, of each at most a
+    /// piece. `take` gets every piece's events with the number of its unit; what it gives comes back
+    /// in the order of inputs, files and rows.
     ///
     /// # Errors
     /// The first file that cannot be decoded, in the order of files, whatever the threads.
@@ -287,14 +309,17 @@ impl DealSource {
         currency: &Currency,
         as_of: Option<Instant>,
         pipelines: &[String],
-        take: impl Fn(usize, EventBatch) -> T + Sync,
+        take: impl Fn(usize, &EventBatch) -> T + Sync,
     ) -> Result<(Vec<T>, Read), Error> {
         let latest = AtomicI64::new(NO_INSTANT);
-        let work = self.work();
+        // Room that tasks leave to the next ones, so that pages are asked for once a thread.
+        let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
+        let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
         }
-        let read_one = |(number, (input, unit)): (usize, &(&DealInput, Unit))| {
+        let read_one = |(number, task): (usize, &Task<'_>)| {
+            let input = task.input;
             let decoding = Decoding {
                 names,
                 stages,
@@ -303,18 +328,38 @@ impl DealSource {
                 as_of,
                 pipelines,
                 values: &input.values,
+                present: self.present,
+                row_numbers: self.row_numbers,
+                piece_rows: self.piece_rows,
             };
-            let read_unit = match input.shape {
-                Shape::StageDates => stage_dates::read_unit,
-                _ => events::read_unit,
-            };
-            let mut batch = read_unit(&decoding, &input.checked, unit, &input.layout, &latest)?;
-            events::fill_missing(&mut batch, self.present, self.dimensions.len());
-            Ok(take(number, batch))
+            let mut taken = Vec::new();
+            let mut keep = |events: &EventBatch| taken.push(take(number, events));
+            let room = rooms().pop().unwrap_or_default();
+            let (checked, layout) = (&input.checked, &input.layout);
+            let mut state = TaskState::new(&decoding, checked, layout, room, &mut keep);
+            for unit in &task.units {
+                state.begin(*unit);
+                if state.skips_unit() {
+                    continue;
+                }
+                match input.shape {
+                    Shape::StageDates => stage_dates::read_unit(&mut state)?,
+                    _ => events::read_unit(&mut state)?,
+                }
+            }
+            let (room, last) = state.finish();
+            latest.fetch_max(last, Ordering::Relaxed);
+            rooms().push(room);
+            Ok(taken)
         };
-        let results: Vec<Result<T, Error>> = work.par_iter().enumerate().map(read_one).collect();
-        let taken = results.into_iter().collect::<Result<Vec<T>, Error>>()?;
-        Ok((taken, Read { latest: latest.load(Ordering::Relaxed) }))
+        let tasks = self.tasks();
+        let results: Vec<Result<Vec<T>, Error>> =
+            tasks.par_iter().enumerate().map(read_one).collect();
+        let mut all = Vec::new();
+        for taken in results {
+            all.append(&mut taken?);
+        }
+        Ok((all, Read { latest: latest.load(Ordering::Relaxed) }))
     }
 }
 
@@ -390,7 +435,8 @@ fn open_input(
         outcome_column: input.outcome.as_ref().map(|_| outcome_at),
         outcome_date: input.outcome.as_ref().map(|_| outcome_at + 1),
     };
-    Ok(DealInput { checked, shape: input.shape, layout, values: input.values.clone() })
+    let (shape, values) = (input.shape, input.values.clone());
+    Ok(DealInput { checked, shape, full_layout: layout.clone(), layout, values })
 }
 
 /// Where a dimension is read from: its mapped column, a canonical column of its name, or of its

@@ -15,7 +15,9 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::reader::ChunkReader;
 
+use super::chunks::{self, Chunks};
 use super::convert::{self, Clock};
 use super::discover::{FoundFile, Listing, discover, modified_micros};
 use super::guard::guarded;
@@ -24,9 +26,9 @@ use crate::config::Input;
 use crate::error::{Error, Fault};
 use crate::time::{Day, Instant, MICROS_PER_DAY};
 
-/// Rows decoded at a time: large enough that a dictionary is looked up seldom, small enough that a
-/// batch stays in the cache.
-const BATCH_ROWS: usize = 32_768;
+/// Rows decoded at a time, so few that a batch of ten columns stays in the second-level cache while
+/// it is converted and judged.
+const BATCH_ROWS: usize = 8_192;
 
 /// An input whose files have been checked.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct CheckedInput {
     pub(crate) clock: Clock,
     /// What the preflight noticed.
     pub warnings: Vec<String>,
+    /// Wanted columns that this run does without.
+    pub(crate) unread: BTreeSet<usize>,
     /// File and row group of the units whose statistics showed that they need not be read.
     skipped: Mutex<BTreeSet<(usize, usize)>>,
 }
@@ -88,7 +92,8 @@ impl CheckedInput {
             ));
         }
         let skipped = Mutex::default();
-        Ok(Self { name: name.to_owned(), listing, files, clock, warnings, skipped })
+        let unread = BTreeSet::new();
+        Ok(Self { name: name.to_owned(), listing, files, clock, warnings, unread, skipped })
     }
 
     /// The units in order of file and row.
@@ -102,7 +107,7 @@ impl CheckedInput {
                 units.push(Unit { file, row_group: None, first_row: 0, rows, bytes });
                 continue;
             };
-            let roots = projected(checked);
+            let roots = self.projected(checked);
             let mut first_row = 0;
             for (index, group) in footer.metadata().row_groups().iter().enumerate() {
                 let rows = u64::try_from(group.num_rows()).unwrap_or(0);
@@ -119,6 +124,20 @@ impl CheckedInput {
             }
         }
         units
+    }
+
+    /// Positions of the columns to be read in the file, ascending.
+    fn projected(&self, checked: &CheckedFile) -> Vec<usize> {
+        let is_read = |(index, _): &(usize, &Origin)| !self.unread.contains(index);
+        let position = |(_, origin): (usize, &Origin)| match origin {
+            Origin::Column(position) => Some(*position),
+            _ => None,
+        };
+        let wanted = checked.origins.iter().enumerate().filter(is_read);
+        let mut roots: Vec<usize> = wanted.filter_map(position).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
     }
 
     /// The folder of the input.
@@ -277,7 +296,7 @@ impl CheckedInput {
         let Some(checked) = self.files.get(unit.file) else {
             return Err(Error::Bug("a unit of an unknown file".into()));
         };
-        let roots = projected(checked);
+        let roots = self.projected(checked);
         let fault = |problem: String| {
             Error::Faults(vec![Fault {
                 file: checked.found.path.clone(),
@@ -308,18 +327,6 @@ impl CheckedInput {
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>>;
 
-/// Positions of the wanted columns in the file, ascending.
-fn projected(checked: &CheckedFile) -> Vec<usize> {
-    let mut roots: Vec<usize> = checked
-        .origins
-        .iter()
-        .filter_map(|o| if let Origin::Column(position) = o { Some(*position) } else { None })
-        .collect();
-    roots.sort_unstable();
-    roots.dedup();
-    roots
-}
-
 fn parquet_batches(
     checked: &CheckedFile,
     footer: &ArrowReaderMetadata,
@@ -334,17 +341,31 @@ fn parquet_batches(
     let build = || -> Result<Batches, parquet::errors::ParquetError> {
         let options = ArrowReaderOptions::new().with_schema(checked.schema.clone());
         let metadata = ArrowReaderMetadata::try_new(footer.metadata().clone(), options)?;
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-            .with_row_groups(vec![group])
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()?;
-        Ok(Box::new(reader))
+        let ranges = chunks::ranges(&metadata, group, roots);
+        if ranges.iter().map(|r| r.end - r.start).sum::<u64>() <= chunks::HELD_BYTES_MAX {
+            let chunks = Chunks::read(&file, bytes, &ranges)?;
+            return decoder(chunks, metadata, group, roots);
+        }
+        decoder(file, metadata, group, roots)
     };
     guarded(build)
         .ok_or_else(|| "its pages are damaged".to_owned())?
         .map_err(|e| format!("cannot be decoded: {e}"))
+}
+
+fn decoder(
+    reader: impl ChunkReader + 'static,
+    metadata: ArrowReaderMetadata,
+    group: usize,
+    roots: &[usize],
+) -> Result<Batches, parquet::errors::ParquetError> {
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata)
+        .with_row_groups(vec![group])
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build()?;
+    Ok(Box::new(reader))
 }
 
 /// Row group and, where one column alone cannot be decoded either, that column.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use arrow::array::ArrayRef;
 
 use super::convert::{self, BAD_AMOUNT};
-use super::events::UnitState;
 use super::read::{CheckedInput, Unit};
+use super::task::TaskState;
 use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Severity, Shape};
 use crate::contract::SPEND;
@@ -163,7 +163,7 @@ impl Reading<'_> {
         is_inexact: bool,
         counts: &mut Counts,
     ) -> Result<Fate, Rule> {
-        if let Some(rule) = UnitState::judge_time(at) {
+        if let Some(rule) = TaskState::judge_time(at) {
             return Err(rule);
         }
         if at > self.as_of {

@@ -4,15 +4,11 @@
 //! It cannot tell regressions or second visits: the history of such a deal is its first (or last)
 //! visits only.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use arrow::array::ArrayRef;
 
-use super::convert;
-use super::events::{Decoded, UnitState};
-use super::read::{CheckedInput, Unit};
-use super::{Decoding, Layout};
-use crate::contract::{EventBatch, EventKind, NO_ID, NO_STAGE};
+use super::convert::{self, Seen};
+use super::task::{Decoded, Rows, TaskState};
+use crate::contract::{EventKind, NO_STAGE};
 use crate::error::Error;
 use crate::quality::Rule;
 use crate::time::{Instant, NO_INSTANT};
@@ -36,33 +32,25 @@ struct Dates {
     closed: Vec<Instant>,
 }
 
-/// Reads one unit of an input of shape `stage_dates`. `latest` is raised to the latest instant seen.
-pub(super) fn read_unit(
-    decoding: &Decoding<'_>,
-    input: &CheckedInput,
-    unit: &Unit,
-    layout: &Layout,
-    latest: &AtomicI64,
-) -> Result<EventBatch, Error> {
-    let mut state = UnitState::new(decoding, input, unit, layout);
-    let mut max = NO_INSTANT;
-    input.read(unit, |arrays, first_row| {
-        max = max.max(read_batch(&mut state, arrays, first_row)?);
+/// Reads the state's unit.
+pub(super) fn read_unit(state: &mut TaskState<'_>) -> Result<(), Error> {
+    let (input, unit) = (state.input, state.unit);
+    input.read(&unit, |arrays, first_row| {
+        read_batch(state, arrays, first_row)?;
+        state.hand_over_if_many();
         Ok(())
-    })?;
-    latest.fetch_max(max, Ordering::Relaxed);
-    Ok(state.finish())
+    })
 }
 
 fn read_batch(
-    state: &mut UnitState<'_>,
+    state: &mut TaskState<'_>,
     arrays: &[Option<ArrayRef>],
     first_row: u64,
-) -> Result<Instant, Error> {
-    let common = state.decode_common(arrays)?;
+) -> Result<(), Error> {
+    let mut common = state.decode_common(arrays)?;
     let dates = decode_dates(state, arrays)?;
-    let mut max = NO_INSTANT;
     let mut events: Vec<(EventKind, u16, Instant)> = Vec::new();
+    let mut kept: Vec<u32> = Vec::new();
     for row in 0..common.deal.len() {
         if common.wanted_pipeline.get(row) == Some(&false) {
             continue;
@@ -81,25 +69,23 @@ fn read_batch(
         }
         let closed = dates.closed.get(row).copied().unwrap_or(NO_INSTANT);
         let unknown = dates.outcome.get(row) == Some(&Given::Other)
-            && UnitState::judge_time(closed).is_none();
+            && TaskState::judge_time(closed).is_none();
         state.counts.add(Rule::UnknownOutcome, u64::from(unknown));
         match judged {
             Err(rule) => state.refuse(rule, arrays, row, first_row),
             Ok(()) => {
-                let row_in_unit = (first_row - state.unit.first_row) as u32 + row as u32;
                 for (kind, stage, at) in &events {
-                    max = max.max(*at);
-                    state.push_common(&common, row);
-                    let batch = &mut state.batch;
-                    batch.time.push(*at);
-                    batch.kind.push(*kind);
-                    batch.stage.push(*stage);
-                    batch.row.push(row_in_unit);
+                    state.latest = state.latest.max(*at);
+                    kept.push(row as u32);
+                    state.events.time.push(*at);
+                    state.events.kind.push(*kind);
+                    state.events.stage.push(*stage);
                 }
             }
         }
     }
-    Ok(max)
+    state.extend_common(&mut common, Rows::These(&kept), first_row);
+    Ok(())
 }
 
 /// The events that a row stands for, or the rule it breaks.
@@ -109,12 +95,12 @@ fn row_events(
     row: usize,
     events: &mut Vec<(EventKind, u16, Instant)>,
 ) -> Result<(), Rule> {
-    if common.deal.get(row).is_none_or(|d| *d == NO_ID) {
+    if common.deal.get(row).is_none_or(|deal| deal.is_none()) {
         return Err(Rule::NullDealId);
     }
     for (kind, stage, column) in &dates.columns {
         let at = column.get(row).copied().unwrap_or(NO_INSTANT);
-        match UnitState::judge_time(at) {
+        match TaskState::judge_time(at) {
             None => events.push((*kind, *stage, at)),
             // No date, or a stand-in for none, means that the stage was not reached.
             Some(Rule::NullEventTime | Rule::SentinelEventTime) => {}
@@ -123,7 +109,7 @@ fn row_events(
     }
     if let Some(Given::Ended(kind)) = dates.outcome.get(row) {
         let at = dates.closed.get(row).copied().unwrap_or(NO_INSTANT);
-        match UnitState::judge_time(at) {
+        match TaskState::judge_time(at) {
             None => events.push((*kind, NO_STAGE, at)),
             Some(Rule::NullEventTime | Rule::SentinelEventTime) => {
                 return Err(Rule::OutcomeWithoutDate);
@@ -134,9 +120,9 @@ fn row_events(
     if events.is_empty() { Err(Rule::Undated) } else { Ok(()) }
 }
 
-fn decode_dates(state: &UnitState<'_>, arrays: &[Option<ArrayRef>]) -> Result<Dates, Error> {
+fn decode_dates(state: &TaskState<'_>, arrays: &[Option<ArrayRef>]) -> Result<Dates, Error> {
     let layout = state.layout;
-    let instants = |index: usize, array| state.input.instants(state.unit, index, array);
+    let instants = |index: usize, array| state.input.instants(&state.unit, index, array);
     let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
     let mut columns = Vec::new();
     if let (Some(index), Some(array)) = (layout.created_at, get(layout.created_at)) {
@@ -160,7 +146,7 @@ fn decode_dates(state: &UnitState<'_>, arrays: &[Option<ArrayRef>]) -> Result<Da
                 Given::Other
             })
         };
-        dates.outcome = convert::each_name(array, kind, Given::Nothing)?;
+        dates.outcome = convert::each_name(array, &mut Seen::default(), kind, Given::Nothing)?;
     }
     if let (Some(index), Some(array)) = (layout.outcome_date, get(layout.outcome_date)) {
         dates.closed = instants(index, array)?;
