@@ -6,6 +6,7 @@
 mod convert;
 mod discover;
 mod events;
+mod footprint;
 mod guard;
 mod intern;
 mod lookup;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rayon::prelude::*;
 
 pub use discover::{FileFormat, FoundFile, Listing, discover};
+pub use footprint::Footprint;
 pub use guard::is_guarded;
 pub use intern::{Interner, Names, hash_integer, hash_text};
 pub use lookup::{Lookup, LookupKey, LookupSource};

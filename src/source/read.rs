@@ -309,7 +309,7 @@ impl CheckedInput {
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>>;
 
 /// Positions of the wanted columns in the file, ascending.
-fn projected(checked: &CheckedFile) -> Vec<usize> {
+pub(super) fn projected(checked: &CheckedFile) -> Vec<usize> {
     let mut roots: Vec<usize> = checked
         .origins
         .iter()
