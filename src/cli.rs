@@ -118,6 +118,9 @@ pub struct ConfigArgs {
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Bound on memory, such as 1GiB or 2GB [default: 70 % of what the machine allows].
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<String>,
 }
 
 impl ConfigArgs {
@@ -129,6 +132,7 @@ impl ConfigArgs {
             set: self.set.clone(),
             as_of: self.as_of.clone(),
             threads: self.threads,
+            memory_limit: self.memory_limit.clone(),
             ..Flags::default()
         }
     }
@@ -146,9 +150,6 @@ pub struct RunArgs {
     /// Where the tables are computed (spark comes in a later version).
     #[arg(long, value_enum, default_value_t)]
     pub engine: Engine,
-    /// Bound on memory (comes in a later version).
-    #[arg(long, value_name = "SIZE")]
-    pub memory_limit: Option<String>,
     /// Only these tables, separated by commas; `latest` then points to a run of only these.
     #[arg(long, value_name = "TABLE", value_delimiter = ',')]
     pub only: Vec<String>,

@@ -80,6 +80,14 @@ pub enum Error {
         /// What to use instead.
         hint: String,
     },
+    /// The memory limit cannot hold the run.
+    #[error("a memory limit of {limit} cannot hold this run")]
+    MemoryLimit {
+        /// The limit.
+        limit: String,
+        /// The smallest limit that can.
+        smallest: String,
+    },
     // ---- exit 3: input breaks its contract ----
     /// A path given as input does not exist or matches nothing.
     #[error("input {input:?}: {problem}: {}", path.display())]
@@ -166,7 +174,8 @@ impl Error {
             | Self::Config(_)
             | Self::UnknownName { .. }
             | Self::Sql { .. }
-            | Self::NotYet { .. } => 2,
+            | Self::NotYet { .. }
+            | Self::MemoryLimit { .. } => 2,
             Self::InputMissing { .. } | Self::Faults(_) | Self::QualityFailed(_) => 3,
             Self::Compute { .. } | Self::IdentityBroken { .. } | Self::Overflow { .. } => 4,
             Self::Output { .. } | Self::NoRun { .. } => 5,
@@ -189,6 +198,9 @@ impl Error {
                 "`dealmill tables` lists every table".into()
             }
             Self::Sql { hint, .. } | Self::NotYet { hint, .. } => hint.clone(),
+            Self::MemoryLimit { smallest, .. } => {
+                format!("the smallest that can is --memory-limit {smallest} (fewer threads need less)")
+            }
             Self::InputMissing { hint, .. } => hint.clone(),
             Self::Faults(faults) => first_hint(faults),
             Self::QualityFailed(_) => {
@@ -202,6 +214,9 @@ impl Error {
             Self::Locked { .. } => "wait for it to end, or choose another --out".into(),
             Self::IdentityBroken { .. } | Self::Bug(_) => {
                 "this is a bug of Dealmill's: please report it with the configuration".into()
+            }
+            Self::Output { action, .. } if action.contains("scratch") => {
+                "give run.scratch a folder on a disk with more room, or raise --memory-limit".into()
             }
             Self::Output { action, .. } if action.starts_with("read") || action.starts_with("open") => {
                 "`dealmill run` writes it again".into()

@@ -13,6 +13,7 @@ pub mod run;
 
 pub mod source;
 pub mod quality;
+pub mod spill;
 pub mod fold;
 pub mod relations;
 pub mod metrics;

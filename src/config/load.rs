@@ -30,6 +30,8 @@ pub struct Flags {
     pub out: Option<PathBuf>,
     /// `--threads`.
     pub threads: Option<usize>,
+    /// `--memory-limit`.
+    pub memory_limit: Option<String>,
     /// `--shards`.
     pub shards: Option<usize>,
     /// `--format`.
@@ -155,11 +157,15 @@ fn apply_flags(config: &mut Config, places: &mut Places, flags: &Flags) {
     };
     flag("run.as_of", "--as-of", flags.as_of.is_some());
     flag("run.threads", "--threads", flags.threads.is_some());
+    flag("run.memory_limit", "--memory-limit", flags.memory_limit.is_some());
     flag("run.shards", "--shards", flags.shards.is_some());
     flag("run.format", "--format", flags.format.is_some());
     flag("run.only", "--only", !flags.only.is_empty());
     if flags.as_of.is_some() {
         run.as_of.clone_from(&flags.as_of);
+    }
+    if flags.memory_limit.is_some() {
+        run.memory_limit.clone_from(&flags.memory_limit);
     }
     run.threads = flags.threads.or(run.threads);
     run.shards = flags.shards.unwrap_or(run.shards);

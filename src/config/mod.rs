@@ -86,6 +86,15 @@ pub struct Run {
     pub threads: Option<usize>,
     /// Shards the states are computed in and merged from; 1 = one piece.
     pub shards: usize,
+    /// Bound on memory, such as "1GiB" or "2GB"; default 70 % of what the machine or its control
+    /// group allows. Changes no number.
+    #[serde(deserialize_with = "syntax::text_or_number", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub memory_limit: Option<String>,
+    /// Folder for what does not fit into memory, on a disk that is quick and has room; default
+    /// beside the output. Nothing stays there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<PathBuf>,
     /// Only these tables; empty = all.
     pub only: Vec<String>,
 }
@@ -104,6 +113,8 @@ impl Default for Run {
             format: Format::default(),
             threads: None,
             shards: 1,
+            memory_limit: None,
+            scratch: None,
             only: Vec::new(),
         }
     }

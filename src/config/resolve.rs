@@ -12,6 +12,7 @@ use super::places::{Places, Problems};
 use super::{Config, Input, Shape, TableOptions, tables, validate};
 use crate::error::{Error, nearest_names};
 use crate::money::Currency;
+use crate::spill::parse_size;
 use crate::time::{Calendar, Instant, Period, from_date};
 
 /// A configuration that can be run.
@@ -35,8 +36,13 @@ pub struct Resolved {
     pub inputs: BTreeMap<String, ResolvedInput>,
     /// Output folder.
     pub output: PathBuf,
+    /// Bound on memory in bytes, where one is given.
+    pub memory_limit: Option<u64>,
+    /// Folder for what does not fit into memory, where one is given.
+    pub scratch: Option<PathBuf>,
     /// blake3, as hex, of everything in the configuration that can change a number or a file:
-    /// independent of output folder, threads, shards, table selection and runs kept.
+    /// independent of output folder, threads, shards, memory limit, scratch folder, table selection
+    /// and runs kept.
     pub hash: String,
 }
 
@@ -82,6 +88,7 @@ pub(super) fn resolve(
     let as_of = as_of(&config, &calendar, &mut problems);
     let currency = currency(&config, &mut problems);
     let inputs = inputs(&config, base, &mut problems);
+    let memory_limit = memory_limit(&config, &mut problems);
     problems.into_result()?;
     let mut resolved = Resolved {
         calendar,
@@ -92,6 +99,8 @@ pub(super) fn resolve(
         tables: tables::resolve(&config),
         inputs,
         output,
+        memory_limit,
+        scratch: config.run.scratch.as_ref().map(|folder| base.join(folder)),
         hash: String::new(),
         config,
     };
@@ -145,6 +154,17 @@ fn as_of(config: &Config, calendar: &Calendar, problems: &mut Problems<'_>) -> O
         ),
     );
     None
+}
+
+fn memory_limit(config: &Config, problems: &mut Problems<'_>) -> Option<u64> {
+    let text = config.run.memory_limit.as_deref()?;
+    match parse_size(text) {
+        Ok(bytes) => Some(bytes),
+        Err(problem) => {
+            problems.add("run.memory_limit", problem);
+            None
+        }
+    }
 }
 
 fn currency(config: &Config, problems: &mut Problems<'_>) -> Currency {
@@ -221,6 +241,8 @@ fn hash(resolved: &Resolved) -> Result<String, Error> {
     config.run.keep_runs = defaults.keep_runs;
     config.run.threads = defaults.threads;
     config.run.shards = defaults.shards;
+    config.run.memory_limit = defaults.memory_limit;
+    config.run.scratch = defaults.scratch;
     config.run.only = defaults.only;
     config.run.periods.clone_from(&resolved.periods);
     // Two ways to write one instant are one instant.

@@ -150,6 +150,23 @@ fn quoted(message: &str) -> Vec<String> {
     message.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
+/// A text, or a whole number as its text, since both are natural for a size in bytes.
+pub(super) fn text_or_number<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a size such as \"1GiB\", or a number of bytes")]
+    enum Form {
+        Text(String),
+        Number(u64),
+    }
+    Ok(Some(match Form::deserialize(deserializer)? {
+        Form::Text(text) => text,
+        Form::Number(number) => number.to_string(),
+    }))
+}
+
 /// A text, or a TOML date or time as its text, since both are natural for an instant.
 pub(super) fn text_or_date<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
 where

@@ -346,7 +346,14 @@ fn metrics_of_the_user_can_have_their_own_slices() {
 fn the_hash_knows_what_changes_a_number_and_nothing_else() {
     let hash = |values: &[&str]| resolved(SMALLEST, &set(values)).hash;
     let plain = hash(&[]);
-    let same = ["run.threads=3", "run.shards=4", "run.output=x", "run.keep_runs=2"];
+    let same = [
+        "run.threads=3",
+        "run.shards=4",
+        "run.output=x",
+        "run.keep_runs=2",
+        "run.memory_limit=2GiB",
+        "run.scratch=elsewhere",
+    ];
     for value in same {
         assert_eq!(hash(&[value]), plain, "{value}");
     }
@@ -364,6 +371,34 @@ fn the_hash_knows_what_changes_a_number_and_nothing_else() {
     for value in differ {
         assert_ne!(hash(&[value]), plain, "{value}");
     }
+}
+
+#[test]
+fn a_memory_limit_is_a_size_or_a_number_of_bytes() {
+    let limit = |values: &[&str]| resolved(SMALLEST, &set(values)).memory_limit;
+    assert_eq!(limit(&[]), None);
+    assert_eq!(limit(&["run.memory_limit=1GiB"]), Some(1 << 30));
+    assert_eq!(limit(&["run.memory_limit=300000000"]), Some(300_000_000));
+    let flag = Flags { memory_limit: Some("2MiB".into()), ..set(&["run.memory_limit=1GiB"]) };
+    assert_eq!(resolved(SMALLEST, &flag).memory_limit, Some(2 << 20));
+    check_set_refused(
+        "run.memory_limit=plenty",
+        "--set run.memory_limit: expected a size such as 512MiB, 1.5GiB or 2GB, or a number of \
+         bytes, found \"plenty\"",
+    );
+    check_set_refused(
+        "run.memory_limit=-1",
+        "--set run.memory_limit: expected a size such as 512MiB, 1.5GiB or 2GB, or a number of \
+         bytes, found \"-1\"",
+    );
+}
+
+#[test]
+fn scratch_lies_where_the_file_says() {
+    let scratch = |values: &[&str]| resolved(SMALLEST, &set(values)).scratch;
+    assert_eq!(scratch(&[]), None);
+    assert_eq!(scratch(&["run.scratch=quick"]), Some("folder/quick".into()));
+    check_set_refused("run.scratch=''", "--set run.scratch: the path is empty");
 }
 
 #[test]

@@ -67,6 +67,9 @@ fn check_run(config: &Config, problems: &mut Problems<'_>) {
     if run.keep_runs == 0 {
         problems.add("run.keep_runs", "expected 1 or more, found 0");
     }
+    if run.scratch.as_ref().is_some_and(|folder| folder.as_os_str().is_empty()) {
+        problems.add("run.scratch", "the path is empty");
+    }
     if run.output.as_os_str().is_empty() {
         problems.add("run.output", "the path is empty");
     }

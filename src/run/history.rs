@@ -2,6 +2,7 @@
 
 use std::time::Instant as Stopwatch;
 
+use super::memory::Memory;
 use crate::config::{Config, Resolved};
 use crate::contract::StageTable;
 use crate::error::{Error, Fault};
@@ -79,6 +80,7 @@ pub fn read_history(
     let mut watch = Watch::new(timings);
     let event_dimensions = event_dimensions(&config);
     let (source, lookups, spend) = open_inputs(&config, resolved, &stages, &event_dimensions)?;
+    let _memory = Memory::of(resolved, &source)?;
     watch.lap("check the inputs");
     on_step("read");
     let lookups = lookups.read(ledger)?;

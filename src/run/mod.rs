@@ -3,6 +3,7 @@
 mod account;
 mod explain;
 mod history;
+mod memory;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant as Stopwatch;
@@ -18,6 +19,7 @@ use crate::time::Instant;
 
 pub use explain::explain_deal;
 pub use history::{History, read_history};
+pub use memory::Memory;
 
 /// What a run is told besides its configuration.
 #[derive(Clone, Copy)]

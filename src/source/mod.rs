@@ -7,6 +7,7 @@ mod chunks;
 mod convert;
 mod discover;
 mod events;
+mod footprint;
 mod guard;
 mod intern;
 mod lookup;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 pub use discover::{FileFormat, FoundFile, Listing, discover};
+pub use footprint::Footprint;
 pub use guard::is_guarded;
 pub use intern::{Interner, Names, compare_named};
 pub use lookup::{Lookup, LookupKey, LookupSource};

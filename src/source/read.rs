@@ -127,7 +127,7 @@ impl CheckedInput {
     }
 
     /// Positions of the columns to be read in the file, ascending.
-    fn projected(&self, checked: &CheckedFile) -> Vec<usize> {
+    pub(super) fn projected(&self, checked: &CheckedFile) -> Vec<usize> {
         let is_read = |(index, _): &(usize, &Origin)| !self.unread.contains(index);
         let position = |(_, origin): (usize, &Origin)| match origin {
             Origin::Column(position) => Some(*position),

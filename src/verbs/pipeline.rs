@@ -23,12 +23,6 @@ pub(super) fn run(cli: &Cli, args: &RunArgs, err: &mut dyn Write) -> Result<(), 
             hint: "leave it out: --engine local runs everything in this process".into(),
         });
     }
-    if args.memory_limit.is_some() {
-        return Err(Error::NotYet {
-            what: "--memory-limit".into(),
-            hint: "leave it out; --only and --as-of make a run smaller".into(),
-        });
-    }
     execute(cli, &args.flags(), err)
 }
 

@@ -84,7 +84,6 @@ fn what_comes_later_says_so_and_what_to_do_instead() {
     let later = ["is not available in this version", "\nhint: "];
     check_fails(&["report"], 2, &later);
     check_fails(&["run", "--engine", "spark"], 2, &later);
-    check_fails(&["run", "--memory-limit", "1GiB"], 2, &later);
     check_fails(&["init", "--preset", "salesforce"], 2, &later);
     check_fails(&["generate", "--deals", "9", "--out", "x", "--shape", "snapshots"], 2, &later);
 }
@@ -307,4 +306,22 @@ fn the_sql_of_every_table_groups_one_relation() {
         assert_eq!(sql.matches("\nGROUP BY ").count(), states, "{name}: {sql}");
         assert_eq!(sql.matches("\nFROM ").count(), states, "{name}: {sql}");
     }
+}
+
+#[test]
+fn a_memory_limit_that_cannot_hold_is_refused_with_one_that_can() {
+    let scratch = tempfile::tempdir().unwrap();
+    let made = scratch.path().join("made");
+    let folder = made.to_str().unwrap();
+    succeeds(&["generate", "--deals", "300", "--months", "6", "--out", folder, "--quiet"]);
+    let config = made.join("dealmill.toml");
+    let config = config.to_str().unwrap();
+    let out = scratch.path().join("out");
+    let run = ["run", "-c", config, "--out", out.to_str().unwrap(), "--threads", "2"];
+    let with = |limit| [run.as_slice(), &["--memory-limit", limit]].concat();
+    check_fails(&with("plenty"), 2, &["--memory-limit", "\"plenty\"", "512MiB"]);
+    check_fails(&with("1MiB"), 2, &["1MiB cannot hold", "\nhint: ", "--memory-limit "]);
+    let refusal = text(&dealmill(scratch.path(), &with("1MiB")).stderr);
+    let named = refusal.split("--memory-limit ").nth(1).unwrap().split_whitespace().next().unwrap();
+    succeeds(&with(named));
 }

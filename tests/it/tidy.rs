@@ -29,9 +29,20 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("cli", &["config", "source"]),
     (
         "config",
-        &["contract", "error", "metrics", "money", "quality", "relations", "source", "time"],
+        &[
+            "contract",
+            "error",
+            "metrics",
+            "money",
+            "quality",
+            "relations",
+            "source",
+            "spill",
+            "time",
+        ],
     ),
-    // The pipeline.
+    // The pipeline. Spilling knows only columns and files.
+    ("spill", &["error"]),
     ("source", &["config", "contract", "error", "money", "quality", "time"]),
     ("quality", &["config", "contract", "error", "relations", "time"]),
     ("fold", &["config", "contract", "error", "money", "quality", "source", "time"]),

@@ -1,0 +1,334 @@
+//! Parts of a whole that is folded range by range of its buckets: held in memory as long as the
+//! budget allows, written to a scratch file after that.
+//!
+//! The thread that brings a part writes it, so that spilling is as parallel as reading and no thread
+//! waits for another. What is held stays where it is.
+
+use std::ops::{Deref, Range};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow::array::RecordBatch;
+
+use super::budget::{Budget, Held, Part};
+use super::file::{Extent, SpillFile};
+use super::scratch::Scratch;
+use crate::error::Error;
+
+/// What a [`Store`] can hold: rows in the order of their buckets, which can be cut between buckets.
+pub trait Spillable: Sized + Send + Sync {
+    /// Its place in the source; no two parts have the same.
+    fn place(&self) -> (usize, usize);
+
+    /// Bytes it holds in memory.
+    fn bytes(&self) -> u64;
+
+    /// Rows in a range of buckets.
+    fn rows(&self, buckets: &Range<usize>) -> usize;
+
+    /// The rows of each of these ranges of buckets as columns, from which [`Self::from_columns`]
+    /// makes them again.
+    ///
+    /// # Errors
+    /// A bug of ours.
+    fn into_columns(self, ranges: &[Range<usize>]) -> Result<Vec<Vec<RecordBatch>>, Error>;
+
+    /// The rows of a range of buckets, from its columns.
+    ///
+    /// # Errors
+    /// The columns are not what was written.
+    fn from_columns(
+        place: (usize, usize),
+        buckets: Range<usize>,
+        columns: &[RecordBatch],
+    ) -> Result<Self, Error>;
+}
+
+/// A part of a range: held as a whole (other buckets are in it, too), or read back.
+#[derive(Debug)]
+pub enum Chunk<'a, T> {
+    /// The whole part, in memory.
+    Held(&'a T),
+    /// The asked range only.
+    Read(Box<T>),
+}
+
+impl<T> Deref for Chunk<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Self::Held(part) => part,
+            Self::Read(part) => part,
+        }
+    }
+}
+
+/// The parts of one range, in the order of the source.
+pub type Parts<'a, T> = Vec<Chunk<'a, T>>;
+
+#[derive(Debug)]
+struct Spilled {
+    place: (usize, usize),
+    /// One for each range; `None` where the part has no row there.
+    extents: Vec<Option<Extent>>,
+}
+
+/// A whole in parts. See the module.
+#[derive(Debug)]
+pub struct Store<T> {
+    budget: Arc<Budget>,
+    part: Part,
+    scratch: Scratch,
+    ranges: Vec<Range<usize>>,
+    file: OnceLock<SpillFile>,
+    creating: Mutex<()>,
+    arriving: Mutex<Arrived<T>>,
+}
+
+#[derive(Debug)]
+struct Arrived<T> {
+    held: Vec<(T, Held)>,
+    spilled: Vec<Spilled>,
+}
+
+/// A store that nothing is added to any more.
+#[derive(Debug)]
+pub struct Complete<T> {
+    ranges: Vec<Range<usize>>,
+    file: Option<SpillFile>,
+    arrived: Arrived<T>,
+}
+
+impl<T: Spillable> Store<T> {
+    /// An empty store of `buckets` buckets that are asked for in `ranges` ranges at most.
+    #[must_use]
+    pub fn new(
+        budget: &Arc<Budget>,
+        part: Part,
+        scratch: &Scratch,
+        buckets: usize,
+        ranges: usize,
+    ) -> Self {
+        let step = buckets.div_ceil(ranges.max(1)).max(1);
+        let ranges =
+            (0..buckets).step_by(step).map(|from| from..(from + step).min(buckets)).collect();
+        Self {
+            budget: budget.clone(),
+            part,
+            scratch: scratch.clone(),
+            ranges,
+            file: OnceLock::new(),
+            creating: Mutex::default(),
+            arriving: Mutex::new(Arrived { held: Vec::new(), spilled: Vec::new() }),
+        }
+    }
+
+    /// Adds a part, and writes it where the budget has no room for it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn add(&self, part: T) -> Result<(), Error> {
+        if let Some(held) = self.budget.try_hold(self.part, part.bytes()) {
+            self.arrived().held.push((part, held));
+            return Ok(());
+        }
+        let place = part.place();
+        let rows: Vec<usize> = self.ranges.iter().map(|range| part.rows(range)).collect();
+        let file = self.file()?;
+        let blocks = part.into_columns(&self.ranges)?;
+        let write = |(block, rows): (Vec<RecordBatch>, usize)| {
+            if rows == 0 { Ok(None) } else { file.write(&block).map(Some) }
+        };
+        let extents = blocks.into_iter().zip(rows).map(write).collect::<Result<_, Error>>()?;
+        self.arrived().spilled.push(Spilled { place, extents });
+        Ok(())
+    }
+
+    /// Everything has been added.
+    #[must_use]
+    pub fn complete(self) -> Complete<T> {
+        let mut arrived = self.arriving.into_inner().unwrap_or_else(PoisonError::into_inner);
+        arrived.held.sort_by_key(|(part, _)| part.place());
+        arrived.spilled.sort_by_key(|part| part.place);
+        Complete { ranges: self.ranges, file: self.file.into_inner(), arrived }
+    }
+
+    fn arrived(&self) -> std::sync::MutexGuard<'_, Arrived<T>> {
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The scratch file, made when the first part is written.
+    fn file(&self) -> Result<&SpillFile, Error> {
+        let _alone = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let made = SpillFile::create(&self.scratch)?;
+        Ok(self.file.get_or_init(|| made))
+    }
+}
+
+impl<T: Spillable> Complete<T> {
+    /// The ranges of buckets, in order; each is asked for by its number.
+    #[must_use]
+    pub fn ranges(&self) -> &[Range<usize>] {
+        &self.ranges
+    }
+
+    /// Bytes of scratch data.
+    #[must_use]
+    pub fn spilled_bytes(&self) -> u64 {
+        self.file.as_ref().map_or(0, SpillFile::bytes)
+    }
+
+    /// Every part that has rows in a range, in the order of the source.
+    ///
+    /// Shape: a part that is held comes as a whole; one that was written comes as the range only.
+    ///
+    /// # Errors
+    /// A part cannot be read back.
+    pub fn range(&self, number: usize) -> Result<Parts<'_, T>, Error> {
+        let buckets = self.ranges.get(number).cloned().unwrap_or_default();
+        let mut parts: Parts<'_, T> = Vec::new();
+        for (part, _) in &self.arrived.held {
+            if part.rows(&buckets) > 0 {
+                parts.push(Chunk::Held(part));
+            }
+        }
+        for part in &self.arrived.spilled {
+            let (Some(file), Some(Some(extent))) = (&self.file, part.extents.get(number)) else {
+                continue;
+            };
+            let columns = file.read(*extent)?;
+            let read = T::from_columns(part.place, buckets.clone(), &columns)?;
+            parts.push(Chunk::Read(Box::new(read)));
+        }
+        parts.sort_by_key(|part| part.place());
+        Ok(parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, AsArray, UInt32Array};
+    use arrow::datatypes::UInt32Type;
+
+    use super::super::budget::PROGRAM_BYTES;
+    use super::*;
+
+    /// One value a bucket row; offsets as in a scattered unit.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Numbers {
+        place: (usize, usize),
+        first_bucket: usize,
+        offsets: Vec<u32>,
+        values: Vec<u32>,
+    }
+
+    impl Numbers {
+        fn values(&self, bucket: usize) -> &[u32] {
+            let at = bucket - self.first_bucket;
+            &self.values[self.offsets[at] as usize..self.offsets[at + 1] as usize]
+        }
+    }
+
+    fn batch(name: &str, values: &[u32]) -> RecordBatch {
+        let column: ArrayRef = Arc::new(UInt32Array::from(values.to_vec()));
+        RecordBatch::try_from_iter([(name, column)]).unwrap()
+    }
+
+    impl Spillable for Numbers {
+        fn place(&self) -> (usize, usize) {
+            self.place
+        }
+
+        fn bytes(&self) -> u64 {
+            4 * (self.offsets.len() + self.values.len()) as u64
+        }
+
+        fn rows(&self, buckets: &Range<usize>) -> usize {
+            buckets.clone().map(|bucket| self.values(bucket).len()).sum()
+        }
+
+        fn into_columns(self, ranges: &[Range<usize>]) -> Result<Vec<Vec<RecordBatch>>, Error> {
+            let block = |range: &Range<usize>| {
+                let offsets = &self.offsets[range.start..=range.end];
+                let rows = offsets[0] as usize..offsets[offsets.len() - 1] as usize;
+                let offsets: Vec<u32> = offsets.iter().map(|o| o - offsets[0]).collect();
+                vec![batch("offsets", &offsets), batch("values", &self.values[rows])]
+            };
+            Ok(ranges.iter().map(block).collect())
+        }
+
+        fn from_columns(
+            place: (usize, usize),
+            buckets: Range<usize>,
+            columns: &[RecordBatch],
+        ) -> Result<Self, Error> {
+            let column =
+                |at: usize| columns[at].column(0).as_primitive::<UInt32Type>().values().to_vec();
+            let (offsets, values) = (column(0), column(1));
+            Ok(Self { place, first_bucket: buckets.start, offsets, values })
+        }
+    }
+
+    const BUCKETS: usize = 23;
+
+    fn parts() -> Vec<Numbers> {
+        (0..9_u32)
+            .map(|unit| {
+                let sizes = (0..BUCKETS as u32).map(|bucket| (bucket * unit) % 5);
+                let mut offsets = vec![0];
+                for size in sizes {
+                    offsets.push(offsets[offsets.len() - 1] + size);
+                }
+                let rows = offsets[BUCKETS];
+                let values = (0..rows).map(|row| unit * 1000 + row).collect();
+                let place = (unit as usize / 2, unit as usize % 2);
+                Numbers { place, first_bucket: 0, offsets, values }
+            })
+            .collect()
+    }
+
+    /// All values by bucket, in the order of the source.
+    fn expected() -> Vec<Vec<u32>> {
+        (0..BUCKETS)
+            .map(|bucket| parts().iter().flat_map(|p| p.values(bucket).to_vec()).collect())
+            .collect()
+    }
+
+    #[track_caller]
+    fn check(events_bytes: u64, ranges: usize, spills: std::cmp::Ordering) {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = Budget::new(PROGRAM_BYTES + events_bytes * 100 / 35 + 100);
+        let scratch = Scratch::within(folder.path());
+        let store = Store::new(&budget, Part::Events, &scratch, BUCKETS, ranges);
+        // They arrive in any order.
+        for part in parts().into_iter().rev() {
+            store.add(part).unwrap();
+        }
+        let complete = store.complete();
+        assert_eq!(complete.spilled_bytes().cmp(&0), spills);
+        let mut found = vec![Vec::new(); BUCKETS];
+        for (number, buckets) in complete.ranges().iter().enumerate() {
+            let parts = complete.range(number).unwrap();
+            for bucket in buckets.clone() {
+                found[bucket] = parts.iter().flat_map(|p| p.values(bucket).to_vec()).collect();
+            }
+        }
+        assert_eq!(found, expected());
+        drop(complete);
+        assert_eq!(budget.held(Part::Events), 0);
+    }
+
+    #[test]
+    fn everything_comes_back_in_source_order_held_or_written() {
+        use std::cmp::Ordering::{Equal, Greater};
+        check(1 << 20, 4, Equal);
+        check(0, 4, Greater);
+        check(600, 4, Greater);
+        check(0, 1, Greater);
+        check(600, BUCKETS, Greater);
+        check(600, 1000, Greater);
+    }
+}
