@@ -10,188 +10,239 @@
 
 use std::fs::File;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arrow::array::{Array as _, ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{cast, concat_batches, take_record_batch};
-use arrow::datatypes::DataType;
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dealmill::config::{self, Flags, Resolved};
 use dealmill::engine::{Backend, Execution, Plan, merged_states};
+use dealmill::error::Error;
 use dealmill::metrics::REGISTRY;
 use dealmill::quality::Ledger;
-use dealmill::run::{History, read_history};
-use dealmill::source::synthetic::{GenerateOptions, Ids, generate};
+use dealmill::relations::{Batch, Relation, Wanted};
+use dealmill::run::{Taker, mill, read_history};
+use dealmill::source::synthetic::{GenerateOptions, generate};
 use dealmill::stats::interval::wilson;
 use dealmill::stats::quantile::type7_from_counts;
 use dealmill::stats::survival::{Curve, QuantileRule, Tally};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 
-/// Deals of the generated history.
-fn deals() -> u64 {
+/// Deals of a history.
+fn deals() -> i64 {
     let asked = std::env::var_os("DEALMILL_BENCH_DEALS");
     asked.and_then(|text| text.to_str()?.parse().ok()).unwrap_or(20_000)
 }
 
+/// How a deal is named.
+#[derive(Debug, Clone, Copy)]
+enum Ids {
+    Int,
+    String,
+    Uuid,
+}
+
 /// How the rows lie in the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// As generated: a file a month, in order of time.
-    Months,
+#[derive(Debug, Clone, Copy)]
+enum Order {
     /// One file, deal after deal.
     Sorted,
     /// One file, in no order.
     Shuffled,
+    /// A dozen files, each a part of the time.
+    Partitioned,
 }
 
-/// A generated history in a folder of its own.
-struct Input {
-    folder: tempfile::TempDir,
-    events: usize,
+/// A history made for the bench.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    ids: Ids,
+    events_per_deal: i64,
+    order: Order,
 }
 
-impl Input {
-    fn new(ids: Ids) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let made = generate(&GenerateOptions {
-            ids,
-            ..GenerateOptions::new(deals(), 7, folder.path().join("made"))
-        });
-        let events = made.unwrap().events as usize;
-        let input = Self { folder, events };
-        let rows = input.rows();
-        let by_deal = arrow_order(&rows);
-        let mut anyhow = by_deal.clone();
-        anyhow.shuffle(&mut rand_pcg::Pcg64::seed_from_u64(7));
-        for (layout, order) in [(Layout::Sorted, by_deal), (Layout::Shuffled, anyhow)] {
-            let rows = take_record_batch(&rows, &UInt32Array::from(order)).unwrap();
-            let path = input.path(layout);
-            std::fs::create_dir_all(&path).unwrap();
-            let file = File::create(path.join("part.parquet")).unwrap();
-            let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
-            writer.write(&rows).unwrap();
+const USUAL: Shape = Shape { ids: Ids::Int, events_per_deal: 5, order: Order::Partitioned };
+
+/// One thing varies at a time.
+const SHAPES: &[Shape] = &[
+    USUAL,
+    Shape { ids: Ids::String, ..USUAL },
+    Shape { ids: Ids::Uuid, ..USUAL },
+    Shape { events_per_deal: 2, ..USUAL },
+    Shape { events_per_deal: 20, ..USUAL },
+    Shape { order: Order::Sorted, ..USUAL },
+    Shape { order: Order::Shuffled, ..USUAL },
+];
+
+impl Shape {
+    fn events(self) -> usize {
+        usize::try_from(deals() * self.events_per_deal).unwrap()
+    }
+
+    /// Deal and number of the event within it, in the order of the shape.
+    fn rows(self) -> Vec<(i64, i64)> {
+        let of = |deal| (0..self.events_per_deal).map(move |event| (deal, event));
+        let mut rows: Vec<(i64, i64)> = (0..deals()).flat_map(of).collect();
+        match self.order {
+            Order::Sorted => {}
+            Order::Shuffled => rows.shuffle(&mut rand_pcg::Pcg64::seed_from_u64(7)),
+            Order::Partitioned => rows.sort_by_key(|(deal, event)| micros(*deal, *event)),
+        }
+        rows
+    }
+
+    fn deal_ids(self, rows: &[(i64, i64)]) -> ArrayRef {
+        let ids = rows.iter().map(|row| row.0);
+        let texts = |text: fn(i64) -> String| {
+            Arc::new(StringArray::from_iter_values(ids.clone().map(text)))
+        };
+        match self.ids {
+            Ids::Int => Arc::new(Int64Array::from_iter_values(ids)),
+            Ids::String => texts(|n| format!("deal-{n:012}")),
+            Ids::Uuid => texts(|n| {
+                format!("{:08x}-7a1b-4c2d-8e3f-{n:012x}", (n * 2_654_435_761) & 0xFFFF_FFFF)
+            }),
+        }
+    }
+
+    /// Each event enters another stage than the one before, so that it is a visit.
+    fn batch(self, rows: &[(i64, i64)]) -> RecordBatch {
+        let deal = || rows.iter().map(|row| row.0);
+        let texts = |texts: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(texts)) };
+        let times = rows.iter().map(|(deal, event)| micros(*deal, *event));
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("deal_id", self.deal_ids(rows)),
+            (
+                "event_time",
+                Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
+            ),
+            ("stage_id", texts(rows.iter().map(|row| format!("s{}", row.1 % 4)).collect())),
+            ("amount", Arc::new(Float64Array::from_iter_values(deal().map(|n| (n % 997) as f64)))),
+            ("customer_id", Arc::new(Int64Array::from_iter_values(deal().map(|n| n / 3)))),
+            ("owner_id", texts(deal().map(|n| format!("owner {}", n % 50)).collect())),
+            ("region", texts(deal().map(|n| format!("region {}", n % 7)).collect())),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    /// Writes the files and their configuration into a folder.
+    fn write(self, folder: &Path) -> Resolved {
+        let events = folder.join("events");
+        std::fs::create_dir_all(&events).unwrap();
+        let rows = self.rows();
+        let files = if matches!(self.order, Order::Partitioned) { 12 } else { 1 };
+        for (number, part) in rows.chunks(rows.len().div_ceil(files)).enumerate() {
+            let batch = self.batch(part);
+            let file = File::create(events.join(format!("part-{number:02}.parquet"))).unwrap();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
             writer.close().unwrap();
         }
-        input
+        let config = folder.join("dealmill.toml");
+        std::fs::write(&config, CONFIG).unwrap();
+        load(&config)
     }
+}
 
-    fn path(&self, layout: Layout) -> PathBuf {
-        self.folder.path().join(match layout {
-            Layout::Months => "made/deal_events",
-            Layout::Sorted => "sorted",
-            Layout::Shuffled => "shuffled",
-        })
-    }
+const CONFIG: &str = r#"
+[pipeline]
+stages = ["s0", "s1", "s2", "s3"]
+[dimensions]
+columns = ["region"]
+[inputs.deal_events]
+path = "events"
+"#;
 
-    fn rows(&self) -> RecordBatch {
-        let mut batches = Vec::new();
-        for path in files(&self.path(Layout::Months)) {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap());
-            batches.extend(reader.unwrap().build().unwrap().map(|b| plain(&b.unwrap())));
+/// Deals begin all over a year; their events are a week apart.
+fn micros(deal: i64, event: i64) -> i64 {
+    const DAY: i64 = 86_400_000_000;
+    let begin = deal * 7_919 % 365;
+    1_700_000_000_000_000 + (begin + 7 * event) * DAY + deal % 86_400 * 1_000_000
+}
+
+fn load(config: &Path) -> Resolved {
+    config::load(&Flags { config: Some(config.to_owned()), ..Flags::default() }).unwrap()
+}
+
+/// Counts visits and drops everything.
+#[derive(Default)]
+struct Visits(AtomicUsize);
+
+impl Taker for Visits {
+    fn take(&self, batch: &Batch) -> Result<(), Error> {
+        if batch.relation == Relation::Visits {
+            self.0.fetch_add(batch.rows, Ordering::Relaxed);
         }
-        concat_batches(&batches[0].schema(), &batches).unwrap()
-    }
-
-    fn resolve(&self, layout: Layout) -> Resolved {
-        let text = std::fs::read_to_string(self.folder.path().join("made/dealmill.toml")).unwrap();
-        let events = format!("path = \"{}\"", self.path(layout).display());
-        let text = text
-            .replace("path = \"deal_events\"", &events)
-            .replace("partitions = { year = \"int\", month = \"int\" }", "");
-        let path = self.folder.path().join(format!("made/{layout:?}.toml"));
-        std::fs::write(&path, text).unwrap();
-        config::load(&Flags { config: Some(path), ..Flags::default() }).unwrap()
+        Ok(())
     }
 }
 
-/// Dictionary columns as text, so that files of all months go together.
-fn plain(batch: &RecordBatch) -> RecordBatch {
-    let schema = batch.schema();
-    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
-        let column: ArrayRef = match column.data_type() {
-            DataType::Dictionary(..) => cast(column, &DataType::Utf8).unwrap(),
-            _ => Arc::clone(column),
-        };
-        (field.name().clone(), column, true)
-    });
-    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
-}
-
-/// Rows by deal, then as they are, which is by time.
-fn arrow_order(rows: &RecordBatch) -> Vec<u32> {
-    let deals = cast(rows.column_by_name("deal_id").unwrap(), &DataType::Utf8).unwrap();
-    let deals = arrow::array::AsArray::as_string::<i32>(&deals);
-    let mut order: Vec<u32> = (0..deals.len() as u32).collect();
-    order.sort_by_key(|row| deals.value(*row as usize));
-    order
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
-}
-
-/// Reads and folds; gives the history and the seconds of one step.
-fn read(resolved: &Resolved, step: &str) -> (History, Duration) {
+/// Reads, folds, and makes every column of every relation; gives deals, visits and the seconds of
+/// one step.
+fn read(resolved: &Resolved, step: &str) -> (u64, usize, Duration) {
     let ledger = Ledger::new(&resolved.config.quality.severity);
     let mut timings = Vec::new();
-    let history = read_history(resolved, &ledger, &|_| (), &mut timings).unwrap();
-    let seconds = timings.iter().find(|(name, _)| name == step).map_or(0.0, |(_, s)| *s);
-    (history, Duration::from_secs_f64(seconds))
+    let begin = |_: &_| Ok(Visits::default());
+    let (history, visits) =
+        mill(resolved, &ledger, &|_| (), &mut timings, &Wanted::All, begin).unwrap();
+    let (_, seconds) = timings.iter().find(|(name, _)| name == step).unwrap();
+    (history.deals, visits.0.into_inner(), Duration::from_secs_f64(*seconds))
 }
 
-/// Decoding and scattering (`read`), the fold alone (`fold`), and making the relations.
+/// Decoding and scattering (`read`); sorting, folding and making the relations (`fold`).
 fn fold(c: &mut Criterion) {
-    for ids in [Ids::Int, Ids::String] {
-        let input = Input::new(ids);
-        for layout in [Layout::Months, Layout::Sorted, Layout::Shuffled] {
-            let resolved = input.resolve(layout);
-            let (history, _) = read(&resolved, "fold");
-            assert_eq!(history.deals, deals());
-            assert_eq!(history.counts.folded, input.events as u64);
-            for step in ["read", "fold", "relations"] {
-                let mut group = c.benchmark_group(step);
-                group.throughput(Throughput::Elements(input.events as u64));
-                group.bench_function(format!("{ids:?} ids, {layout:?}"), |b| {
-                    b.iter_custom(|n| (0..n).map(|_| read(&resolved, step).1).sum());
-                });
-            }
+    for shape in SHAPES {
+        let folder = tempfile::tempdir().unwrap();
+        let resolved = shape.write(folder.path());
+        let (found, visits, _) = read(&resolved, "fold");
+        assert_eq!((found, visits), (u64::try_from(deals()).unwrap(), shape.events()));
+        let Shape { ids, events_per_deal, order } = shape;
+        for step in ["read", "fold"] {
+            let mut group = c.benchmark_group(step);
+            group.throughput(Throughput::Elements(shape.events() as u64));
+            let name = format!("{ids:?} ids, {events_per_deal} events a deal, {order:?}");
+            group.bench_function(name, |b| {
+                b.iter_custom(|n| (0..n).map(|_| read(&resolved, step).2).sum());
+            });
         }
     }
 }
 
-/// Every state of each metric over one history, all slices.
+/// Every state of each metric over one history, all slices, by the kernel and by Polars.
 fn states(c: &mut Criterion) {
-    let input = Input::new(Ids::Int);
-    let resolved = input.resolve(Layout::Months);
-    let (history, _) = read(&resolved, "fold");
-    let plan = |execution| Plan {
+    let folder = tempfile::tempdir().unwrap();
+    let many = u64::try_from(deals()).unwrap();
+    let made = generate(&GenerateOptions::new(many, 7, folder.path().join("made"))).unwrap();
+    let resolved = load(&made.config);
+    let ledger = Ledger::new(&resolved.config.quality.severity);
+    let history = read_history(&resolved, &ledger, &|_| (), &mut Vec::new()).unwrap();
+    let plan = |backend| Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),
-        execution,
-        backend: Backend::Memory,
+        execution: Execution::Whole,
+        backend,
     };
-    let (whole, halves) = (plan(Execution::Whole), plan(Execution::Sharded(2)));
+    let run = |metric, backend| {
+        let states = merged_states(&history.relations, &[metric], &[], &plan(backend)).unwrap();
+        states.into_iter().map(|state| state.rows).collect::<Vec<_>>()
+    };
     let mut group = c.benchmark_group("states");
     for metric in REGISTRY {
-        let run = |plan| merged_states(&history.relations, &[metric], &[], plan).unwrap();
-        let rows: Vec<usize> = run(&whole).iter().map(|s| s.rows.rows).collect();
-        assert!(rows.iter().all(|n| *n > 0), "{}: {rows:?}", metric.name);
-        let merged: Vec<_> = run(&halves).into_iter().map(|s| s.rows).collect();
-        assert!(run(&whole).into_iter().map(|s| s.rows).eq(merged), "{}", metric.name);
-        group.bench_function(metric.name, |b| b.iter(|| run(&whole)));
+        let expected = run(*metric, Backend::Memory);
+        assert!(expected.iter().all(|state| state.rows > 0), "{}", metric.name);
+        assert!(run(*metric, Backend::Kernel) == expected, "{}", metric.name);
+        for backend in [Backend::Kernel, Backend::Memory] {
+            let id = BenchmarkId::new(metric.name, format!("{backend:?}"));
+            group.bench_function(id, |b| b.iter(|| run(*metric, backend)));
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod engine;
 pub mod sink;
 pub mod report;
 
+pub mod allocator;
 pub mod contract;
 pub mod error;
 pub mod money;

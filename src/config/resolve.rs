@@ -12,7 +12,7 @@ use super::places::{Places, Problems};
 use super::{Config, Input, Shape, TableOptions, tables, validate};
 use crate::error::{Error, nearest_names};
 use crate::money::Currency;
-use crate::spill::parse_size;
+use crate::spill::{Spilling, parse_size};
 use crate::time::{Calendar, Instant, Period, from_date};
 
 /// A configuration that can be run.
@@ -40,6 +40,8 @@ pub struct Resolved {
     pub memory_limit: Option<u64>,
     /// Folder for what does not fit into memory, where one is given.
     pub scratch: Option<PathBuf>,
+    /// When what can be spilled is; no key sets it.
+    pub spilling: Spilling,
     /// blake3, as hex, of everything in the configuration that can change a number or a file:
     /// independent of output folder, threads, shards, memory limit, scratch folder, table selection
     /// and runs kept.
@@ -101,6 +103,7 @@ pub(super) fn resolve(
         output,
         memory_limit,
         scratch: config.run.scratch.as_ref().map(|folder| base.join(folder)),
+        spilling: Spilling::AsNeeded,
         hash: String::new(),
         config,
     };

@@ -8,6 +8,7 @@ use super::resolve::did_you_mean;
 use super::{Config, CustomMetric, Severity, Shape, inputs, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
+use crate::relations::deals::STAGES_MAX;
 use crate::relations::{Relation, SHARDS_MAX};
 
 /// Gathers every violation.
@@ -25,6 +26,9 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
         unknown_dimension("acquisition.channel", name, config, problems);
     }
 }
+
+/// No machine has more, and each thread keeps tables of its own.
+const THREADS_MAX: usize = 1024;
 
 fn check_quality(config: &Config, problems: &mut Problems<'_>) {
     let quality = &config.quality;
@@ -57,8 +61,11 @@ fn check_quality(config: &Config, problems: &mut Problems<'_>) {
 
 fn check_run(config: &Config, problems: &mut Problems<'_>) {
     let run = &config.run;
-    if run.threads == Some(0) {
-        problems.add("run.threads", "expected 1 or more, found 0");
+    if let Some(threads) = run.threads
+        && !(1..=THREADS_MAX).contains(&threads)
+    {
+        let problem = format!("expected 1 to {THREADS_MAX}, found {threads}");
+        problems.add("run.threads", &problem);
     }
     let most = usize::try_from(SHARDS_MAX).unwrap_or(usize::MAX);
     if !(1..=most).contains(&run.shards) {
@@ -77,6 +84,13 @@ fn check_run(config: &Config, problems: &mut Problems<'_>) {
 
 fn check_pipeline(config: &Config, problems: &mut Problems<'_>) {
     let pipeline = &config.pipeline;
+    if pipeline.stages.len() > STAGES_MAX {
+        let problem = format!(
+            "{} open stages, of at most {STAGES_MAX}; join some of them under [pipeline] aliases",
+            pipeline.stages.len()
+        );
+        problems.add("pipeline.stages", &problem);
+    }
     if pipeline.stages.is_empty() {
         problems.add("pipeline.stages", "list the ids of the open stages, in order");
     }

@@ -12,7 +12,8 @@ use foldhash::fast::FixedState;
 ///
 /// Shape: what it is stands in the high word, so that integers have a constant one. High word 0 is
 /// none, 1 an integer. Else the top byte tells: `0x08` interned, `0x10 + n` text of `n` bytes,
-/// `0x20 + n` text of `16 + n` letters and digits, from `0x40` a UUID.
+/// `0x20 + n` text of `16 + n` letters and digits, `0x30 + n` text of `8 + n` bytes without lower
+/// case, from `0x40` a UUID. The shorter the encoding, the narrower the columns that hold it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Id {
     high: u64,
@@ -27,6 +28,9 @@ const ALPHANUMERIC: u64 = 0x20;
 const ALPHANUMERIC_BYTES_MIN: usize = 16;
 /// 62^20 is the last power of 62 below 2^120.
 const ALPHANUMERIC_BYTES_MAX: usize = 20;
+const UPPER: u64 = 0x30;
+const UPPER_BYTES_MIN: usize = 9;
+const UPPER_BYTES_MAX: usize = 16;
 const UUID: u64 = 0x40;
 const UUID_BYTES: usize = 36;
 const TAG_SHIFT: u32 = 56;
@@ -60,6 +64,9 @@ impl Id {
     #[must_use]
     pub fn packed(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
+        if let Some(value) = upper(bytes) {
+            return Some(Self::tagged(UPPER + (bytes.len() - 8) as u64, value));
+        }
         match bytes.len() {
             0 => None,
             n @ 1..=SHORT_BYTES_MAX => Some(Self::tagged(SHORT + n as u64, big_endian(bytes))),
@@ -131,6 +138,7 @@ impl Id {
             (0, _) => Spelling::Integer(self.low.cast_signed()),
             (INTERNED, _) => Spelling::Interned(self.high as u32),
             (UUID.., _) => Spelling::Text(uuid_text(self)),
+            (UPPER.., _) => Spelling::Text(upper_text(value, (tag - UPPER) as u32 + 8)),
             (ALPHANUMERIC.., _) => {
                 let n = ALPHANUMERIC_BYTES_MIN + (tag - ALPHANUMERIC) as usize;
                 Spelling::Text(alphanumeric_text(value, n))
@@ -159,6 +167,37 @@ fn big_endian(bytes: &[u8]) -> u128 {
             | u128::from(u32::from_be_bytes(*last));
     }
     bytes.iter().fold(0, |value, byte| value << 8 | u128::from(*byte))
+}
+
+/// Nine to 16 bytes from space to underscore, which has no lower case, as six bits each; `None`
+/// where there is anything else.
+#[inline]
+fn upper(bytes: &[u8]) -> Option<u128> {
+    if !(UPPER_BYTES_MIN..=UPPER_BYTES_MAX).contains(&bytes.len()) {
+        return None;
+    }
+    let first = six_bits(u64::from_be_bytes(*bytes.first_chunk()?))?;
+    let last = six_bits(u64::from_be_bytes(*bytes.last_chunk()?))?;
+    // Where the two overlap they agree.
+    Some(u128::from(first) << (6 * (bytes.len() as u32 - 8)) | u128::from(last))
+}
+
+/// Eight bytes as 48 bits, the same trick on all of them at once.
+#[inline]
+fn six_bits(word: u64) -> Option<u64> {
+    let codes = word.wrapping_sub(0x2020_2020_2020_2020);
+    // A byte below space borrows, which shows in its own highest bits.
+    if codes & 0xC0C0_C0C0_C0C0_C0C0 != 0 {
+        return None;
+    }
+    let pairs = codes & 0x003F_003F_003F_003F | (codes & 0x3F00_3F00_3F00_3F00) >> 2;
+    let fours = pairs & 0x0000_0FFF_0000_0FFF | (pairs & 0x0FFF_0000_0FFF_0000) >> 4;
+    Some(fours & 0x00FF_FFFF | (fours & 0x00FF_FFFF_0000_0000) >> 8)
+}
+
+fn upper_text(value: u128, bytes: u32) -> String {
+    let byte = |place: u32| (value >> (6 * place) & 0x3F) as u8 + b' ';
+    (0..bytes).rev().map(|place| char::from(byte(place))).collect()
 }
 
 /// Letters and digits as a number of base 62; `None` where there is anything else.
@@ -257,6 +296,11 @@ mod tests {
     fn what_fits_is_packed_and_can_be_read_back() {
         check("x", true);
         check("D0000000000001", true);
+        check("D00000001", true);
+        check(" !/09:@AZ[_~", true);
+        check("_______________ ", true);
+        check("SIXTEEN BYTES _!", true);
+        check("TAB\tAND\u{7f}", true);
         check("ÄÖÜ-äöü", true);
         check("fifteen bytes..", true);
         check("sixteen bytes...", false);
@@ -284,9 +328,9 @@ mod tests {
     proptest! {
         #[test]
         fn packing_is_injective(
-            a in "[ -~]{1,15}|[0-9A-Za-z]{16,20}|\\PC{1,5}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
-            b in "[ab]{1,15}|[0a]{16,20}|[0f]{8}-[0f]{4}-[0f]{4}-[8b][0f]{3}-[0f]{12}",
-            c in "[ab]{1,15}|[0a]{16,20}|[0f]{8}-[0f]{4}-[0f]{4}-[8b][0f]{3}-[0f]{12}",
+            a in "[ -~]{1,15}|[0-9A-Za-z]{16,20}|\\PC{1,3}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
+            b in "[ab]{1,15}|[_ ]{1,16}|[ A]{8}[A\\x1f`]|[0a]{16,20}|[0f]{8}-[0f]{4}-[0f]{4}-[8b][0f]{3}-[0f]{12}",
+            c in "[ab]{1,15}|[_ ]{1,16}|[ A]{8}[A\\x1f`]|[0a]{16,20}|[0f]{8}-[0f]{4}-[0f]{4}-[8b][0f]{3}-[0f]{12}",
         ) {
             for (one, other) in [(&a, &b), (&b, &c), (&a, &a)] {
                 let ids = (Id::packed(one), Id::packed(other));

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rayon::prelude::*;
+
 use super::Plan;
 use super::merge::{KeyRule, Merge, Overflowed, combine};
 use super::sql::StateQuery;
@@ -161,7 +163,7 @@ fn roll_period(
     for key in &query.keys {
         rules.push(match key.name.as_str() {
             "grain" => KeyRule::Only(grain),
-            "period" | "cohort" if !by_grain => KeyRule::Map(&start),
+            name if !by_grain && is_period(name) => KeyRule::Map(&start),
             _ => KeyRule::Keep,
         });
     }
@@ -176,19 +178,22 @@ fn roll_period(
     combine(&[rows], &dimensions, &rules, &merges(query))
 }
 
+/// Whether a key holds base periods.
+pub(crate) fn is_period(key: &str) -> bool {
+    matches!(key, "period" | "cohort")
+}
+
 fn check_identities(unit: &Unit, table: &Table) -> Result<(), Error> {
     let Recipe::Metric(metric) = &unit.recipe else { return Ok(()) };
-    for row in 0..table.batch.num_rows() {
+    let broken = |row: usize| {
         let view = RowView { specs: &table.specs, batch: &table.batch, row };
-        for identity in metric.identities {
-            if !(identity.holds)(&view) {
-                return Err(Error::IdentityBroken {
-                    table: unit.name.clone(),
-                    identity: identity.claim.to_owned(),
-                    place: view.keys_text(),
-                });
-            }
-        }
-    }
-    Ok(())
+        let identity = metric.identities.iter().find(|identity| !(identity.holds)(&view))?;
+        Some(Error::IdentityBroken {
+            table: unit.name.clone(),
+            identity: identity.claim.to_owned(),
+            place: view.keys_text(),
+        })
+    };
+    let first = (0..table.batch.num_rows()).into_par_iter().find_map_first(broken);
+    first.map_or(Ok(()), Err)
 }

@@ -22,7 +22,8 @@ pub enum Merge {
 }
 
 impl Merge {
-    fn apply(self, a: i64, b: i64) -> Option<i64> {
+    /// Both as one; `None` where a sum leaves 64 bits.
+    pub(crate) fn apply(self, a: i64, b: i64) -> Option<i64> {
         match self {
             Self::Sum => a.checked_add(b),
             Self::Min if a == NO_KEY => Some(b),

@@ -1,15 +1,17 @@
-//! How states are computed: locally in one piece, or in shards that are merged (the cluster's test
-//! double). A metric is data here: no metric's name occurs.
+//! How states are computed: from the fold's batches as they come (`kernel`), or by Polars over whole
+//! relations (`states`), in one piece or in shards that are merged (the cluster's test double). A
+//! metric is data here: no metric's name occurs.
 //!
-//! The states of all tables are planned lazily and run in one collection (`states`), merged and
-//! rolled up to every slice and period (`merge`, `finish`), and finished in parallel. Which SQL is
-//! a state at all is said in `sql`.
+//! States are merged and rolled up to every slice and period (`merge`, `finish`), and finished in
+//! parallel. Which SQL is a state at all is said in `sql`.
 //!
 //! Invariant: the tables depend neither on the execution, the backend nor the number of threads.
 
 mod custom;
 mod expression;
 mod finish;
+mod finished;
+mod kernel;
 mod merge;
 mod sql;
 mod states;
@@ -20,17 +22,22 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+pub use self::finished::Finished;
 pub use self::merge::Merge;
 pub use self::sql::state_sql;
+use self::states::Job;
+use self::units::Unit;
 use crate::config::{CustomMetric, TableOptions};
 use crate::error::Error;
 use crate::metrics::{Metric, Settings, StateRows};
-use crate::relations::{Kind, Relations};
+use crate::relations::{Batch, Dictionaries, Kind, Relation, Relations, Wanted};
+use crate::spill::Room;
 use crate::table::Table;
 use crate::time::{Calendar, Period};
 
@@ -47,7 +54,7 @@ pub struct Plan {
     pub tables: BTreeMap<String, TableOptions>,
     /// One piece or several.
     pub execution: Execution,
-    /// Which of the two Polars engines runs the states.
+    /// What computes the states.
     pub backend: Backend,
 }
 
@@ -70,27 +77,209 @@ pub enum Execution {
     Sharded(usize),
 }
 
-/// Which of the two Polars engines runs the states; the tables may not depend on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What computes the states; the tables may not depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backend {
-    /// In memory.
+    /// Our own kernel, batch by batch.
+    #[default]
+    Kernel,
+    /// Polars in memory, over whole relations.
     Memory,
-    /// Streaming.
+    /// Polars streaming, over whole relations.
     Streaming,
 }
 
 /// What came out.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Outcome<T = Table> {
     /// The finished tables, in the order of the metrics given.
-    pub tables: Vec<Table>,
+    pub tables: Vec<T>,
     /// Tables that could not be made, and why, in a sentence.
     pub skipped: Vec<(String, String)>,
     /// Seconds spent on all states together, and on each table's finish.
     pub timings: Vec<(String, Duration)>,
 }
 
-/// Computes every metric over the relations.
+impl From<Outcome> for Outcome<Finished> {
+    fn from(all: Outcome) -> Self {
+        let tables = all.tables.into_iter().map(Finished::from).collect();
+        Self { tables, skipped: all.skipped, timings: all.timings }
+    }
+}
+
+/// All tables of a run, planned before the first row is read.
+#[derive(Debug)]
+pub struct Prepared {
+    units: Vec<Unit>,
+    jobs: Vec<Job>,
+    skipped: units::Skipped,
+}
+
+impl Prepared {
+    /// Plans every table. `carried` are the relations that there can be, with the dimensions that
+    /// each carries.
+    ///
+    /// # Errors
+    /// Custom SQL that does not add up; names that stand for two things.
+    pub fn new(
+        carried: &BTreeMap<Relation, Vec<String>>,
+        metrics: &[&'static Metric],
+        custom: &[CustomMetric],
+        plan: &Plan,
+    ) -> Result<Self, Error> {
+        let (units, skipped) = units::prepare(carried, metrics, custom, plan)?;
+        let jobs = units::jobs(&units);
+        Ok(Self { units, jobs, skipped })
+    }
+
+    /// The columns that the tables need.
+    ///
+    /// # Errors
+    /// SQL that cannot be computed.
+    pub fn wanted(&self) -> Result<Wanted, Error> {
+        kernel::wanted(&self.jobs)
+    }
+
+    /// Begins to add up; names are known from here on.
+    ///
+    /// # Errors
+    /// SQL that cannot be computed.
+    pub fn begin(&self, dictionaries: &Dictionaries) -> Result<Sums, Error> {
+        Ok(Sums(kernel::Sums::new(&self.jobs, dictionaries)?))
+    }
+
+    /// Finishes the tables. `present` are the relations that there were; a table that needs another
+    /// one is skipped with the reason.
+    ///
+    /// # Errors
+    /// As [`compute`].
+    pub fn finish(
+        self,
+        sums: Sums,
+        present: &BTreeSet<Relation>,
+        plan: &Plan,
+        settings: &Settings,
+    ) -> Result<Outcome, Error> {
+        let begun = Instant::now();
+        let results = sums.0.finish()?;
+        self.finish_states(results, begun.elapsed(), present, plan, settings)
+    }
+
+    /// As [`Prepared::finish`]; but where the sums' room is narrow, tables are finished one after
+    /// the other, and each is written to the room's scratch file.
+    ///
+    /// # Errors
+    /// As [`compute`]; a room that is too narrow for one of the tables.
+    pub fn finish_within(
+        self,
+        sums: Sums,
+        present: &BTreeSet<Relation>,
+        plan: &Plan,
+        settings: &Settings,
+    ) -> Result<Outcome<Finished>, Error> {
+        match sums.0.narrow() {
+            Some(room) => self.finish_in_turn(sums, &room, present, plan, settings),
+            None => self.finish(sums, present, plan, settings).map(Outcome::from),
+        }
+    }
+
+    fn finish_in_turn(
+        mut self,
+        Sums(mut sums): Sums,
+        room: &Room,
+        present: &BTreeSet<Relation>,
+        plan: &Plan,
+        settings: &Settings,
+    ) -> Result<Outcome<Finished>, Error> {
+        let (mut tables, mut timings) = (Vec::new(), Vec::new());
+        let mut first = 0;
+        for unit in self.units {
+            let jobs = first..first + unit.states.len() * unit.maximal.len();
+            first = jobs.end;
+            if let Some(relation) = unit.missing(present) {
+                self.skipped.push((unit.name, relation.missing_because().to_owned()));
+                continue;
+            }
+            let begun = Instant::now();
+            let own = sums.finish_jobs(jobs)?;
+            // Once there is a table that the room cannot hold, only the largest one is sought.
+            if !room.can_finish(own.iter().map(StateRows::bytes).sum()) {
+                continue;
+            }
+            let table = finish::finish(&unit, &own, plan, settings)?;
+            drop(own);
+            timings.push((table.name.clone(), begun.elapsed()));
+            tables.push(Finished::write(table, room)?);
+        }
+        room.judge()?;
+        Ok(Outcome { tables, skipped: self.skipped, timings })
+    }
+
+    fn finish_states(
+        mut self,
+        results: Vec<StateRows>,
+        took: Duration,
+        present: &BTreeSet<Relation>,
+        plan: &Plan,
+        settings: &Settings,
+    ) -> Result<Outcome, Error> {
+        let mut timings = vec![("states".to_owned(), took)];
+        let mut rest = results.into_iter();
+        let mut parts = Vec::with_capacity(self.units.len());
+        for unit in self.units {
+            let own: Vec<StateRows> =
+                rest.by_ref().take(unit.states.len() * unit.maximal.len()).collect();
+            match unit.missing(present) {
+                Some(relation) => {
+                    self.skipped.push((unit.name, relation.missing_because().to_owned()));
+                }
+                None => parts.push((unit, own)),
+            }
+        }
+        let finished: Vec<Result<(Table, Duration), Error>> = parts
+            .into_par_iter()
+            .map(|(unit, own)| {
+                let begun = Instant::now();
+                let table = finish::finish(&unit, &own, plan, settings)?;
+                Ok((table, begun.elapsed()))
+            })
+            .collect();
+        let mut tables = Vec::with_capacity(finished.len());
+        for result in finished {
+            let (table, took) = result?;
+            timings.push((table.name.clone(), took));
+            tables.push(table);
+        }
+        Ok(Outcome { tables, skipped: self.skipped, timings })
+    }
+}
+
+/// The sums of all states while batches come in, from any number of threads.
+pub struct Sums(kernel::Sums);
+
+impl Sums {
+    /// The sums, which write what exceeds the room to its scratch file.
+    #[must_use]
+    pub fn within(self, room: &Arc<Room>) -> Self {
+        Self(self.0.within(room))
+    }
+
+    /// Adds the rows of a batch.
+    ///
+    /// # Errors
+    /// A sum that leaves 64 bits.
+    pub fn take(&self, batch: &Batch) -> Result<(), Error> {
+        self.0.take(batch)
+    }
+
+    /// Bytes held by sums that no thread is adding to at present.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+}
+
+/// Computes every metric over whole relations.
 ///
 /// Shape: one table a metric, in the order given, then the custom ones; a metric whose relation is
 /// missing is skipped with the reason.
@@ -105,40 +294,17 @@ pub fn compute(
     plan: &Plan,
     settings: &Settings,
 ) -> Result<Outcome, Error> {
-    let (units, skipped) = units::prepare(relations, metrics, custom, plan)?;
+    let prepared = Prepared::new(&relations.carried(), metrics, custom, plan)?;
     let begun = Instant::now();
-    let results = states::run(&units::jobs(&units), relations, plan.execution, plan.backend)?;
-    let mut timings = vec![("states".to_owned(), begun.elapsed())];
-    let mut rest = results.as_slice();
-    let mut parts = Vec::with_capacity(units.len());
-    for unit in &units {
-        let (own, others) = rest
-            .split_at_checked(unit.states.len() * unit.maximal.len())
-            .ok_or_else(|| Error::Bug("fewer results than states".into()))?;
-        parts.push((unit, own));
-        rest = others;
-    }
-    let finished: Vec<Result<(Table, Duration), Error>> = parts
-        .into_par_iter()
-        .map(|(unit, own)| {
-            let begun = Instant::now();
-            let table = finish::finish(unit, own, plan, settings)?;
-            Ok((table, begun.elapsed()))
-        })
-        .collect();
-    let mut tables = Vec::with_capacity(units.len());
-    for result in finished {
-        let (table, took) = result?;
-        timings.push((table.name.clone(), took));
-        tables.push(table);
-    }
-    Ok(Outcome { tables, skipped, timings })
+    let results = states::run(&prepared.jobs, relations, plan.execution, plan.backend)?;
+    let present = relations.batches.keys().copied().collect();
+    prepared.finish_states(results, begun.elapsed(), &present, plan, settings)
 }
 
 /// Plans everything without running it and compares what would come out with what is declared.
 ///
 /// # Errors
-/// A state that Polars cannot plan, or whose columns or types differ from its declaration; custom
+/// A state that cannot be planned, or whose columns or types differ from its declaration; custom
 /// SQL that does not add up.
 pub fn check_plans(
     relations: &Relations,
@@ -146,8 +312,9 @@ pub fn check_plans(
     custom: &[CustomMetric],
     plan: &Plan,
 ) -> Result<(), Error> {
-    let (units, _) = units::prepare(relations, metrics, custom, plan)?;
-    states::check_schemas(&units::jobs(&units), relations)
+    let prepared = Prepared::new(&relations.carried(), metrics, custom, plan)?;
+    kernel::Sums::new(&prepared.jobs, &relations.dictionaries)?;
+    states::check_schemas(&prepared.jobs, relations)
 }
 
 /// One state of one table and slice after merging, before its finish.
@@ -177,8 +344,7 @@ pub fn merged_states(
     custom: &[CustomMetric],
     plan: &Plan,
 ) -> Result<Vec<MergedState>, Error> {
-    let (units, _) = units::prepare(relations, metrics, custom, plan)?;
-    let jobs = units::jobs(&units);
+    let jobs = Prepared::new(&relations.carried(), metrics, custom, plan)?.jobs;
     let results = states::run(&jobs, relations, plan.execution, plan.backend)?;
     Ok(jobs
         .into_iter()

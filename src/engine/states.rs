@@ -15,12 +15,14 @@ use polars::sql::SQLContext;
 use rayon::prelude::*;
 
 use super::expression::bound;
+use super::kernel::Sums;
 use super::merge::{KeyRule, Merge, Overflowed, combine};
 use super::sql::{ROWS, StateQuery};
 use super::{Backend, Execution};
 use crate::error::Error;
 use crate::metrics::{NO_KEY, StateRows};
-use crate::relations::{Kind, Relation, Relations};
+use crate::relations::batch::Values;
+use crate::relations::{Batch, Kind, Relation, Relations};
 
 /// One query to run.
 #[derive(Debug)]
@@ -31,11 +33,24 @@ pub(crate) struct Job {
     pub(crate) query: StateQuery,
     /// The dimensions it is split by.
     pub(crate) slice: Vec<String>,
+    /// Only the whole history is asked for, so that base periods need not be told apart.
+    pub(crate) whole: bool,
 }
 
 impl Job {
     fn merges(&self) -> Vec<Merge> {
         self.query.values.iter().map(|v| v.merge).collect()
+    }
+
+    /// What is left of the state where its relation is absent.
+    fn without_rows(&self) -> StateRows {
+        let none = |name: &String| (name.clone(), Vec::new());
+        StateRows {
+            dimensions: vec![Vec::new(); self.slice.len()],
+            keys: self.query.keys.iter().map(|k| none(&k.name)).collect(),
+            values: self.query.values.iter().map(|v| none(&v.name)).collect(),
+            rows: 0,
+        }
     }
 
     /// The same rows, sorted, with equal keys merged.
@@ -58,6 +73,9 @@ pub(crate) fn run(
     execution: Execution,
     backend: Backend,
 ) -> Result<Vec<StateRows>, Error> {
+    if backend == Backend::Kernel {
+        return run_kernel(jobs, relations, execution);
+    }
     guard_sums(jobs, relations)?;
     match execution {
         Execution::Whole => collect(jobs, relations, None, backend),
@@ -66,23 +84,53 @@ pub(crate) fn run(
             let mut merged: Option<Vec<StateRows>> = None;
             for shard in 0..n {
                 let part = collect(jobs, relations, Some((shard, n)), backend)?;
-                merged = Some(match merged {
-                    None => part,
-                    Some(so_far) => jobs
-                        .par_iter()
-                        .zip(so_far.par_iter().zip(&part))
-                        .map(|(job, (a, b))| job.merged(&[a, b]))
-                        .collect::<Result<_, _>>()?,
-                });
+                merged = Some(merge_parts(jobs, merged, part)?);
             }
             Ok(merged.unwrap_or_default())
         }
     }
 }
 
+fn merge_parts(
+    jobs: &[Job],
+    so_far: Option<Vec<StateRows>>,
+    part: Vec<StateRows>,
+) -> Result<Vec<StateRows>, Error> {
+    let Some(so_far) = so_far else { return Ok(part) };
+    let pairs = so_far.par_iter().zip(&part);
+    jobs.par_iter().zip(pairs).map(|(job, (a, b))| job.merged(&[a, b])).collect()
+}
+
+/// The states of whole relations by the kernel: in one batch, or each shard by itself.
+fn run_kernel(
+    jobs: &[Job],
+    relations: &Relations,
+    execution: Execution,
+) -> Result<Vec<StateRows>, Error> {
+    let of = |shard: Option<(i16, i16)>| -> Result<Vec<StateRows>, Error> {
+        let sums = Sums::new(jobs, &relations.dictionaries)?;
+        for batch in relations.batches.values() {
+            match shard {
+                None => sums.take(batch)?,
+                Some((shard, of)) => sums.take(&batch.shard(shard, of))?,
+            }
+        }
+        sums.finish()
+    };
+    let Execution::Sharded(n) = execution else { return of(None) };
+    let n = n.clamp(1, crate::relations::SHARDS_MAX as usize) as i16;
+    let mut merged: Option<Vec<StateRows>> = None;
+    for shard in 0..n {
+        merged = Some(merge_parts(jobs, merged, of(Some((shard, n)))?)?);
+    }
+    Ok(merged.unwrap_or_default())
+}
+
 /// Compares what each job would give with what its state declares, without running it.
 pub(crate) fn check_schemas(jobs: &[Job], relations: &Relations) -> Result<(), Error> {
-    let mut plans = plan(jobs, relations, None, StateQuery::to_run)?;
+    let known = |job: &&Job| relations.batches.contains_key(&job.query.relation);
+    let jobs: Vec<&Job> = jobs.iter().filter(known).collect();
+    let mut plans = plan(&jobs, relations, None, StateQuery::to_run)?;
     for (job, lazy) in jobs.iter().zip(&mut plans) {
         let schema = guarded(&job.what, || lazy.collect_schema())?;
         let found: Vec<&str> = schema.iter_names().map(|n| n.as_str()).collect();
@@ -124,8 +172,8 @@ fn plan<J: std::borrow::Borrow<Job>>(
     text: fn(&StateQuery, &[String]) -> String,
 ) -> Result<Vec<pl::LazyFrame>, Error> {
     let mut context = SQLContext::new();
-    for (relation, frame) in &relations.frames {
-        let mut lazy = frame.frame.clone().lazy();
+    for (relation, batch) in &relations.batches {
+        let mut lazy = batch.frame(&relations.dictionaries)?.lazy();
         if let Some((shard, of)) = shard {
             lazy = lazy.filter((pl::col("shard") % pl::lit(of)).eq(pl::lit(shard)));
         }
@@ -144,15 +192,21 @@ fn collect(
     backend: Backend,
 ) -> Result<Vec<StateRows>, Error> {
     let engine = match backend {
-        Backend::Memory => pl::Engine::InMemory,
+        Backend::Memory | Backend::Kernel => pl::Engine::InMemory,
         Backend::Streaming => pl::Engine::Streaming,
     };
     // Distributions one after the other, because each is about as large as its relation; all other
     // states in one collection. Grouping a distribution ourselves spares a hash table as large as
     // the relation: the rows have to be sorted anyway.
-    let (large, small): (Vec<usize>, Vec<usize>) =
-        (0..jobs.len()).partition(|job| jobs.get(*job).is_some_and(|j| j.query.is_distribution()));
     let mut states: BTreeMap<usize, StateRows> = BTreeMap::new();
+    for (index, job) in jobs.iter().enumerate() {
+        if !relations.batches.contains_key(&job.query.relation) {
+            states.insert(index, job.without_rows());
+        }
+    }
+    let (large, small): (Vec<usize>, Vec<usize>) = (0..jobs.len())
+        .filter(|job| !states.contains_key(job))
+        .partition(|job| jobs.get(*job).is_some_and(|j| j.query.is_distribution()));
     for index in large {
         let Some(job) = jobs.get(index) else { continue };
         let plans = plan(std::slice::from_ref(job), relations, shard, StateQuery::to_project)?;
@@ -265,7 +319,7 @@ fn guard_sums(jobs: &[Job], relations: &Relations) -> Result<(), Error> {
     let mut greatest: BTreeMap<(Relation, String), i128> = BTreeMap::new();
     for job in jobs {
         let relation = job.query.relation;
-        let Some(frame) = relations.frames.get(&relation).map(|f| &f.frame) else { continue };
+        let Some(batch) = relations.batches.get(&relation) else { continue };
         for column in relation.columns().iter().filter(|c| c.kind == Kind::Int) {
             let key = (relation, column.name.to_owned());
             let used = |e: &sqlparser::ast::Expr| {
@@ -273,7 +327,7 @@ fn guard_sums(jobs: &[Job], relations: &Relations) -> Result<(), Error> {
             };
             let summed = job.query.values.iter().filter_map(|v| v.argument.as_ref()).any(used);
             if summed && !greatest.contains_key(&key) {
-                greatest.insert(key, greatest_magnitude(frame, column.name, &job.what)?);
+                greatest.insert(key, greatest_magnitude(batch, column.name));
             }
         }
         let of = |name: &str| -> i128 {
@@ -282,7 +336,7 @@ fn guard_sums(jobs: &[Job], relations: &Relations) -> Result<(), Error> {
         };
         for value in job.query.values.iter().filter(|v| v.merge == Merge::Sum) {
             let Some(argument) = &value.argument else { continue };
-            let rows = frame.height().max(1) as i128;
+            let rows = batch.rows.max(1) as i128;
             let total = bound(argument, &of).and_then(|b| b.checked_mul(rows));
             if total.is_none_or(|t| t > i128::from(i64::MAX)) {
                 return Err(overflow(&job.what, &value.name));
@@ -292,12 +346,9 @@ fn guard_sums(jobs: &[Job], relations: &Relations) -> Result<(), Error> {
     Ok(())
 }
 
-fn greatest_magnitude(frame: &pl::DataFrame, name: &str, what: &str) -> Result<i128, Error> {
-    let read = || {
-        let column = frame.column(name)?.as_materialized_series();
-        let (least, most) = (column.min::<i64>()?, column.max::<i64>()?);
-        Ok::<_, pl::PolarsError>((least.unwrap_or(0), most.unwrap_or(0)))
-    };
-    let (least, most) = guarded(what, read)?;
-    Ok(i128::from(least).abs().max(i128::from(most).abs()))
+fn greatest_magnitude(batch: &Batch, name: &str) -> i128 {
+    match batch.column(name) {
+        Some(Values::Int(values)) => values.iter().map(|v| i128::from(*v).abs()).max().unwrap_or(0),
+        _ => 0,
+    }
 }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Backend, Execution, Outcome, Plan, compute};
+use rayon::prelude::*;
+
+use super::{Backend, Execution, Outcome, Plan, Prepared, compute};
+use crate::config::CustomMetric;
 use crate::metrics::{Metric, Settings};
 use crate::relations::Relations;
+use crate::spill::{Budget, Room, Scratch, Spilling};
 use crate::table::Table;
 use crate::time::{Calendar, Instant, Period, Resolution};
 
@@ -45,7 +49,36 @@ pub(crate) fn end_of(day: &str) -> Instant {
     Calendar::UTC.instant(day + 1) - 1
 }
 
-/// One table; it must be the same in both backends, in one piece and in shards.
+/// The tables by the kernel as a run computes them: the rows in this many batches, from any thread.
+pub(crate) fn in_batches(
+    relations: &Relations,
+    metrics: &[&'static Metric],
+    custom: &[CustomMetric],
+    (plan, settings): (&Plan, &Settings),
+    (batches, spilling): (i16, Spilling),
+) -> Vec<Table> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let scratch = Scratch::within(folder.path());
+    let budget = Budget::spilling_when(1 << 40, spilling);
+    let room = Room::new(&budget, &scratch, 1);
+    let prepared = Prepared::new(&relations.carried(), metrics, custom, plan).expect("a plan");
+    let sums = prepared.begin(&relations.dictionaries).expect("sums").within(&room);
+    for whole in relations.batches.values() {
+        let take = |part| sums.take(&whole.shard(part, batches)).expect("sums of a batch");
+        (0..batches).into_par_iter().for_each(take);
+    }
+    let present = relations.batches.keys().copied().collect();
+    let finished = prepared.finish_within(sums, &present, plan, settings).expect("tables").tables;
+    let spilled = room.spilled_bytes() > 0;
+    let has_rows = finished.iter().any(|table| table.rows() > 0);
+    match spilling {
+        Spilling::AsNeeded => assert!(!spilled, "there was room"),
+        Spilling::Always => assert!(spilled || !has_rows, "nothing was spilled"),
+    }
+    finished.iter().map(|table| table.table().expect("a table").into_owned()).collect()
+}
+
+/// One table; it must be the same in every backend, in one piece, in shards and in batches.
 #[track_caller]
 pub(crate) fn table(
     relations: &Relations,
@@ -59,12 +92,18 @@ pub(crate) fn table(
     };
     let mut whole = run(Execution::Whole, Backend::Memory);
     for (execution, backend) in [
+        (Execution::Whole, Backend::Kernel),
+        (Execution::Sharded(3), Backend::Kernel),
         (Execution::Whole, Backend::Streaming),
         (Execution::Sharded(3), Backend::Memory),
         (Execution::Sharded(2), Backend::Streaming),
     ] {
         let other = run(execution, backend);
         assert_eq!(whole.tables[0].batch, other.tables[0].batch, "{execution:?}, {backend:?}");
+    }
+    for spilling in [Spilling::AsNeeded, Spilling::Always] {
+        let other = in_batches(relations, &[metric], &[], (plan, settings), (5, spilling));
+        assert_eq!(whole.tables[0].batch, other[0].batch, "in five batches, {spilling:?}");
     }
     whole.tables.remove(0)
 }

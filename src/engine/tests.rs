@@ -1,13 +1,14 @@
 //! The engine over small relations: slices, periods, merging, custom metrics, refusals.
 
-use super::testing::{end_of, plan, settings};
+use super::testing::{end_of, in_batches, plan, settings};
 use super::{Backend, Execution, Plan, check_plans, compute, state_sql};
 use crate::config::{CustomMetric, TableOptions};
 use crate::error::Error;
 use crate::metrics::testing::check;
-use crate::metrics::{REGISTRY, State};
+use crate::metrics::{Absent, REGISTRY, State};
 use crate::relations::fixture::Fixture;
 use crate::relations::{Relation, Relations};
+use crate::spill::Spilling;
 use crate::table::Table;
 use crate::time::Period;
 
@@ -44,11 +45,22 @@ fn run(sql: &str, plan: &Plan) -> Result<Table, Error> {
 fn table(sql: &str) -> Table {
     let base = plan(SLICES, &[Period::Month, Period::Quarter]);
     let whole = run(sql, &base).unwrap();
-    for backend in [Backend::Memory, Backend::Streaming] {
+    for backend in [Backend::Kernel, Backend::Memory, Backend::Streaming] {
         for execution in [Execution::Whole, Execution::Sharded(1), Execution::Sharded(4)] {
             let other = run(sql, &Plan { backend, execution, ..base.clone() }).unwrap();
             assert_eq!(whole.batch, other.batch, "{execution:?}, {backend:?}");
         }
+    }
+    let relations = deals();
+    let settings = settings(&relations, end_of("2024-06-30"));
+    for way in [
+        (1, Spilling::AsNeeded),
+        (2, Spilling::AsNeeded),
+        (2, Spilling::Always),
+        (5, Spilling::Always),
+    ] {
+        let other = in_batches(&relations, &[], &[custom(sql)], (&base, &settings), way);
+        assert_eq!(whole.batch, other[0].batch, "{way:?}");
     }
     whole
 }
@@ -256,6 +268,7 @@ fn slice_is_written_into_the_sql() {
         relation: Relation::Deals,
         sql: "SELECT closed_period AS period, SUM(is_won) AS won_n, SUM(amount) AS total \
               FROM deals WHERE is_won = 1 GROUP BY period",
+        absent: Absent::SkipTable,
     };
     let sql = state_sql(&state, &["region".into(), "order".into()]).unwrap();
     let expected = "SELECT\n  region,\n  \"order\",\n  closed_period AS period,\n  \
@@ -276,7 +289,7 @@ fn empty_relations_give_empty_tables() {
     let dimensions = ["region".to_owned(), "source".to_owned()];
     let relations = Relations::empty(&dimensions).unwrap();
     let settings = settings(&relations, end_of("2024-06-30"));
-    for backend in [Backend::Memory, Backend::Streaming] {
+    for backend in [Backend::Kernel, Backend::Memory, Backend::Streaming] {
         let plan = Plan { backend, ..plan(SLICES, &[Period::Month]) };
         let outcome = compute(&relations, REGISTRY, &[], &plan, &settings).unwrap();
         assert_eq!(outcome.tables.len(), REGISTRY.len());

@@ -3,7 +3,7 @@
 //! A slice is made for a table when every relation its states read carries all the dimensions. Each
 //! state runs once per maximal slice (one that is no part of another); the others are rolled up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
 use super::custom::CustomTable;
@@ -11,8 +11,8 @@ use super::sql::StateQuery;
 use super::states::Job;
 use crate::config::CustomMetric;
 use crate::error::Error;
-use crate::metrics::{Metric, common_columns, slice_name};
-use crate::relations::{Relation, Relations};
+use crate::metrics::{Absent, Metric, common_columns, slice_name};
+use crate::relations::Relation;
 use crate::table::ColumnSpec;
 use crate::time::Period;
 
@@ -52,13 +52,13 @@ impl Unit {
         name: &str,
         states: Vec<StateQuery>,
         recipe: Recipe,
-        relations: &Relations,
+        carried: &BTreeMap<Relation, Vec<String>>,
         plan: &Plan,
     ) -> Result<Self, Error> {
         let read: BTreeSet<Relation> = states.iter().map(|s| s.relation).collect();
         let carried = |dimension: &String| {
-            let mut frames = read.iter().filter_map(|r| relations.frames.get(r));
-            frames.all(|f| f.dimensions.contains(dimension))
+            let mut own = read.iter().filter_map(|r| carried.get(r));
+            own.all(|dimensions| dimensions.contains(dimension))
         };
         let own = plan.tables.get(name);
         let asked = own.and_then(|table| table.slices.as_ref());
@@ -80,6 +80,23 @@ impl Unit {
         let unit = Self { name: name.to_owned(), states, slices, periods, maximal, recipe };
         unit.check_names(&plan.dimensions)?;
         Ok(unit)
+    }
+
+    /// A relation that the table cannot do without and that there is not.
+    pub(crate) fn missing(&self, present: &BTreeSet<Relation>) -> Option<Relation> {
+        let needed = self.states.iter().map(|s| s.relation);
+        needed.into_iter().find(|r| !present.contains(r) && !self.is_optional(*r))
+    }
+
+    fn is_optional(&self, relation: Relation) -> bool {
+        match &self.recipe {
+            Recipe::Metric(metric) => metric
+                .states
+                .iter()
+                .filter(|s| s.relation == relation)
+                .all(|s| s.absent == Absent::NoRows),
+            Recipe::Custom(_) => false,
+        }
     }
 
     /// Refuses columns of one name: a dimension can be called what the user likes.
@@ -139,20 +156,19 @@ pub(crate) type Skipped = Vec<(String, String)>;
 
 /// The units of all tables, and those that cannot be made with the reason.
 pub(crate) fn prepare(
-    relations: &Relations,
+    carried: &BTreeMap<Relation, Vec<String>>,
     metrics: &[&'static Metric],
     custom: &[CustomMetric],
     plan: &Plan,
 ) -> Result<(Vec<Unit>, Skipped), Error> {
+    let present = carried.keys().copied().collect();
     let mut units = Vec::new();
     let mut skipped = Vec::new();
     let mut add = |name: &str, states: Vec<StateQuery>, recipe: Recipe| -> Result<(), Error> {
-        let missing = states.iter().find(|s| !relations.frames.contains_key(&s.relation));
-        match missing {
-            Some(state) => {
-                skipped.push((name.to_owned(), state.relation.missing_because().to_owned()))
-            }
-            None => units.push(Unit::new(name, states, recipe, relations, plan)?),
+        let unit = Unit::new(name, states, recipe, carried, plan)?;
+        match unit.missing(&present) {
+            Some(relation) => skipped.push((unit.name, relation.missing_because().to_owned())),
+            None => units.push(unit),
         }
         Ok(())
     };
@@ -184,7 +200,9 @@ pub(crate) fn jobs(units: &[Unit]) -> Vec<Job> {
     for unit in units {
         for (number, query) in unit.states.iter().enumerate() {
             for slice in &unit.maximal {
+                let whole = unit.periods == [Period::All] && query.rolls_up();
                 jobs.push(Job {
+                    whole,
                     what: format!(
                         "table {:?}, state {} by {}",
                         unit.name,

@@ -15,6 +15,8 @@ pub struct Levels {
     pub strict: i16,
     pub furthest_final: i16,
     pub first: i16,
+    /// Bit `k - 1` is set if the deal visited the open stage `k`.
+    pub touched: i64,
 }
 
 /// Computes levels; keeps its buffer between deals.
@@ -50,6 +52,7 @@ impl<'a> Leveller<'a> {
             ordered: self.ordered(),
             strict: self.strict(),
             furthest_final: if outcome == Outcome::Won { won } else { last },
+            touched: open().fold(0, |bits, (_, order, _)| bits | bit(*order)),
             first: open().next().map_or(if ever_won { won } else { 0 }, |(_, order, _)| *order),
         }
     }
@@ -110,4 +113,9 @@ impl<'a> Leveller<'a> {
         }
         best
     }
+}
+
+/// The bit of an open stage.
+fn bit(order: i16) -> i64 {
+    1_i64.checked_shl((i32::from(order) - 1).unsigned_abs()).unwrap_or(0)
 }

@@ -5,6 +5,7 @@
 //! hash is not kept: it is recomputed from the identifier.
 
 pub mod packed;
+mod scratch;
 
 use std::ops::Range;
 
@@ -20,7 +21,9 @@ use packed::Steps;
 pub struct Scattered {
     /// Number of the unit the events come from; pieces of one unit follow one another.
     pub unit: usize,
-    /// `offsets[b]..offsets[b + 1]` are the rows of bucket `b`.
+    /// The first bucket that is here: 0 but for a range that was written and read back.
+    pub first: usize,
+    /// `offsets[b]..offsets[b + 1]` are the rows of bucket `first + b`.
     pub offsets: Vec<u32>,
     /// The columns of [`FIELDS`], then one a dimension; within a bucket in the order of the source.
     pub columns: Vec<Column>,
@@ -68,8 +71,17 @@ impl Scattered {
     /// The rows of a bucket.
     #[must_use]
     pub fn rows(&self, bucket: usize) -> Range<usize> {
-        let at = |bucket: usize| self.offsets.get(bucket).map_or(0, |row| *row as usize);
-        at(bucket)..at(bucket + 1).max(at(bucket))
+        self.rows_in(&(bucket..bucket + 1))
+    }
+
+    /// The rows of a range of buckets that is here.
+    #[must_use]
+    pub fn rows_in(&self, buckets: &Range<usize>) -> Range<usize> {
+        let at = |bucket: usize| {
+            let row = bucket.checked_sub(self.first).and_then(|b| self.offsets.get(b));
+            row.map_or(0, |row| *row as usize)
+        };
+        at(buckets.start)..at(buckets.end).max(at(buckets.start))
     }
 }
 
@@ -93,7 +105,8 @@ pub fn bucket_of(hash: u64, bits: u32) -> usize {
 /// Scatters events into `2^bits` buckets.
 #[must_use]
 pub fn scatter(unit: usize, batch: &EventBatch, bits: u32) -> Scattered {
-    let (offsets, places) = places(&batch.deal, bits);
+    let buckets = batch.deal.iter().map(|deal| bucket_of(deal.hash(), bits));
+    let (offsets, places) = places(buckets, 1 << bits);
     let at = places.as_slice();
     // No code is -1 then, next to the first one, which is cheapest to unpack.
     let wide = |code: u32| i64::from(code.cast_signed());
@@ -121,20 +134,19 @@ pub fn scatter(unit: usize, batch: &EventBatch, bits: u32) -> Scattered {
         Column::pack(&batch.ingested, at, NO_INSTANT, Steps::Times, |v| v),
     ]);
     columns.extend(batch.dimensions.iter().map(|d| Column::pack(d, at, no_code, one, wide)));
-    Scattered { unit, offsets, columns }
+    Scattered { unit, first: 0, offsets, columns }
 }
 
-/// Where each bucket begins, and the place of each row.
+/// Where each of so many buckets begins, and the place of each row, whose bucket is given.
+#[must_use]
 #[expect(
     clippy::indexing_slicing,
-    reason = "bucket numbers are below 2^bits by construction and places below the row count"
+    reason = "bucket numbers are below their count and places below the row count"
 )]
-fn places(deals: &[Id], bits: u32) -> (Vec<u32>, Vec<u32>) {
-    let buckets = 1_usize << bits;
+pub fn places(of_rows: impl Iterator<Item = usize>, buckets: usize) -> (Vec<u32>, Vec<u32>) {
     let mut offsets = vec![0_u32; buckets + 1];
-    let mut places = Vec::with_capacity(deals.len());
-    for deal in deals {
-        let bucket = bucket_of(deal.hash(), bits);
+    let mut places = Vec::with_capacity(of_rows.size_hint().0);
+    for bucket in of_rows {
         offsets[bucket + 1] += 1;
         places.push(bucket as u32);
     }
@@ -150,8 +162,9 @@ fn places(deals: &[Id], bits: u32) -> (Vec<u32>, Vec<u32>) {
     (offsets, places)
 }
 
-/// High and low words; 0 is a common low word of none, so that one none does not widen the column.
-fn pack_ids(ids: &[Id], places: &[u32]) -> (Column, Column) {
+/// High and low words of identifiers; 0 is a common low word of none, so that one none does not widen the column.
+#[must_use]
+pub fn pack_ids(ids: &[Id], places: &[u32]) -> (Column, Column) {
     let high = |id: Id| id.words().0.cast_signed();
     let low = |id: Id| id.words().1.cast_signed();
     let high = Column::pack(ids, places, 0, Steps::One, high);
@@ -163,7 +176,7 @@ fn pack_ids(ids: &[Id], places: &[u32]) -> (Column, Column) {
 ///
 /// Invariant: rows are in the order of the source if the parts are in the order of their units.
 pub fn gather(
-    parts: &[Scattered],
+    parts: &[&Scattered],
     bucket: usize,
     all: &mut EventBatch,
     units: &mut Vec<(usize, usize)>,
@@ -224,7 +237,8 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
     }
 }
 
-fn unpack_ids(high: &Column, low: &Column, rows: Range<usize>, to: &mut Vec<Id>) {
+/// Appends the identifiers of a range of rows.
+pub fn unpack_ids(high: &Column, low: &Column, rows: Range<usize>, to: &mut Vec<Id>) {
     if let Packed::Same { .. } = high.packed {
         // Integers: one look at the high word will do.
         let mut same = 0;
@@ -245,6 +259,7 @@ fn unpack_ids(high: &Column, low: &Column, rows: Range<usize>, to: &mut Vec<Id>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spill::{Budget, Part, Scratch, Spilling, Store};
     use proptest::prelude::*;
 
     /// Ids of every sort by a number.
@@ -287,6 +302,7 @@ mod tests {
     fn check(pieces: &[EventBatch], bits: u32) {
         let parts: Vec<Scattered> =
             pieces.iter().enumerate().map(|(n, piece)| scatter(n / 2, piece, bits)).collect();
+        let parts: Vec<&Scattered> = parts.iter().collect();
         let (mut all, mut units) = (EventBatch::default(), Vec::new());
         let mut seen = 0;
         for bucket in 0..1 << bits {
@@ -309,6 +325,33 @@ mod tests {
             assert_eq!(all, expected);
         }
         assert_eq!(seen, pieces.iter().map(EventBatch::len).sum::<usize>());
+        check_written(&parts, bits);
+    }
+
+    /// What is written to a scratch file comes back the same.
+    #[track_caller]
+    fn check_written(parts: &[&Scattered], bits: u32) {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = Budget::spilling_when(0, Spilling::Always);
+        let scratch = Scratch::within(folder.path());
+        let store = Store::new(&budget, Part::Events, &scratch, 1 << bits, 3);
+        for part in parts {
+            store.add((*part).clone()).unwrap();
+        }
+        let complete = store.complete();
+        let (mut held, mut read, mut units) =
+            (EventBatch::default(), EventBatch::default(), Vec::new());
+        for (number, buckets) in complete.ranges().iter().enumerate() {
+            let own = complete.range(number).unwrap();
+            let own: Vec<&Scattered> = own.iter().map(|part| &**part).collect();
+            for bucket in buckets.clone() {
+                gather(parts, bucket, &mut held, &mut units);
+                let expected = units.clone();
+                gather(&own, bucket, &mut read, &mut units);
+                read.dimensions.resize_with(held.dimensions.len(), Vec::new);
+                assert_eq!((&read, &units), (&held, &expected));
+            }
+        }
     }
 
     fn concat(to: &mut EventBatch, mut from: EventBatch) {

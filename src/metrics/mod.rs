@@ -82,6 +82,17 @@ pub struct State {
     pub relation: Relation,
     /// The query.
     pub sql: &'static str,
+    /// What becomes of the table where the inputs cannot give the relation.
+    pub absent: Absent,
+}
+
+/// What becomes of a table where a relation is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// It is left out, with the reason.
+    SkipTable,
+    /// It is made, and the state has no rows.
+    NoRows,
 }
 
 /// How a report draws a table.
@@ -238,6 +249,13 @@ pub fn period_start(key: i64) -> Day {
 pub type Dims = Vec<i64>;
 
 impl StateRows {
+    /// Bytes of all columns.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let columns = self.dimensions.len() + self.keys.len() + self.values.len();
+        (columns * self.rows * size_of::<i64>()) as u64
+    }
+
     /// A key column.
     ///
     /// # Errors
@@ -325,7 +343,7 @@ impl<'a> Rows<'a> {
         period_start: Day,
         values: &[(&str, Value<'_>)],
     ) -> Result<(), Error> {
-        let mut row: Vec<(&str, Value<'_>)> = Vec::with_capacity(values.len() + 8);
+        let mut row: Vec<(&str, Value<'_>)> = Vec::with_capacity(self.dimensions.len() + 3);
         row.push(("slice", Value::Text(&self.slice)));
         for (name, position) in &self.dimensions {
             let code = position.and_then(|p| dims.get(p).copied());
@@ -335,8 +353,7 @@ impl<'a> Rows<'a> {
         row.push(("period", Value::Text(self.period.name())));
         let start = if period_start == NO_DAY { Value::Null } else { Value::Date(period_start) };
         row.push(("period_start", start));
-        row.extend_from_slice(values);
-        self.builder.push(&row)
+        self.builder.push_parts(&row, values)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the metrics' own tests share: finishing states written by hand, and reading cells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Group, Metric, NO_KEY, RowView, Rows, Settings, StateRows, common_columns};
 use crate::engine::testing::plan;
@@ -181,8 +181,13 @@ pub(crate) fn eight_deals_by_region() -> Relations {
 
 fn eight_deals_with(fixture: Fixture, more: fn(usize) -> &'static str) -> Fixture {
     let mut fixture = fixture;
-    for (number, row) in (1..).zip(EIGHT_DEAL_ROWS) {
-        let line = format!("shard={number} created_period=0 stages_n=3 {row} {}", more(number));
+    for ((number, row), deal) in (1..).zip(EIGHT_DEAL_ROWS).zip(EIGHT_DEALS) {
+        let orders: BTreeSet<usize> = deal.iter().map(|(stage, _)| order(stage)).collect();
+        let touched: i64 = orders.iter().filter(|o| **o > 0).map(|o| 1 << (o - 1)).sum();
+        let line = format!(
+            "shard={number} created_period=0 stages_n=3 touched_stages={touched} {row} {}",
+            more(number)
+        );
         fixture = fixture.line(Relation::Deals, &line);
     }
     for (number, deal) in (1..).zip(EIGHT_DEALS) {

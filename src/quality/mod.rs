@@ -278,6 +278,12 @@ impl Ledger {
         Self { severity: severity.clone(), ..Self::default() }
     }
 
+    /// Forgets everything, for reading again.
+    pub fn clear(&self) {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.quarantine.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// What happens when a rule is broken in this run.
     #[must_use]
     pub fn severity(&self, rule: Rule) -> Severity {

@@ -1,38 +1,46 @@
-//! From what the fold emitted to the relations: names sorted, dimensions joined, customers made.
+//! From what the fold emits to the relations, a chunk at a time: names sorted, dimensions joined,
+//! orders taken out for the pass over customers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 
-use super::customers_pass;
-use super::frames::Context;
-use super::{Dictionaries, Relation, Relations, SHARDS_MAX};
+use super::batch::{Batch, Wanted};
+use super::emit::Deals;
+use super::orders_pass::OrderColumns;
+use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
-use crate::contract::{Id, NO_CODE};
+use crate::contract::{Id, NO_CODE, StageTable};
 use crate::error::Error;
-use crate::fold::{DealColumns, Folded};
+use crate::fold::machine::Outcome;
+use crate::fold::{Chunk, DealRow};
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
 use crate::source::{Interners, Lookup, LookupKey, Names, Spend, SpendRow};
-use crate::time::{Calendar, Instant, Period};
+use crate::time::{Calendar, Instant, Period, Resolution, Starts};
 
-/// What assembling needs beside the fold's output.
+/// What assembling needs to know of the run.
 pub struct Parts<'a> {
-    /// What the fold emitted.
-    pub folded: Folded,
+    /// Stages, with their final codes.
+    pub stages: &'a StageTable,
     /// Names of the stages by final code.
-    pub stages: Vec<String>,
-    /// Number of open stages.
-    pub open_stages: i16,
+    pub stage_names: Vec<String>,
+    /// Final code of each stage code.
+    pub stage_codes: Vec<u16>,
     /// Every dimension of the run.
     pub dimensions: &'a [String],
     /// Those that come with the events, in the order of the fold's columns.
     pub event_dimensions: &'a [String],
     /// Their sorted names.
     pub event_names: Vec<Vec<String>>,
+    /// Rank of each dimension's numbers among them.
+    pub event_ranks: Vec<Vec<u32>>,
     /// Sorted names of the owners.
     pub owners: Vec<String>,
+    /// Rank of each owner's number.
+    pub owner_ranks: Vec<u32>,
     /// All interned names.
     pub names: &'a Interners,
     /// Look-up tables.
@@ -47,6 +55,8 @@ pub struct Parts<'a> {
     pub cost_types: &'a [String],
     /// Zone and calendar.
     pub calendar: Calendar,
+    /// Unit of durations.
+    pub resolution: Resolution,
     /// The period that all configured ones roll up from.
     pub base: Period,
     /// Configured periods.
@@ -55,155 +65,331 @@ pub struct Parts<'a> {
     pub as_of: Instant,
     /// Where missing keys are counted.
     pub ledger: &'a Ledger,
+    /// The columns that anybody asks for.
+    pub wanted: &'a Wanted,
 }
 
-/// A dimension of the deals: codes a deal, and the names behind them.
-pub(super) struct Dimension {
-    pub(super) name: String,
+/// More than there are in a chunk, but for a deal that goes on and on.
+const VISITS_A_BATCH: usize = 1 << 16;
+
+/// Makes the relations' batches. It knows all names before the first row.
+pub struct Assembler<'a> {
+    pub(super) stages: &'a StageTable,
+    pub(super) stage_codes: Vec<u16>,
+    pub(super) owner_ranks: Vec<u32>,
+    /// Every dimension of the run, in configured order.
+    pub(super) dimensions: Vec<String>,
+    sources: Vec<Column>,
+    lookups: Vec<Join<'a>>,
+    customers: Names,
+    pub(super) names: &'a Interners,
+    pub(super) channel: Option<usize>,
+    pub(super) cost_types: &'a [String],
+    pub(super) calendar: Calendar,
+    pub(super) starts: Starts,
+    pub(super) resolution: Resolution,
+    /// First days of every configured period.
+    pub(super) period_starts: Vec<Starts>,
+    pub(super) as_of: Instant,
+    dimension_at: DimensionAt,
+    ledger: &'a Ledger,
+    pub(super) wanted: &'a Wanted,
+    has_customers: AtomicBool,
+    /// Sum of the absolute amounts so far.
+    amounts: AtomicU64,
+    /// The names behind the codes.
+    pub dictionaries: Dictionaries,
+}
+
+/// Where a dimension's code comes from.
+#[derive(Debug, Clone)]
+enum Column {
+    /// The fold's column, by position, and the final code of each of its codes.
+    Event(usize, Vec<u32>),
+    /// A look-up table and the code of each of its rows.
+    Lookup(usize, Vec<u32>),
+}
+
+/// A look-up table made ready for joining.
+struct Join<'a> {
+    lookup: &'a Lookup,
+    /// Row of each key.
+    rows: HashMap<&'a str, u32>,
+    by: JoinBy,
+}
+
+/// What a look-up table is joined by.
+enum JoinBy {
+    /// Where each owner's rank leads.
+    Owner(Vec<Key>),
+    /// The fold's column, and where each of its codes leads.
+    Dimension(usize, Vec<Key>),
+    Customer,
+}
+
+impl<'a> Assembler<'a> {
+    /// Sorts and joins all names.
+    ///
+    /// # Errors
+    /// A bug of ours: a dimension has no source.
+    pub fn new(parts: Parts<'a>) -> Result<Self, Error> {
+        let customers = parts.names.customer.freeze();
+        let mut known: BTreeMap<String, (Vec<String>, Column)> = BTreeMap::new();
+        for (place, name) in parts.event_dimensions.iter().enumerate() {
+            let names = parts.event_names.get(place).cloned().unwrap_or_default();
+            let ranks = parts.event_ranks.get(place).cloned().unwrap_or_default();
+            known.insert(name.clone(), (names, Column::Event(place, ranks)));
+        }
+        let mut lookups = Vec::with_capacity(parts.lookups.len());
+        for (place, lookup) in parts.lookups.iter().enumerate() {
+            lookups.push(Join::new(&parts, lookup, &known)?);
+            for (index, name) in lookup.dimensions.iter().enumerate() {
+                let (names, by_row) = attribute(lookup, index);
+                known.insert(name.clone(), (names, Column::Lookup(place, by_row)));
+            }
+        }
+        let mut dimensions = Vec::with_capacity(parts.dimensions.len());
+        for name in parts.dimensions {
+            let (names, source) = known
+                .remove(name)
+                .ok_or_else(|| Error::Bug(format!("dimension {name:?} has no source")))?;
+            dimensions.push(Dimension { name: name.clone(), names, source });
+        }
+        let cost_types = merge_channel_names(&parts, &mut dimensions);
+        let dictionaries = dictionaries(&parts, &dimensions, cost_types);
+        let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
+        let periods = parts.periods.iter().filter(|period| **period != Period::All);
+        let period_starts = periods.map(|period| Starts::new(parts.calendar, *period));
+        Ok(Self {
+            stages: parts.stages,
+            stage_codes: parts.stage_codes,
+            owner_ranks: parts.owner_ranks,
+            dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
+            sources: dimensions.into_iter().map(|d| d.source).collect(),
+            lookups,
+            customers,
+            names: parts.names,
+            channel,
+            cost_types: parts.cost_types,
+            calendar: parts.calendar,
+            starts: Starts::new(parts.calendar, parts.base),
+            resolution: parts.resolution,
+            period_starts: period_starts.collect(),
+            as_of: parts.as_of,
+            dimension_at: parts.dimension_at,
+            ledger: parts.ledger,
+            wanted: parts.wanted,
+            has_customers: AtomicBool::new(false),
+            amounts: AtomicU64::new(0),
+            dictionaries,
+        })
+    }
+
+    /// Makes the visits and deals of a chunk, and its orders for the pass over customers.
+    ///
+    /// # Errors
+    /// Whatever `take` returns; amounts whose sum could leave 64 bits.
+    pub fn chunk(
+        &self,
+        chunk: &Chunk,
+        take: impl Fn(&Batch) -> Result<(), Error>,
+    ) -> Result<OrderColumns, Error> {
+        self.guard_amounts(&chunk.deals)?;
+        // Whatever is wanted: `check` says of every table whether it can be made.
+        if !self.has_customers() && chunk.deals.iter().any(|row| !row.deal.customer.is_none()) {
+            self.has_customers.store(true, Ordering::Relaxed);
+        }
+        let joined: Vec<Vec<Key>> = self
+            .lookups
+            .iter()
+            .map(|join| if self.is_joined(join) { self.join(join, chunk) } else { Vec::new() })
+            .collect();
+        let rows = chunk.deals.len();
+        let dimensions = self.sources.iter().map(|s| codes(s, chunk, &joined, rows)).collect();
+        let deals = Deals { chunk, dimensions };
+        if self.wanted.relation(Relation::Deals) {
+            take(&self.deals(&deals)?)?;
+        }
+        if self.wanted.relation(Relation::Visits) {
+            // One deal can have a million visits.
+            for rows in chunk.visits.chunks(VISITS_A_BATCH) {
+                take(&self.visits(&deals, rows)?)?;
+            }
+        }
+        let customers = [Relation::Orders, Relation::Customers, Relation::CustomerPeriods];
+        if customers.into_iter().any(|relation| self.wanted.relation(relation)) {
+            return Ok(self.orders_of(&deals));
+        }
+        Ok(OrderColumns::default())
+    }
+
+    /// The names behind the codes.
+    #[must_use]
+    pub fn into_dictionaries(self) -> Dictionaries {
+        self.dictionaries
+    }
+
+    /// Whether any deal so far has a customer.
+    pub fn has_customers(&self) -> bool {
+        self.has_customers.load(Ordering::Relaxed)
+    }
+
+    /// The hash by which relations are split: the customer's, or the deal's where it has none.
+    pub(super) fn split_hash(&self, row: &DealRow) -> u64 {
+        if row.deal.customer.is_none() { row.id.hash() } else { row.deal.customer.hash() }
+    }
+
+    /// The orders of a chunk: deals won at `as_of` with a customer and an amount.
+    fn orders_of(&self, deals: &Deals<'_>) -> OrderColumns {
+        let mut orders = OrderColumns::new(deals.dimensions.len());
+        for (place, row) in deals.chunk.deals.iter().enumerate() {
+            let deal = &row.deal;
+            if deal.outcome != Outcome::Won || deal.customer.is_none() || deal.amount == NO_AMOUNT {
+                continue;
+            }
+            orders.customer_hash.push(deal.customer.hash());
+            orders.customer.push(deal.customer);
+            orders.closed_at.push(deal.closed);
+            orders.deal.push(row.id);
+            orders.amount.push(deal.amount);
+            for (column, codes) in orders.dimensions.iter_mut().zip(&deals.dimensions) {
+                column.push(codes.get(place).copied().unwrap_or(NO_CODE));
+            }
+        }
+        orders
+    }
+
+    /// Refuses amounts whose sum, whatever their signs, could leave 64 bits.
+    fn guard_amounts(&self, deals: &[DealRow]) -> Result<(), Error> {
+        let known = deals.iter().map(|row| row.deal.amount).filter(|a| *a != NO_AMOUNT);
+        let total: u128 = known.map(|a| u128::from(a.unsigned_abs())).sum();
+        let total = u64::try_from(total).unwrap_or(u64::MAX).min(i64::MAX as u64 + 1);
+        let before = self.amounts.fetch_add(total, Ordering::Relaxed);
+        if before.checked_add(total).is_none_or(|sum| sum > i64::MAX as u64) {
+            return Err(Error::Overflow { what: "the sum of all deals' amounts".into() });
+        }
+        Ok(())
+    }
+
+    /// Whether anybody wants what a look-up table has. Where nobody does, its key may not have been
+    /// read.
+    fn is_joined(&self, join: &Join<'_>) -> bool {
+        let asked = |r: Relation| join.lookup.dimensions.iter().any(|d| self.wanted.column(r, d));
+        self.wanted.relation(Relation::Findings) || Relation::EVERY.into_iter().any(asked)
+    }
+
+    /// Where each deal of a chunk leads in a look-up table.
+    fn join(&self, join: &Join<'_>, chunk: &Chunk) -> Vec<Key> {
+        let lead = |keys: &[Key], code: u32| keys.get(code as usize).copied().unwrap_or(Key::Null);
+        let keys: Vec<Key> = match &join.by {
+            JoinBy::Owner(keys) => {
+                let owner = |row: &DealRow| {
+                    let rank = self.owner_ranks.get(owner_at(row, self.dimension_at) as usize);
+                    rank.map_or(Key::Null, |rank| lead(keys, *rank))
+                };
+                chunk.deals.iter().map(owner).collect()
+            }
+            JoinBy::Dimension(place, keys) => match chunk.dimensions.get(*place) {
+                Some(codes) => codes.iter().map(|code| lead(keys, *code)).collect(),
+                None => vec![Key::Null; chunk.deals.len()],
+            },
+            JoinBy::Customer => {
+                let mut known: HashMap<Id, Key> = HashMap::new();
+                let find = |key: &str| join.rows.get(key).map_or(Key::Orphan, |row| Key::Row(*row));
+                let lead = |id: Id| self.customers.text(id).map_or(Key::Null, |name| find(&name));
+                let customer = |row: &DealRow| {
+                    let id = row.deal.customer;
+                    *known.entry(id).or_insert_with(|| lead(id))
+                };
+                chunk.deals.iter().map(customer).collect()
+            }
+        };
+        let mut counts = Counts::of_deals(keys.len() as u64);
+        let count = |wanted| keys.iter().filter(|k| **k == wanted).count() as u64;
+        counts.add(Rule::Orphans, count(Key::Orphan));
+        counts.add(Rule::NullKeys, count(Key::Null));
+        self.ledger.record(&join.lookup.input, &counts);
+        keys
+    }
+}
+
+/// A dimension of the run, a deal.
+fn codes(source: &Column, chunk: &Chunk, joined: &[Vec<Key>], rows: usize) -> Vec<u32> {
+    let code = |codes: &[u32], at: u32| codes.get(at as usize).copied().unwrap_or(NO_CODE);
+    match source {
+        Column::Event(place, moved) => match chunk.dimensions.get(*place) {
+            Some(column) => column.iter().map(|c| code(moved, *c)).collect(),
+            None => vec![NO_CODE; rows],
+        },
+        Column::Lookup(place, by_row) => match joined.get(*place) {
+            Some(keys) => keys
+                .iter()
+                .map(|key| if let Key::Row(row) = key { code(by_row, *row) } else { NO_CODE })
+                .collect(),
+            None => vec![NO_CODE; rows],
+        },
+    }
+}
+
+/// A dimension while the names are put together.
+struct Dimension {
+    name: String,
     names: Vec<String>,
-    pub(super) codes: Vec<u32>,
+    source: Column,
 }
 
-/// Makes all relations but `findings`.
-///
-/// # Errors
-/// A bug of ours: columns do not fit their declaration.
-pub fn assemble(mut parts: Parts<'_>) -> Result<Relations, Error> {
-    let customers = parts.names.customer.freeze();
-    let mut dimensions = dimensions(&mut parts, &customers)?;
-    let spend_names = merge_channel_names(&parts, &mut dimensions);
-    let dictionaries = dictionaries(&parts, &dimensions, spend_names);
-    let deals = std::mem::take(&mut parts.folded.deals);
-    let visits = std::mem::take(&mut parts.folded.visits);
-    let shards: Vec<i16> = deals
-        .customer
-        .iter()
-        .zip(&deals.deal_hash)
-        .map(|(customer, hash)| shard(if customer.is_none() { *hash } else { customer.hash() }))
-        .collect();
-    guard_amounts(&deals)?;
-    let orders = customers_pass::orders(&deals, &parts.names.deal);
-    let context = Context { parts: &parts, dimensions: &dimensions, dictionaries: &dictionaries };
-    let mut frames = BTreeMap::new();
-    if deals.customer.iter().any(|c| !c.is_none()) {
-        frames.insert(Relation::Orders, context.orders(&deals, &orders)?);
-        let (customers, periods) = context.customers(&deals, &orders)?;
-        frames.insert(Relation::Customers, customers);
-        frames.insert(Relation::CustomerPeriods, periods);
-    }
-    if let Some(spend) = parts.spend {
-        frames.insert(Relation::Spend, context.spend(&spend.rows)?);
-    }
-    frames.insert(Relation::Visits, context.visits(visits, &deals, &shards)?);
-    frames.insert(Relation::Deals, context.deals(deals, shards, &orders)?);
-    Ok(Relations { frames, dictionaries })
+/// Where a deal's key leads in a look-up table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Null,
+    Orphan,
+    Row(u32),
 }
 
-/// Refuses amounts whose sum, whatever their signs, could leave 64 bits.
-fn guard_amounts(deals: &DealColumns) -> Result<(), Error> {
-    let known = deals.amount.iter().filter(|a| **a != NO_AMOUNT);
-    let total: i128 = known.map(|a| i128::from(*a).abs()).sum();
-    if total > i128::from(i64::MAX) {
-        return Err(Error::Overflow { what: "the sum of all deals' amounts".into() });
+impl<'a> Join<'a> {
+    fn new(
+        parts: &Parts<'a>,
+        lookup: &'a Lookup,
+        known: &BTreeMap<String, (Vec<String>, Column)>,
+    ) -> Result<Self, Error> {
+        let keys = lookup.rows.keys();
+        let rows: HashMap<&str, u32> =
+            keys.zip(0..).map(|(key, row)| (key.as_str(), row)).collect();
+        let lead = |names: &[String]| -> Vec<Key> {
+            let find = |key: &String| rows.get(key.as_str()).map_or(Key::Orphan, |r| Key::Row(*r));
+            names.iter().map(find).collect()
+        };
+        let by = match &lookup.key {
+            LookupKey::Owner => JoinBy::Owner(lead(&parts.owners)),
+            LookupKey::Customer => JoinBy::Customer,
+            LookupKey::Dimension(name) => match known.get(name) {
+                Some((names, Column::Event(place, ranks))) => {
+                    let keys = lead(names);
+                    let key = |rank: &u32| keys.get(*rank as usize).copied().unwrap_or(Key::Null);
+                    JoinBy::Dimension(*place, ranks.iter().map(key).collect())
+                }
+                _ => return Err(Error::Bug(format!("look-up by unknown dimension {name:?}"))),
+            },
+        };
+        Ok(Self { lookup, rows, by })
     }
-    Ok(())
+}
+
+/// The owner whose attributes a deal carries: of the time that its dimensions are of (G18).
+fn owner_at(row: &DealRow, at: DimensionAt) -> u32 {
+    let deal = &row.deal;
+    match at {
+        DimensionAt::AsOf => deal.owner,
+        DimensionAt::Created => deal.created_owner,
+        DimensionAt::Close if deal.closed_owner == NO_CODE => deal.owner,
+        DimensionAt::Close => deal.closed_owner,
+    }
 }
 
 /// The split key of a hash: its highest bits.
 pub(super) fn shard(hash: u64) -> i16 {
     const BITS: u32 = (SHARDS_MAX as u32).trailing_zeros();
     (hash >> (64 - BITS)) as i16
-}
-
-/// Every dimension of the run, from the events or by look-up.
-fn dimensions(parts: &mut Parts<'_>, customers: &Names) -> Result<Vec<Dimension>, Error> {
-    let mut by_name: BTreeMap<String, Dimension> = BTreeMap::new();
-    let columns = std::mem::take(&mut parts.folded.dimensions);
-    for ((name, names), codes) in
-        parts.event_dimensions.iter().zip(std::mem::take(&mut parts.event_names)).zip(columns)
-    {
-        by_name.insert(name.clone(), Dimension { name: name.clone(), names, codes });
-    }
-    for lookup in parts.lookups {
-        let keys = lookup_rows(parts, lookup, customers, &by_name)?;
-        count_missing(parts, lookup, &keys);
-        for (index, name) in lookup.dimensions.iter().enumerate() {
-            let (names, by_row) = attribute(lookup, index);
-            let code = |key: &Key| match key {
-                Key::Row(row) => by_row.get(*row).copied().unwrap_or(NO_CODE),
-                Key::Null | Key::Orphan => NO_CODE,
-            };
-            let codes = keys.iter().map(code).collect();
-            by_name.insert(name.clone(), Dimension { name: name.clone(), names, codes });
-        }
-    }
-    parts
-        .dimensions
-        .iter()
-        .map(|name| {
-            by_name
-                .remove(name)
-                .ok_or_else(|| Error::Bug(format!("dimension {name:?} has no source")))
-        })
-        .collect()
-}
-
-/// Where a deal's key leads in a look-up table.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Key {
-    Null,
-    Orphan,
-    Row(usize),
-}
-
-fn lookup_rows(
-    parts: &Parts<'_>,
-    lookup: &Lookup,
-    customers: &Names,
-    dimensions: &BTreeMap<String, Dimension>,
-) -> Result<Vec<Key>, Error> {
-    let rows: HashMap<&str, usize> =
-        lookup.rows.keys().enumerate().map(|(row, key)| (key.as_str(), row)).collect();
-    let find = |key: &str| rows.get(key).map_or(Key::Orphan, |row| Key::Row(*row));
-    let by_code = |names: &[String], codes: &[u32]| -> Vec<Key> {
-        let known: Vec<Key> = names.iter().map(|name| find(name)).collect();
-        codes.iter().map(|c| known.get(*c as usize).copied().unwrap_or(Key::Null)).collect()
-    };
-    let deals = &parts.folded.deals;
-    Ok(match &lookup.key {
-        LookupKey::Owner => by_code(&parts.owners, &owners_at(deals, parts.dimension_at)),
-        LookupKey::Dimension(name) => {
-            let dimension = dimensions
-                .get(name)
-                .ok_or_else(|| Error::Bug(format!("look-up by unknown dimension {name:?}")))?;
-            by_code(&dimension.names, &dimension.codes)
-        }
-        LookupKey::Customer => {
-            let mut known: HashMap<Id, Key> = HashMap::new();
-            let lead = |id: Id| customers.text(id).map_or(Key::Null, |name| find(&name));
-            deals.customer.iter().map(|id| *known.entry(*id).or_insert_with(|| lead(*id))).collect()
-        }
-    })
-}
-
-/// The owner whose attributes a deal carries: of the time that its dimensions are of (G18).
-fn owners_at(deals: &DealColumns, at: DimensionAt) -> Vec<u32> {
-    match at {
-        DimensionAt::AsOf => deals.owner.clone(),
-        DimensionAt::Created => deals.owner_at_creation.clone(),
-        DimensionAt::Close => {
-            let pairs = deals.owner_at_close.iter().zip(&deals.owner);
-            pairs.map(|(close, now)| if *close == NO_CODE { *now } else { *close }).collect()
-        }
-    }
-}
-
-fn count_missing(parts: &Parts<'_>, lookup: &Lookup, keys: &[Key]) {
-    let mut counts = Counts::of_deals(keys.len() as u64);
-    let count = |wanted| keys.iter().filter(|k| **k == wanted).count() as u64;
-    counts.add(Rule::Orphans, count(Key::Orphan));
-    counts.add(Rule::NullKeys, count(Key::Null));
-    parts.ledger.record(&lookup.input, &counts);
 }
 
 /// The sorted names of a look-up's attribute, and the code of each row.
@@ -224,7 +410,10 @@ fn count_orphan_channels(parts: &Parts<'_>, input: &str, spend: &[SpendRow], kno
     };
     let mut counts = Counts::default();
     counts.add(Rule::OrphanChannels, spend.iter().filter(orphan).count() as u64);
-    parts.ledger.record(input, &counts);
+    // Where neither is wanted, the deals' channels may not have been read.
+    if [Relation::Spend, Relation::Findings].into_iter().any(|r| parts.wanted.relation(r)) {
+        parts.ledger.record(input, &counts);
+    }
 }
 
 /// Makes the channel dimension's names those of deals and spend together, and returns the names of
@@ -242,7 +431,8 @@ fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<S
         all.dedup();
         let place = |name: &String| all.binary_search(name).map_or(NO_CODE, |c| c as u32);
         let moved: Vec<u32> = dimension.names.iter().map(place).collect();
-        for code in &mut dimension.codes {
+        let (Column::Event(_, codes) | Column::Lookup(_, codes)) = &mut dimension.source;
+        for code in codes {
             *code = moved.get(*code as usize).copied().unwrap_or(NO_CODE);
         }
         dimension.names = all;
@@ -261,7 +451,7 @@ fn dictionaries(
     cost_types: Vec<String>,
 ) -> Dictionaries {
     let mut names: BTreeMap<String, Arc<Vec<String>>> = BTreeMap::new();
-    names.insert("stage".into(), Arc::new(parts.stages.clone()));
+    names.insert("stage".into(), Arc::new(parts.stage_names.clone()));
     names.insert("owner".into(), Arc::new(parts.owners.clone()));
     let mut channels = Arc::default();
     for dimension in dimensions {

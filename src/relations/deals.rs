@@ -5,6 +5,9 @@
 
 use super::{Kind, RelationColumn, column};
 
+/// The most open stages a pipeline can have, since each has a bit in `touched_stages`.
+pub const STAGES_MAX: usize = 62;
+
 /// Columns of the relation.
 pub const COLUMNS: &[RelationColumn] = &[
     column("shard", Kind::Small, "split key: the customer's, or the deal's where it has none"),
@@ -69,6 +72,11 @@ pub const COLUMNS: &[RelationColumn] = &[
         Kind::Small,
         "order of the first open stage visited; number of stages + 1 if won without any; 0 if none",
     ),
+    column(
+        "touched_stages",
+        Kind::Int,
+        "the open stages visited: bit 1 (the lowest) for the first stage of the pipeline, …",
+    ),
     column("visits_n", Kind::Int, "visits to any stage"),
     column("skips_n", Kind::Int, "forward moves that left out at least one stage"),
     column("regressions_n", Kind::Int, "moves to an earlier stage"),
@@ -84,8 +92,6 @@ pub const COLUMNS: &[RelationColumn] = &[
     ),
     column("has_closed_amount", Kind::Flag, "the amount at that close is known"),
     column("has_customer", Kind::Flag, "the deal has a customer"),
-    column("is_new_business", Kind::Flag, "won, and the first order of its customer"),
-    column("is_existing_business", Kind::Flag, "won, and a later order of its customer"),
     column("owner", Kind::Dictionary("owner"), "latest owner"),
     column(
         "owner_at_close",

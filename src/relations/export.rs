@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use polars::prelude as pl;
 
-use super::RelationFrame;
+use super::{Relation, Relations};
 use crate::error::Error;
 
 /// The relation as one batch: flags, small and large integers, days, and names as text.
@@ -19,10 +19,14 @@ use crate::error::Error;
 ///
 /// # Errors
 /// A bug of ours: a column of a type that no relation declares.
-pub fn to_arrow(relation: &RelationFrame) -> Result<RecordBatch, Error> {
+pub fn to_arrow(relations: &Relations, relation: Relation) -> Result<RecordBatch, Error> {
     let failed = |e: &dyn std::fmt::Display| Error::Bug(format!("exporting a relation: {e}"));
-    let columns: Vec<(String, ArrayRef)> = relation
-        .frame
+    let batch = relations
+        .batches
+        .get(&relation)
+        .ok_or_else(|| Error::Bug(format!("there is no relation {:?}", relation.name())))?;
+    let columns: Vec<(String, ArrayRef)> = batch
+        .frame(&relations.dictionaries)?
         .columns()
         .iter()
         .map(|column| Ok((column.name().to_string(), array(column)?)))

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::frame::FrameBuilder;
-use super::{Dictionaries, Kind, Relation, RelationColumn, RelationFrame, column};
+use super::batch::{Batch, BatchBuilder, Wanted};
+use super::{Dictionaries, Kind, Relation, RelationColumn, column};
 use crate::config::Severity;
 use crate::error::Error;
 use crate::quality::Ledger;
@@ -34,7 +34,11 @@ pub const SEVERITIES: &[&str] = &["ignore", "warn", "quarantine", "fail"];
 ///
 /// # Errors
 /// A bug of ours: the columns do not fit their declaration.
-pub fn frame(ledger: &Ledger, dictionaries: &mut Dictionaries) -> Result<RelationFrame, Error> {
+pub fn batch(
+    ledger: &Ledger,
+    dictionaries: &mut Dictionaries,
+    wanted: &Wanted,
+) -> Result<Batch, Error> {
     let (findings, counts) = (ledger.findings(), ledger.counts());
     let inputs: Vec<String> = counts.keys().cloned().collect();
     let mut rules: Vec<String> = findings.iter().map(|f| f.rule.name().to_owned()).collect();
@@ -46,21 +50,18 @@ pub fn frame(ledger: &Ledger, dictionaries: &mut Dictionaries) -> Result<Relatio
     let of_input = |f: fn(&crate::quality::Counts) -> u64| -> Vec<i64> {
         findings.iter().map(|x| counts.get(&x.input).map_or(0, f).cast_signed()).collect()
     };
-    let builder = FrameBuilder::new(Relation::Findings, findings.len())
-        .small("shard", vec![0; findings.len()])
-        .dictionary("input", findings.iter().map(|f| code(&inputs, &f.input)).collect::<Vec<_>>())
-        .dictionary(
-            "rule",
-            findings.iter().map(|f| code(&rules, f.rule.name())).collect::<Vec<_>>(),
-        )
-        .name("subject", findings.iter().map(|f| f.rule.subject().code()).collect::<Vec<_>>())
-        .name("severity", findings.iter().map(|f| severity_code(f.severity)).collect::<Vec<_>>())
-        .int("affected_n", findings.iter().map(|f| f.affected.cast_signed()).collect())
-        .int("checked_n", findings.iter().map(|f| f.checked.cast_signed()).collect())
-        .int("rows_in_n", of_input(|c| c.rows_in))
-        .int("folded_n", of_input(|c| c.folded))
-        .int("quarantined_n", of_input(|c| c.quarantined))
-        .int("after_as_of_n", of_input(|c| c.after_as_of));
+    let builder = BatchBuilder::new(Relation::Findings, findings.len(), wanted)
+        .small("shard", || vec![0; findings.len()])
+        .name("input", || findings.iter().map(|f| code(&inputs, &f.input)).collect::<Vec<_>>())
+        .name("rule", || findings.iter().map(|f| code(&rules, f.rule.name())).collect::<Vec<_>>())
+        .name("subject", || findings.iter().map(|f| f.rule.subject().code()).collect::<Vec<_>>())
+        .name("severity", || findings.iter().map(|f| severity_code(f.severity)).collect::<Vec<_>>())
+        .int("affected_n", || findings.iter().map(|f| f.affected.cast_signed()).collect())
+        .int("checked_n", || findings.iter().map(|f| f.checked.cast_signed()).collect())
+        .int("rows_in_n", || of_input(|c| c.rows_in))
+        .int("folded_n", || of_input(|c| c.folded))
+        .int("quarantined_n", || of_input(|c| c.quarantined))
+        .int("after_as_of_n", || of_input(|c| c.after_as_of));
     dictionaries.names.insert("input".into(), Arc::new(inputs));
     dictionaries.names.insert("rule".into(), Arc::new(rules));
     builder.finish(dictionaries)

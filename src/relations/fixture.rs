@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::frame::FrameBuilder;
+use super::batch::{BatchBuilder, Wanted};
 use super::visits::PSEUDO_STAGES;
 use super::{Dictionaries, Kind, Relation, Relations};
 use crate::time::{Day, NO_DAY, from_date};
@@ -111,39 +111,39 @@ impl Fixture {
     /// The relations that have been given rows or named.
     pub(crate) fn build(&self) -> Relations {
         let dictionaries = self.dictionaries();
-        let frames = self.rows.iter().map(|(relation, rows)| {
-            (*relation, self.frame(*relation, rows).finish(&dictionaries).unwrap())
+        let batches = self.rows.iter().map(|(relation, rows)| {
+            (*relation, self.batch(*relation, rows).finish(&dictionaries).unwrap())
         });
-        Relations { frames: frames.collect(), dictionaries: dictionaries.clone() }
+        Relations { batches: batches.collect(), dictionaries: dictionaries.clone() }
     }
 
-    fn frame(&self, relation: Relation, rows: &[Row]) -> FrameBuilder {
+    fn batch(&self, relation: Relation, rows: &[Row]) -> BatchBuilder<'static> {
         let dictionaries = self.dictionaries();
         let carried = self.carried(relation);
-        let mut builder = FrameBuilder::new(relation, rows.len());
+        let mut builder = BatchBuilder::new(relation, rows.len(), &Wanted::All);
         for column in relation.columns().iter().filter(|c| !carried.iter().any(|d| d == c.name)) {
             let (name, cells) = (column.name, || rows.iter().map(|r| r.get(column.name)));
             let list = |names: &[String], null| codes(cells(), names, null);
             builder = match column.kind {
-                Kind::Flag => builder.flag(name, cells().map(|c| int(c) as i8).collect()),
-                Kind::Small if name == "shard" => builder.small(name, shards(rows)),
-                Kind::Small => builder.small(name, cells().map(|c| int(c) as i16).collect()),
-                Kind::Int => builder.int(name, cells().map(int).collect()),
-                Kind::Day => builder.day(name, cells().map(day).collect()),
+                Kind::Flag => builder.flag(name, || cells().map(|c| int(c) as i8).collect()),
+                Kind::Small if name == "shard" => builder.small(name, || shards(rows)),
+                Kind::Small => builder.small(name, || cells().map(|c| int(c) as i16).collect()),
+                Kind::Int => builder.int(name, || cells().map(int).collect()),
+                Kind::Day => builder.day(name, || cells().map(day).collect()),
                 Kind::Name(names) => {
                     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-                    builder.name(name, list(&names, 0))
+                    builder.name(name, || list(&names, 0))
                 }
-                Kind::Stage => builder.name(name, list(&dictionaries.names["stage"], 0)),
+                Kind::Stage => builder.name(name, || list(&dictionaries.names["stage"], 0)),
                 Kind::Dictionary(key) => {
-                    builder.dictionary(name, list(&dictionaries.names[key], u32::MAX))
+                    builder.name(name, || list(&dictionaries.names[key], u32::MAX))
                 }
             };
         }
         for dimension in carried {
             let names = &dictionaries.names[&dimension];
             let cells = rows.iter().map(|r| r.get(&dimension));
-            builder = builder.dimension(&dimension, codes(cells, names, u32::MAX));
+            builder = builder.dimension(&dimension, || codes(cells, names, u32::MAX));
         }
         builder
     }

@@ -11,24 +11,28 @@
 //! relation says otherwise.
 
 pub mod assemble;
+pub mod batch;
 pub mod customer_periods;
 pub mod customers;
-mod customers_pass;
+mod customers_emit;
 pub mod deals;
+mod emit;
 pub mod export;
 pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
-mod frames;
 pub mod orders;
+pub mod orders_pass;
 pub mod spend;
 pub mod visits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polars::prelude as pl;
+pub use batch::{Batch, Wanted};
+
+use crate::error::Error;
 
 /// Number of shards that a relation can be split into at most.
 pub const SHARDS_MAX: i32 = 1024;
@@ -158,20 +162,34 @@ impl Dictionaries {
     }
 }
 
-/// One relation ready to be queried.
-#[derive(Debug, Clone)]
-pub struct RelationFrame {
-    /// Its rows; names are Polars Categoricals whose codes are positions in the run's dictionaries.
-    pub frame: pl::DataFrame,
-    /// The dimensions it carries.
-    pub dimensions: Vec<String>,
-}
-
-/// All relations of a run.
+/// Whole relations. A run never has them: its batches go to the engine one by one. They are for the
+/// Polars backends, for exports, and for tests.
 #[derive(Debug, Clone, Default)]
 pub struct Relations {
     /// The relations that could be made from the inputs.
-    pub frames: BTreeMap<Relation, RelationFrame>,
+    pub batches: BTreeMap<Relation, Batch>,
     /// The names behind the codes.
     pub dictionaries: Dictionaries,
+}
+
+impl Relations {
+    /// Which relations there are, and the dimensions that each carries.
+    #[must_use]
+    pub fn carried(&self) -> BTreeMap<Relation, Vec<String>> {
+        self.batches.iter().map(|(relation, b)| (*relation, b.dimensions.clone())).collect()
+    }
+
+    /// Puts a batch behind those of its relation.
+    ///
+    /// # Errors
+    /// A bug of ours: it has other columns than those.
+    pub fn push(&mut self, batch: Batch) -> Result<(), Error> {
+        match self.batches.entry(batch.relation) {
+            std::collections::btree_map::Entry::Occupied(mut all) => all.get_mut().append(batch),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(batch);
+                Ok(())
+            }
+        }
+    }
 }

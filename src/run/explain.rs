@@ -4,13 +4,13 @@
 use std::fmt::Write;
 
 use super::RunOptions;
-use super::history::event_dimensions;
+use super::inputs::event_dimensions;
 use crate::config::{Config, Resolved, Ties};
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::fold::levels::Leveller;
 use crate::fold::machine::{Event, Machine, Visit};
-use crate::fold::{self, Move, Outcome, order, scatter};
+use crate::fold::{self, Move, Outcome, Scattered, order, scatter};
 use crate::money::{self, NO_AMOUNT};
 use crate::quality::Ledger;
 use crate::relations::visits::MOVES;
@@ -46,6 +46,7 @@ pub fn explain_deal(
         |unit, batch| scatter(unit, &only(batch, &hashes), 0),
     )?;
     let (mut events, mut units) = (EventBatch::default(), Vec::new());
+    let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
     let mut story = Story {
         text: String::new(),

@@ -1,23 +1,32 @@
 //! From the inputs to the relations: source, fold, relations, and what is known of the inputs.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Stopwatch;
 
 use super::memory::Memory;
-use crate::config::{Config, Resolved};
+use super::orders::Orders;
+use super::{inputs, needs};
+use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
+use crate::engine::Sums;
 use crate::error::{Error, Fault};
-use crate::fold;
+use crate::fold::{self, Scattered};
 use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
-use crate::relations::assemble::{Parts, assemble};
-use crate::relations::{Relation, Relations};
-use crate::source::{CheckedInput, DealSource, Interners, Lookup, LookupSource, SpendSource};
-use crate::time::{Calendar, Instant, NO_INSTANT};
+use crate::relations::assemble::{Assembler, Parts};
+use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
+use crate::source::{Attribute, CheckedInput, DealSource, Interners, Lookup, Spend, Width};
+use crate::spill::{Complete, Room};
+use crate::time::{Calendar, Instant, Period};
 
 /// The folded history of a run.
 pub struct History {
-    /// The relations, `findings` among them.
+    /// The names behind the codes, and the relations where they are kept whole.
     pub relations: Relations,
+    /// The relations that there are.
+    pub present: BTreeSet<Relation>,
     /// The run's instant.
     pub as_of: Instant,
     /// What became of the rows of the deal history.
@@ -64,7 +73,43 @@ impl History {
     }
 }
 
-/// Reads and folds everything.
+/// Where batches of relations go: to the sums of a run, or whole into memory.
+pub trait Taker: Sync + Sized {
+    /// The same, but it is to write what exceeds the room to its scratch file if it can.
+    #[must_use]
+    fn within(self, _room: &Arc<Room>) -> Self {
+        self
+    }
+
+    /// Takes a batch in, from any thread.
+    ///
+    /// # Errors
+    /// Whatever becomes of its rows.
+    fn take(&self, batch: &Batch) -> Result<(), Error>;
+}
+
+impl Taker for Sums {
+    fn within(self, room: &Arc<Room>) -> Self {
+        Self::within(self, room)
+    }
+
+    fn take(&self, batch: &Batch) -> Result<(), Error> {
+        Self::take(self, batch)
+    }
+}
+
+/// Keeps whole relations.
+#[derive(Default)]
+struct Whole(Mutex<Relations>);
+
+impl Taker for Whole {
+    fn take(&self, batch: &Batch) -> Result<(), Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(batch.clone())
+    }
+}
+
+/// Reads and folds everything and keeps the relations whole, in memory: for Polars, for exports, and
+/// for tests. A run uses [`mill`].
 ///
 /// # Errors
 /// Inputs that break their contract; see [`Error`].
@@ -74,230 +119,326 @@ pub fn read_history(
     on_step: &(dyn Fn(&str) + Sync),
     timings: &mut Vec<(String, f64)>,
 ) -> Result<History, Error> {
-    let config = resolved.with_joined_paths();
-    let stages = StageTable::new(&config.pipeline);
-    on_step("check the inputs");
-    let mut watch = Watch::new(timings);
-    let event_dimensions = event_dimensions(&config);
-    let (source, lookups, spend) = open_inputs(&config, resolved, &stages, &event_dimensions)?;
-    let _memory = Memory::of(resolved, &source)?;
-    watch.lap("check the inputs");
-    on_step("read");
-    let lookups = lookups.read(ledger)?;
-    let names = Interners::new(&event_dimensions);
-    let bits = fold::bucket_bits(source.rows());
-    let (parts, read) = source.read(
-        &names,
-        &stages,
-        ledger,
-        &resolved.currency,
-        resolved.as_of,
-        &config.pipeline.only,
-        |unit, batch| fold::scatter(unit, batch, bits),
-    )?;
-    let as_of = settle_as_of(resolved.as_of, read.latest, &source)?;
-    let spend = spend.read(resolved.calendar, &resolved.currency, as_of, ledger)?;
-    watch.lap("read");
-    on_step("fold");
-    stages.keep_used();
-    let (stage_names, stage_codes) = stages.finish();
-    let (owners, owner_ranks) = names.owner.freeze().ranked();
-    let (event_names, dimension_ranks) =
-        names.dimensions.iter().map(|d| d.freeze().ranked()).unzip::<_, _, Vec<_>, Vec<_>>();
-    let periods = resolved.every_period();
-    let base = Calendar::base(&periods);
-    let settings = fold::Settings {
-        stages: &stages,
-        stage_codes: &stage_codes,
-        owner_ranks: &owner_ranks,
-        dimension_ranks: &dimension_ranks,
-        rules: fold::rules(&config),
-        ties: config.fold.ties,
-        calendar: resolved.calendar,
-        resolution: config.run.resolution,
-        base,
-        as_of,
-    };
-    let folded = fold::fold(&parts, bits, &settings);
-    drop(parts);
-    record_fold(&source, ledger, &folded.tally, &stages);
-    watch.lap("fold");
-    on_step("relations");
-    let deals = folded.deals.deal.len() as u64;
-    let mut relations = assemble(Parts {
-        folded,
-        stages: stage_names,
-        open_stages: stages.open_n,
-        dimensions: &config.dimensions.columns,
-        event_dimensions: &event_dimensions,
-        event_names,
-        owners,
-        names: &names,
-        lookups: &lookups,
-        spend: spend.as_ref(),
-        dimension_at: config.dimensions.at,
-        channel: channel(&config).as_deref(),
-        cost_types: &config.acquisition.cost_types,
-        calendar: resolved.calendar,
-        base,
-        periods: &periods,
-        as_of,
-        ledger,
-    })?;
-    let findings = crate::relations::findings::frame(ledger, &mut relations.dictionaries)?;
-    relations.frames.insert(Relation::Findings, findings);
-    watch.lap("relations");
-    let counts = deal_counts(&source, ledger);
-    let inputs = all_inputs(source, lookups, spend.map(|s| s.inputs));
-    Ok(History { relations, as_of, counts, deals, unknown_stages: stages.unknown(), inputs })
+    let begin = |_: &Dictionaries| Ok(Whole::default());
+    let (mut history, whole) = mill(resolved, ledger, on_step, timings, &Wanted::All, begin)?;
+    let whole = whole.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    history.relations.batches = whole.batches;
+    // A relation without rows is one all the same; one that cannot be is not.
+    let mut empty = Relations::empty(&resolved.config.dimensions.columns)?;
+    for relation in &history.present {
+        if let Some(none) = empty.batches.remove(relation) {
+            history.relations.batches.entry(*relation).or_insert(none);
+        }
+    }
+    history.relations.batches.retain(|relation, _| history.present.contains(relation));
+    Ok(history)
 }
 
-fn open_inputs(
-    config: &Config,
+/// Reads and folds everything and hands the relations over batch by batch.
+///
+/// Only the columns that somebody wants are read. Should rows turn out to be equal in these, which
+/// makes them one event only if they are equal in all, everything is read again.
+///
+/// # Errors
+/// Inputs that break their contract, and what the taker refuses; see [`Error`].
+pub fn mill<T: Taker>(
     resolved: &Resolved,
-    stages: &StageTable,
-    event_dimensions: &[String],
-) -> Result<(DealSource, LookupSource, SpendSource), Error> {
-    together(
-        DealSource::open(config, resolved.calendar, stages, event_dimensions),
-        LookupSource::open(config, resolved.calendar),
-        SpendSource::open(config, resolved.calendar),
-    )
+    ledger: &Ledger,
+    on_step: &(dyn Fn(&str) + Sync),
+    timings: &mut Vec<(String, f64)>,
+    wanted: &Wanted,
+    begin: impl Fn(&Dictionaries) -> Result<T, Error>,
+) -> Result<(History, T), Error> {
+    let channel = channel(&resolved.config);
+    let mut needed = needs::needed(&resolved.config, wanted, channel.as_deref());
+    loop {
+        let milling = Milling { resolved, ledger, on_step, wanted, needed: needed.as_ref() };
+        match milling.mill(timings, &begin)? {
+            Some(milled) => return Ok(milled),
+            None => {
+                needed = None;
+                ledger.clear();
+            }
+        }
+    }
 }
 
-/// All three, or the faults of all of them in one error.
-fn together<A, B, C>(
-    a: Result<A, Error>,
-    b: Result<B, Error>,
-    c: Result<C, Error>,
-) -> Result<(A, B, C), Error> {
-    let mut all = Vec::new();
-    let mut keep = |error: Error| match error {
-        Error::Faults(faults) => {
-            all.extend(faults);
-            Ok(())
+/// One pass over the inputs.
+struct Milling<'a> {
+    resolved: &'a Resolved,
+    ledger: &'a Ledger,
+    on_step: &'a (dyn Fn(&str) + Sync),
+    wanted: &'a Wanted,
+    /// The attributes that are read; all where there is no such list.
+    needed: Option<&'a BTreeSet<Attribute>>,
+}
+
+impl Milling<'_> {
+    fn reads(&self, attribute: &Attribute) -> bool {
+        self.needed.is_none_or(|needed| needed.contains(attribute))
+    }
+
+    /// `None` if too little was read.
+    fn mill<T: Taker>(
+        &self,
+        timings: &mut Vec<(String, f64)>,
+        begin: impl Fn(&Dictionaries) -> Result<T, Error>,
+    ) -> Result<Option<(History, T)>, Error> {
+        let Milling { resolved, ledger, on_step, wanted, .. } = *self;
+        let config = resolved.with_joined_paths();
+        let stages = StageTable::new(&config.pipeline);
+        on_step("check the inputs");
+        let mut watch = Watch::new(timings);
+        let event_dimensions = inputs::event_dimensions(&config);
+        let (mut source, lookups, spend) =
+            inputs::open(&config, resolved, &stages, &event_dimensions)?;
+        let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
+        let memory = Memory::of(resolved, &source)?;
+        source.piece_rows = source.piece_rows.min(memory.rows_in_flight);
+        watch.lap("check the inputs");
+        on_step("read");
+        let lookups = lookups.read(ledger)?;
+        let names = Interners::new(&event_dimensions);
+        let (events, as_of) = self.events(&config, &source, &stages, &names, &memory)?;
+        let spend = spend.read(resolved.calendar, &resolved.currency, as_of, ledger)?;
+        watch.lap("read");
+        on_step("fold");
+        let periods = resolved.every_period();
+        let channel = channel(&config);
+        stages.keep_used();
+        let assembler = assembler(&AssemblyOf {
+            resolved,
+            config: &config,
+            stages: &stages,
+            event_dimensions: &event_dimensions,
+            names: &names,
+            lookups: &lookups,
+            spend: spend.as_ref(),
+            channel: channel.as_deref(),
+            periods: &periods,
+            as_of,
+            ledger,
+            wanted,
+        })?;
+        let taker = begin(&assembler.dictionaries)?.within(&memory.room());
+        let settings = fold::Settings {
+            stages: &stages,
+            dimensions: event_dimensions.len(),
+            rules: fold::rules(&config),
+            ties: config.fold.ties,
+            as_of,
+        };
+        let Folded { tally, deals, orders, spilled_bytes } =
+            fold_events(events, &settings, &assembler, &taker, &memory)?;
+        if width == Width::Narrow && tally.equal_events > 0 {
+            return Ok(None);
         }
-        other => Err(other),
+        self.record_fold(&source, &tally, &stages);
+        watch.lap("fold");
+        on_step("customers");
+        let orders = orders.complete()?;
+        orders.customers(&assembler, |batch| taker.take(batch))?;
+        let spilled_bytes = spilled_bytes + orders.spilled_bytes();
+        tracing::debug!(spilled_bytes, "scratch");
+        drop(orders);
+        let present = present(&assembler, spend.as_ref());
+        if let Some(spend) = spend.as_ref().filter(|_| wanted.relation(Relation::Spend)) {
+            taker.take(&assembler.spend(&spend.rows)?)?;
+        }
+        let mut dictionaries = assembler.into_dictionaries();
+        let findings = findings::batch(ledger, &mut dictionaries, wanted)?;
+        taker.take(&findings)?;
+        watch.lap("customers");
+        let counts = inputs::deal_counts(&source, ledger);
+        let inputs = inputs::all(source, lookups, spend.map(|s| s.inputs));
+        let history = History {
+            relations: Relations { dictionaries, ..Relations::default() },
+            present,
+            as_of,
+            counts,
+            deals,
+            unknown_stages: stages.unknown(),
+            inputs,
+        };
+        Ok(Some((history, taker)))
+    }
+
+    /// Reads the events into their buckets; with the run's instant.
+    fn events(
+        &self,
+        config: &Config,
+        source: &DealSource,
+        stages: &StageTable,
+        names: &Interners,
+        memory: &Memory,
+    ) -> Result<(Complete<Scattered>, Instant), Error> {
+        let resolved = self.resolved;
+        let bits = fold::bucket_bits(source.rows());
+        let events = memory.events(bits, source.rows());
+        let (stored, read) = source.read(
+            names,
+            stages,
+            self.ledger,
+            &resolved.currency,
+            resolved.as_of,
+            &config.pipeline.only,
+            |unit, batch| events.add(fold::scatter(unit, batch, bits)),
+        )?;
+        stored.into_iter().collect::<Result<(), Error>>()?;
+        let as_of = inputs::settle_as_of(resolved.as_of, read.latest, source)?;
+        Ok((events.complete(), as_of))
+    }
+
+    /// Brings what the fold counted into the ledger, under the first input of the deal history.
+    fn record_fold(&self, source: &DealSource, tally: &fold::Tally, stages: &StageTable) {
+        let ledger = self.ledger;
+        let Some(first) = source.inputs().next().map(|i| i.name.clone()) else { return };
+        let mut counts = Counts::of_deals(tally.deals);
+        for (rule, n) in [
+            (Rule::DuplicateEvents, tally.duplicate_events),
+            (Rule::TiedEvents, tally.tied_events),
+            (Rule::NoOpChanges, tally.no_op_changes),
+            (Rule::BeforeCreation, tally.before_creation),
+            (Rule::AfterDeletion, tally.after_deletion),
+            (Rule::UnknownStageEvents, tally.unknown_stage_events),
+            (Rule::UnknownStages, stages.unknown().len() as u64),
+            (Rule::NoCustomer, tally.no_customer),
+            (Rule::NoStage, tally.no_stage),
+            (Rule::NullAmountWon, tally.null_amount_won),
+            (Rule::ZeroAmountWon, tally.zero_amount_won),
+            (Rule::NegativeAmountWon, tally.negative_amount_won),
+            (Rule::NegativeCycle, tally.negative_cycle),
+            (Rule::DeletedDeals, tally.deleted_deals),
+            (Rule::TiedDeals, tally.tied_deals),
+        ] {
+            let read = match rule {
+                Rule::NoCustomer => self.reads(&Attribute::Customer),
+                Rule::NullAmountWon | Rule::ZeroAmountWon | Rule::NegativeAmountWon => {
+                    self.reads(&Attribute::Amount)
+                }
+                _ => true,
+            };
+            if read {
+                counts.add(rule, n);
+            }
+        }
+        ledger.record(&first, &counts);
+        // Rows of deals kept out were counted as folded when they were read.
+        let mut rejected = source.locate(&tally.rejected);
+        // A row that stands for several events is one row.
+        rejected.sort();
+        rejected.dedup();
+        for (input, file, row) in rejected {
+            ledger.reject(&input, QuarantinedRow::of_fold(file, row, Rule::TiedDeals));
+        }
+    }
+}
+
+/// What the fold leaves behind when its batches are taken.
+struct Folded {
+    tally: fold::Tally,
+    deals: u64,
+    orders: Orders,
+    /// Of the events.
+    spilled_bytes: u64,
+}
+
+fn fold_events<T: Taker>(
+    events: Complete<Scattered>,
+    settings: &fold::Settings<'_>,
+    assembler: &Assembler<'_>,
+    taker: &T,
+    memory: &Memory,
+) -> Result<Folded, Error> {
+    let orders = Orders::new(memory);
+    let deals = AtomicU64::new(0);
+    let tally = fold::fold(&events, settings, |chunk| {
+        deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
+        orders.add(assembler.chunk(chunk, |batch| taker.take(batch))?)
+    })?;
+    let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
+    Ok(Folded { tally, deals, orders, spilled_bytes })
+}
+
+/// The relations that can be made of these inputs.
+fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
+    let mut present = BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Findings]);
+    if assembler.has_customers() {
+        present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
+    }
+    present.extend(spend.map(|_| Relation::Spend));
+    present
+}
+
+/// What the assembler is made of.
+struct AssemblyOf<'a> {
+    resolved: &'a Resolved,
+    config: &'a Config,
+    stages: &'a StageTable,
+    event_dimensions: &'a [String],
+    names: &'a Interners,
+    lookups: &'a [Lookup],
+    spend: Option<&'a Spend>,
+    channel: Option<&'a str>,
+    periods: &'a [Period],
+    as_of: Instant,
+    ledger: &'a Ledger,
+    wanted: &'a Wanted,
+}
+
+fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
+    let (stage_names, stage_codes) = of.stages.finish();
+    let (owners, owner_ranks) = of.names.owner.freeze().ranked();
+    let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());
+    let (event_names, event_ranks) = dimensions.unzip::<_, _, Vec<_>, Vec<_>>();
+    Assembler::new(Parts {
+        stages: of.stages,
+        stage_names,
+        stage_codes,
+        dimensions: &of.config.dimensions.columns,
+        event_dimensions: of.event_dimensions,
+        event_names,
+        event_ranks,
+        owners,
+        owner_ranks,
+        names: of.names,
+        lookups: of.lookups,
+        spend: of.spend,
+        dimension_at: of.config.dimensions.at,
+        channel: of.channel,
+        cost_types: &of.config.acquisition.cost_types,
+        calendar: of.resolved.calendar,
+        resolution: of.config.run.resolution,
+        base: Calendar::base(of.periods),
+        periods: of.periods,
+        as_of: of.as_of,
+        ledger: of.ledger,
+        wanted: of.wanted,
+    })
+}
+
+/// The relations that a run can have by its configuration, with the dimensions that each carries.
+#[must_use]
+pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
+    let config = &resolved.config;
+    let all = &config.dimensions.columns;
+    let of = |relation: Relation| match relation {
+        Relation::Findings => Some(Vec::new()),
+        Relation::Spend => {
+            // As resolved: an input named `spend` need not say its shape.
+            let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);
+            let channel = channel(config).into_iter().filter(|c| all.contains(c));
+            given.then(|| channel.collect())
+        }
+        _ => Some(all.clone()),
     };
-    match (a, b, c) {
-        (Ok(a), Ok(b), Ok(c)) => Ok((a, b, c)),
-        (a, b, c) => {
-            a.map_or_else(&mut keep, |_| Ok(()))?;
-            b.map_or_else(&mut keep, |_| Ok(()))?;
-            c.map_or_else(&mut keep, |_| Ok(()))?;
-            Err(Error::Faults(all))
-        }
-    }
-}
-
-/// The dimensions that are columns of the events, and the keys of look-ups that are.
-pub(super) fn event_dimensions(config: &Config) -> Vec<String> {
-    let looked_up = |d: &&String| config.dimensions.from.contains_key(*d);
-    let mut dimensions: Vec<String> =
-        config.dimensions.columns.iter().filter(|d| !looked_up(d)).cloned().collect();
-    for input in config.inputs.values() {
-        if input.shape == crate::config::Shape::Lookup
-            && let Some(key) = &input.key
-            && key != "customer_id"
-            && key != "owner_id"
-            && !dimensions.contains(key)
-        {
-            dimensions.push(key.clone());
-        }
-    }
-    dimensions
+    Relation::EVERY.into_iter().filter_map(|r| Some((r, of(r)?))).collect()
 }
 
 /// The dimension that is the acquisition channel: as configured, or `source` where there is one.
 fn channel(config: &Config) -> Option<String> {
     let source = config.dimensions.columns.iter().find(|d| *d == "source");
     config.acquisition.channel.clone().or_else(|| source.cloned())
-}
-
-fn settle_as_of(
-    asked: Option<Instant>,
-    latest: Instant,
-    source: &DealSource,
-) -> Result<Instant, Error> {
-    if let Some(as_of) = asked {
-        return Ok(as_of);
-    }
-    if latest != NO_INSTANT {
-        return Ok(latest);
-    }
-    let (name, path) = source
-        .inputs()
-        .next()
-        .map(|i| (i.name.clone(), i.root().to_path_buf()))
-        .unwrap_or_default();
-    Err(Error::InputMissing {
-        input: name,
-        path,
-        problem: "no event with a usable time".into(),
-        hint: "check which column is mapped to event_time, and [pipeline] only".into(),
-    })
-}
-
-/// Brings what the fold counted into the ledger, under the first input of the deal history.
-fn record_fold(source: &DealSource, ledger: &Ledger, tally: &fold::Tally, stages: &StageTable) {
-    let Some(first) = source.inputs().next().map(|i| i.name.clone()) else { return };
-    let mut counts = Counts::of_deals(tally.deals);
-    for (rule, n) in [
-        (Rule::DuplicateEvents, tally.duplicate_events),
-        (Rule::TiedEvents, tally.tied_events),
-        (Rule::NoOpChanges, tally.no_op_changes),
-        (Rule::BeforeCreation, tally.before_creation),
-        (Rule::AfterDeletion, tally.after_deletion),
-        (Rule::UnknownStageEvents, tally.unknown_stage_events),
-        (Rule::UnknownStages, stages.unknown().len() as u64),
-        (Rule::NoCustomer, tally.no_customer),
-        (Rule::NoStage, tally.no_stage),
-        (Rule::NullAmountWon, tally.null_amount_won),
-        (Rule::ZeroAmountWon, tally.zero_amount_won),
-        (Rule::NegativeAmountWon, tally.negative_amount_won),
-        (Rule::NegativeCycle, tally.negative_cycle),
-        (Rule::DeletedDeals, tally.deleted_deals),
-        (Rule::TiedDeals, tally.tied_deals),
-    ] {
-        counts.add(rule, n);
-    }
-    ledger.record(&first, &counts);
-    // Rows of deals kept out were counted as folded when they were read.
-    let mut rejected = source.locate(&tally.rejected);
-    // A row that stands for several events is one row.
-    rejected.sort();
-    rejected.dedup();
-    for (input, file, row) in rejected {
-        ledger.reject(&input, QuarantinedRow::of_fold(file, row, Rule::TiedDeals));
-    }
-}
-
-fn deal_counts(source: &DealSource, ledger: &Ledger) -> Counts {
-    let all = ledger.counts();
-    let mut counts = Counts::default();
-    for input in source.inputs() {
-        if let Some(own) = all.get(&input.name) {
-            counts.merge(own);
-        }
-    }
-    counts
-}
-
-fn all_inputs(
-    source: DealSource,
-    lookups: Vec<Lookup>,
-    spend: Option<Vec<CheckedInput>>,
-) -> Vec<(CheckedInput, u64)> {
-    let mut inputs: Vec<CheckedInput> = source.into_inputs();
-    inputs.extend(lookups.into_iter().map(|l| l.checked));
-    inputs.extend(spend.unwrap_or_default());
-    inputs
-        .into_iter()
-        .map(|input| {
-            let bytes = input.bytes_read();
-            (input, bytes)
-        })
-        .collect()
 }
 
 /// Laps of a stopwatch.

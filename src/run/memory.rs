@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::config::Resolved;
 use crate::error::Error;
+use crate::fold::Scattered;
 use crate::source::DealSource;
-use crate::spill::{self, Budget, Demand, Scratch};
+use crate::spill::{self, Budget, Demand, Part, Room, Scratch, Store};
 
 /// A run's account of memory and its scratch folder.
 #[derive(Debug, Clone)]
@@ -46,9 +47,12 @@ impl Memory {
                 limit
             }
             // Where nobody asked for a bound, a small machine is no reason to refuse.
-            None => spill::default_limit().max(spill::smallest_limit(&demand)),
+            None => {
+                crate::allocator::keep_pages();
+                spill::default_limit().max(spill::smallest_limit(&demand))
+            }
         };
-        let budget = Budget::new(limit);
+        let budget = Budget::spilling_when(limit, resolved.spilling);
         let rows_in_flight = budget.rows_in_flight(threads, demand.row_bytes);
         let scratch = match &resolved.scratch {
             Some(folder) => Scratch::within(folder),
@@ -57,4 +61,26 @@ impl Memory {
         tracing::debug!(limit, rows_in_flight, scratch = %scratch.folder().display(), "memory");
         Ok(Self { budget, scratch, rows_in_flight })
     }
+
+    /// The room for sums and finished tables.
+    #[must_use]
+    pub fn room(&self) -> Arc<Room> {
+        Room::new(&self.budget, &self.scratch, rayon::current_num_threads())
+    }
+
+    /// A store for so many events in `2^bits` buckets.
+    #[must_use]
+    pub fn events(&self, bits: u32, events: u64) -> Store<Scattered> {
+        // What each thread reads back at a time is to take an eighth of its room for rows in flight.
+        let threads = rayon::current_num_threads() as u64;
+        let room = self.budget.share(Part::Reading) / threads / 8;
+        let ranges = events.saturating_mul(PACKED_BYTES) / room.max(1);
+        let ranges = ranges.clamp(threads * 4, RANGES_MAX) as usize;
+        Store::new(&self.budget, Part::Events, &self.scratch, 1 << bits, ranges)
+    }
 }
+
+/// Bytes of a packed event, about.
+const PACKED_BYTES: u64 = 24;
+/// Ranges above which their blocks would be too small to be worth writing.
+const RANGES_MAX: u64 = 256;

@@ -3,22 +3,26 @@
 mod account;
 mod explain;
 mod history;
+mod inputs;
+mod needs;
 mod memory;
+mod orders;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant as Stopwatch;
 
 use crate::config::{Config, Resolved};
-use crate::engine::{self, Backend, Execution, Plan};
+use crate::engine::{self, Backend, Execution, Finished, Outcome, Plan, Prepared};
 use crate::error::Error;
 use crate::metrics;
 use crate::quality::Ledger;
+use crate::relations::{Dictionaries, Relations};
 use crate::sink::{self, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
 use crate::time::Instant;
 
 pub use explain::explain_deal;
-pub use history::{History, read_history};
+pub use history::{History, Taker, carried, mill, read_history};
 pub use memory::Memory;
 
 /// What a run is told besides its configuration.
@@ -61,7 +65,7 @@ pub struct Summary {
 struct Computed {
     history: History,
     ledger: Ledger,
-    tables: Vec<Table>,
+    tables: Vec<Finished>,
     summary: Summary,
 }
 
@@ -99,16 +103,16 @@ pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Er
     let computed = in_pool(resolved, || {
         let computed = compute(&only_quality, options, Judging::Later)?;
         let plan = plan(resolved, options);
-        let relations = &computed.history.relations;
-        engine::check_plans(relations, &[], &resolved.config.metrics, &plan)?;
+        let relations = Relations::empty(&resolved.config.dimensions.columns)?;
+        engine::check_plans(&relations, &[], &resolved.config.metrics, &plan)?;
         Ok(computed)
     })?;
     let verdict = judge(&computed.history, &computed.ledger);
     let mut summary = computed.summary;
     summary.skipped = would_skip(&computed.history);
     summary.seconds = stopwatch.elapsed().as_secs_f64();
-    let table = computed.tables.into_iter().find(|t| t.name == metrics::QUALITY);
-    let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?;
+    let table = computed.tables.iter().find(|t| t.name() == metrics::QUALITY);
+    let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?.table()?.into_owned();
     Ok(Judged { summary, table, verdict })
 }
 
@@ -177,17 +181,38 @@ fn compute(
 ) -> Result<Computed, Error> {
     let ledger = Ledger::new(&resolved.config.quality.severity);
     let mut timings = Vec::new();
-    let history = read_history(resolved, &ledger, options.on_step, &mut timings)?;
-    if judging == Judging::AtOnce {
-        judge(&history, &ledger)?;
-    }
-    (options.on_step)("tables");
     let plan = plan(resolved, options);
-    let settings = history.settings(resolved);
-    let (wanted, custom) = selection(&resolved.config);
-    let stopwatch = Stopwatch::now();
-    let outcome = engine::compute(&history.relations, &wanted, &custom, &plan, &settings)?;
-    timings.push(("tables".to_owned(), stopwatch.elapsed().as_secs_f64()));
+    let (metrics, custom) = selection(&resolved.config);
+    let on_step = options.on_step;
+    let (history, outcome) =
+        if plan.execution == Execution::Whole && plan.backend == Backend::Kernel {
+            let carried = history::carried(resolved);
+            let prepared = Prepared::new(&carried, &metrics, &custom, &plan)?;
+            let wanted = prepared.wanted()?;
+            let begin = |dictionaries: &Dictionaries| prepared.begin(dictionaries);
+            let (history, sums) = mill(resolved, &ledger, on_step, &mut timings, &wanted, begin)?;
+            if judging == Judging::AtOnce {
+                judge(&history, &ledger)?;
+            }
+            on_step("tables");
+            let settings = history.settings(resolved);
+            let stopwatch = Stopwatch::now();
+            let outcome = prepared.finish_within(sums, &history.present, &plan, &settings)?;
+            timings.push(("tables".to_owned(), stopwatch.elapsed().as_secs_f64()));
+            (history, outcome)
+        } else {
+            let history = read_history(resolved, &ledger, on_step, &mut timings)?;
+            if judging == Judging::AtOnce {
+                judge(&history, &ledger)?;
+            }
+            on_step("tables");
+            let settings = history.settings(resolved);
+            let stopwatch = Stopwatch::now();
+            let outcome = engine::compute(&history.relations, &metrics, &custom, &plan, &settings)?;
+            let outcome = Outcome::from(outcome);
+            timings.push(("tables".to_owned(), stopwatch.elapsed().as_secs_f64()));
+            (history, outcome)
+        };
     timings.extend(outcome.timings.iter().map(|(t, d)| (t.clone(), d.as_secs_f64())));
     let summary = Summary {
         as_of: history.as_of,
@@ -195,11 +220,7 @@ fn compute(
         rows_quarantined: history.counts.quarantined,
         rows_after_as_of: history.counts.after_as_of,
         deals: history.deals,
-        tables: outcome
-            .tables
-            .iter()
-            .map(|t| (t.name.clone(), t.batch.num_rows() as u64))
-            .collect(),
+        tables: outcome.tables.iter().map(|t| (t.name().to_owned(), t.rows())).collect(),
         skipped: outcome.skipped,
         warnings: account::warnings(&history, &ledger),
         timings,
@@ -222,10 +243,10 @@ fn would_skip(history: &History) -> Vec<(String, String)> {
     metrics::REGISTRY
         .iter()
         .filter_map(|metric| {
-            let missing = metric
-                .states
-                .iter()
-                .find(|state| !history.relations.frames.contains_key(&state.relation))?;
+            let missing = metric.states.iter().find(|state| {
+                state.absent == metrics::Absent::SkipTable
+                    && !history.present.contains(&state.relation)
+            })?;
             Some((metric.name.to_owned(), missing.relation.missing_because().to_owned()))
         })
         .collect()
@@ -240,7 +261,7 @@ fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<
         config_hash: resolved.hash.clone(),
         inputs: account::fingerprints(&inputs),
         version: env!("CARGO_PKG_VERSION").into(),
-        selection: tables.iter().map(|t| format!("{}.{format:?}", t.name)).collect(),
+        selection: tables.iter().map(|t| format!("{}.{format:?}", t.name())).collect(),
     };
     let stamp = Stamp {
         run_id: identity.run_id(),
@@ -249,7 +270,8 @@ fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<
     };
     let mut staging = output.stage(stamp)?;
     for table in tables {
-        staging.write_table(table, format)?;
+        let table = table.table()?;
+        staging.write_table(&table, format)?;
     }
     account::write_quarantine(&mut staging, ledger)?;
     history.check_unchanged()?;

@@ -1,6 +1,7 @@
 //! What reading an input takes of memory, by its footers.
 
 use super::DealSource;
+use super::chunks::HELD_BYTES_MAX;
 use super::read::CheckedInput;
 
 /// What reading takes of memory, as far as the footers tell.
@@ -36,17 +37,21 @@ impl CheckedInput {
             let schema = footer.parquet_schema();
             for group in footer.metadata().row_groups() {
                 footprint.row_groups += 1;
-                let pages = group
+                let wanted = group
                     .columns()
                     .iter()
                     .enumerate()
-                    .filter(|(leaf, _)| roots.contains(&schema.get_column_root_idx(*leaf)))
-                    .map(|(_, chunk)| {
-                        let bytes =
-                            chunk.compressed_size().saturating_add(chunk.uncompressed_size());
-                        u64::try_from(bytes).unwrap_or(0).min(PAGE_BYTES_MAX)
-                    });
-                footprint.page_bytes = footprint.page_bytes.max(pages.sum());
+                    .filter(|(leaf, _)| roots.contains(&schema.get_column_root_idx(*leaf)));
+                let (mut pages, mut held) = (0_u64, 0_u64);
+                for (_, chunk) in wanted {
+                    let bytes = chunk.compressed_size().saturating_add(chunk.uncompressed_size());
+                    pages += u64::try_from(bytes).unwrap_or(0).min(PAGE_BYTES_MAX);
+                    let compressed = u64::try_from(chunk.compressed_size()).unwrap_or(0);
+                    held = held.saturating_add(compressed);
+                }
+                // A small row group is held compressed while it is read.
+                let held = if held <= HELD_BYTES_MAX { held } else { 0 };
+                footprint.page_bytes = footprint.page_bytes.max(pages + held);
             }
         }
         footprint

@@ -36,22 +36,34 @@ impl Part {
     pub const EVERY: [Self; 5] =
         [Self::Events, Self::Reading, Self::Relations, Self::States, Self::Orders];
 
-    /// The share of what the program leaves, in percent; the missing ten are for what nobody
-    /// counts. Events and orders are what can be spilled, and have what the others leave.
+    /// The share of what the program leaves, in percent. No rows are in flight any more when there
+    /// are states and orders; what is left at any time is for what nobody counts.
     const fn percent(self) -> u64 {
         match self {
             Self::Events => 35,
             Self::Reading => 20,
-            Self::Relations | Self::States => 10,
+            Self::Relations => 10,
+            Self::States => 25,
             Self::Orders => 15,
         }
     }
+}
+
+/// When what can be spilled is. No number depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spilling {
+    /// When there is no room for it.
+    #[default]
+    AsNeeded,
+    /// At once, so that small histories can show that it changes nothing.
+    Always,
 }
 
 /// The account of a run, shared by its threads.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
+    spilling: Spilling,
     held: [AtomicU64; Part::EVERY.len()],
     peak: [AtomicU64; Part::EVERY.len()],
 }
@@ -60,7 +72,19 @@ impl Budget {
     /// An empty account under a limit in bytes.
     #[must_use]
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, held: Default::default(), peak: Default::default() })
+        Self::spilling_when(limit, Spilling::AsNeeded)
+    }
+
+    /// An empty account that spills when it is told to.
+    #[must_use]
+    pub fn spilling_when(limit: u64, spilling: Spilling) -> Arc<Self> {
+        Arc::new(Self { limit, spilling, held: Default::default(), peak: Default::default() })
+    }
+
+    /// When what can be spilled is.
+    #[must_use]
+    pub fn spilling(&self) -> Spilling {
+        self.spilling
     }
 
     /// The limit in bytes.
@@ -91,7 +115,10 @@ impl Budget {
     /// dropped.
     #[must_use]
     pub fn try_hold(self: &Arc<Self>, part: Part, bytes: u64) -> Option<Held> {
-        let share = self.share(part);
+        let share = match self.spilling {
+            Spilling::AsNeeded => self.share(part),
+            Spilling::Always => 0,
+        };
         let room = |held: u64| held.checked_add(bytes).filter(|all| *all <= share);
         let counter = self.of(&self.held, part);
         let before = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
@@ -158,7 +185,9 @@ mod tests {
     fn parts_do_not_take_from_each_other_and_leave_something_over() {
         let budget = Budget::new(PROGRAM_BYTES + 1_000_000);
         let all: u64 = Part::EVERY.iter().map(|part| budget.share(*part)).sum();
-        assert_eq!(all, 900_000);
+        let later = budget.share(Part::States) + budget.share(Part::Orders);
+        assert_eq!(all - later, 650_000, "while rows are read");
+        assert_eq!(all - budget.share(Part::Reading), 850_000, "while they are folded");
         let _events = budget.try_hold(Part::Events, 350_000).unwrap();
         assert!(budget.try_hold(Part::Orders, 150_000).is_some());
     }

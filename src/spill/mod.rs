@@ -7,13 +7,15 @@
 mod budget;
 mod file;
 mod limit;
+mod room;
 mod scratch;
 mod store;
 
-pub use budget::{Budget, Held, PROGRAM_BYTES, Part};
+pub use budget::{Budget, Held, PROGRAM_BYTES, Part, Spilling};
 pub use file::{Extent, SpillFile};
 pub use limit::{
     Demand, allowed_bytes, default_limit, parse_size, refuse, size_text, smallest_limit,
 };
+pub use room::Room;
 pub use scratch::Scratch;
 pub use store::{Chunk, Complete, Parts, Spillable, Store};

@@ -5,6 +5,7 @@
 //! waits for another. What is held stays where it is.
 
 use std::ops::{Deref, Range};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -16,14 +17,14 @@ use crate::error::Error;
 
 /// What a [`Store`] can hold: rows in the order of their buckets, which can be cut between buckets.
 pub trait Spillable: Sized + Send + Sync {
-    /// Its place in the source; no two parts have the same.
-    fn place(&self) -> (usize, usize);
+    /// Number of its unit in the source.
+    fn unit(&self) -> usize;
 
     /// Bytes it holds in memory.
-    fn bytes(&self) -> u64;
+    fn held_bytes(&self) -> u64;
 
     /// Rows in a range of buckets.
-    fn rows(&self, buckets: &Range<usize>) -> usize;
+    fn rows_of(&self, buckets: &Range<usize>) -> usize;
 
     /// The rows of each of these ranges of buckets as columns, from which [`Self::from_columns`]
     /// makes them again.
@@ -37,7 +38,7 @@ pub trait Spillable: Sized + Send + Sync {
     /// # Errors
     /// The columns are not what was written.
     fn from_columns(
-        place: (usize, usize),
+        unit: usize,
         buckets: Range<usize>,
         columns: &[RecordBatch],
     ) -> Result<Self, Error>;
@@ -66,9 +67,13 @@ impl<T> Deref for Chunk<'_, T> {
 /// The parts of one range, in the order of the source.
 pub type Parts<'a, T> = Vec<Chunk<'a, T>>;
 
+/// The unit of a part and the number of parts that came before: the parts of one unit come one
+/// after the other.
+type Place = (usize, usize);
+
 #[derive(Debug)]
 struct Spilled {
-    place: (usize, usize),
+    place: Place,
     /// One for each range; `None` where the part has no row there.
     extents: Vec<Option<Extent>>,
 }
@@ -82,12 +87,16 @@ pub struct Store<T> {
     ranges: Vec<Range<usize>>,
     file: OnceLock<SpillFile>,
     creating: Mutex<()>,
+    /// How many parts have come.
+    count: AtomicUsize,
+    /// A part could not be written: the others need not be tried.
+    failed: AtomicBool,
     arriving: Mutex<Arrived<T>>,
 }
 
 #[derive(Debug)]
 struct Arrived<T> {
-    held: Vec<(T, Held)>,
+    held: Vec<(Place, T, Held)>,
     spilled: Vec<Spilled>,
 }
 
@@ -119,36 +128,49 @@ impl<T: Spillable> Store<T> {
             ranges,
             file: OnceLock::new(),
             creating: Mutex::default(),
+            count: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
             arriving: Mutex::new(Arrived { held: Vec::new(), spilled: Vec::new() }),
         }
     }
 
     /// Adds a part, and writes it where the budget has no room for it.
     ///
+    /// Edge cases: once a part could not be written, the later ones are let go, so that the caller
+    /// ends by that error alone.
+    ///
     /// # Errors
     /// It cannot be written.
     pub fn add(&self, part: T) -> Result<(), Error> {
-        if let Some(held) = self.budget.try_hold(self.part, part.bytes()) {
-            self.arrived().held.push((part, held));
+        let place = (part.unit(), self.count.fetch_add(1, Ordering::Relaxed));
+        if let Some(held) = self.budget.try_hold(self.part, part.held_bytes()) {
+            self.arrived().held.push((place, part, held));
             return Ok(());
         }
-        let place = part.place();
-        let rows: Vec<usize> = self.ranges.iter().map(|range| part.rows(range)).collect();
+        if self.failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let written = self.write(part);
+        self.failed.fetch_or(written.is_err(), Ordering::Relaxed);
+        self.arrived().spilled.push(Spilled { place, extents: written? });
+        Ok(())
+    }
+
+    fn write(&self, part: T) -> Result<Vec<Option<Extent>>, Error> {
+        let rows: Vec<usize> = self.ranges.iter().map(|range| part.rows_of(range)).collect();
         let file = self.file()?;
         let blocks = part.into_columns(&self.ranges)?;
         let write = |(block, rows): (Vec<RecordBatch>, usize)| {
             if rows == 0 { Ok(None) } else { file.write(&block).map(Some) }
         };
-        let extents = blocks.into_iter().zip(rows).map(write).collect::<Result<_, Error>>()?;
-        self.arrived().spilled.push(Spilled { place, extents });
-        Ok(())
+        blocks.into_iter().zip(rows).map(write).collect()
     }
 
     /// Everything has been added.
     #[must_use]
     pub fn complete(self) -> Complete<T> {
         let mut arrived = self.arriving.into_inner().unwrap_or_else(PoisonError::into_inner);
-        arrived.held.sort_by_key(|(part, _)| part.place());
+        arrived.held.sort_by_key(|(place, _, _)| *place);
         arrived.spilled.sort_by_key(|part| part.place);
         Complete { ranges: self.ranges, file: self.file.into_inner(), arrived }
     }
@@ -181,6 +203,13 @@ impl<T: Spillable> Complete<T> {
         self.file.as_ref().map_or(0, SpillFile::bytes)
     }
 
+    /// Every part, in the order of the source, if all of them are in memory.
+    #[must_use]
+    pub fn held(&self) -> Option<Vec<&T>> {
+        let held = || self.arrived.held.iter().map(|(_, part, _)| part).collect();
+        self.arrived.spilled.is_empty().then(held)
+    }
+
     /// Every part that has rows in a range, in the order of the source.
     ///
     /// Shape: a part that is held comes as a whole; one that was written comes as the range only.
@@ -189,10 +218,10 @@ impl<T: Spillable> Complete<T> {
     /// A part cannot be read back.
     pub fn range(&self, number: usize) -> Result<Parts<'_, T>, Error> {
         let buckets = self.ranges.get(number).cloned().unwrap_or_default();
-        let mut parts: Parts<'_, T> = Vec::new();
-        for (part, _) in &self.arrived.held {
-            if part.rows(&buckets) > 0 {
-                parts.push(Chunk::Held(part));
+        let mut parts: Vec<(Place, Chunk<'_, T>)> = Vec::new();
+        for (place, part, _) in &self.arrived.held {
+            if part.rows_of(&buckets) > 0 {
+                parts.push((*place, Chunk::Held(part)));
             }
         }
         for part in &self.arrived.spilled {
@@ -200,11 +229,11 @@ impl<T: Spillable> Complete<T> {
                 continue;
             };
             let columns = file.read(*extent)?;
-            let read = T::from_columns(part.place, buckets.clone(), &columns)?;
-            parts.push(Chunk::Read(Box::new(read)));
+            let read = T::from_columns(part.place.0, buckets.clone(), &columns)?;
+            parts.push((part.place, Chunk::Read(Box::new(read))));
         }
-        parts.sort_by_key(|part| part.place());
-        Ok(parts)
+        parts.sort_by_key(|(place, _)| *place);
+        Ok(parts.into_iter().map(|(_, part)| part).collect())
     }
 }
 
@@ -219,7 +248,7 @@ mod tests {
     /// One value a bucket row; offsets as in a scattered unit.
     #[derive(Debug, Clone, PartialEq)]
     struct Numbers {
-        place: (usize, usize),
+        unit: usize,
         first_bucket: usize,
         offsets: Vec<u32>,
         values: Vec<u32>,
@@ -238,15 +267,15 @@ mod tests {
     }
 
     impl Spillable for Numbers {
-        fn place(&self) -> (usize, usize) {
-            self.place
+        fn unit(&self) -> usize {
+            self.unit
         }
 
-        fn bytes(&self) -> u64 {
+        fn held_bytes(&self) -> u64 {
             4 * (self.offsets.len() + self.values.len()) as u64
         }
 
-        fn rows(&self, buckets: &Range<usize>) -> usize {
+        fn rows_of(&self, buckets: &Range<usize>) -> usize {
             buckets.clone().map(|bucket| self.values(bucket).len()).sum()
         }
 
@@ -261,14 +290,14 @@ mod tests {
         }
 
         fn from_columns(
-            place: (usize, usize),
+            unit: usize,
             buckets: Range<usize>,
             columns: &[RecordBatch],
         ) -> Result<Self, Error> {
             let column =
                 |at: usize| columns[at].column(0).as_primitive::<UInt32Type>().values().to_vec();
             let (offsets, values) = (column(0), column(1));
-            Ok(Self { place, first_bucket: buckets.start, offsets, values })
+            Ok(Self { unit, first_bucket: buckets.start, offsets, values })
         }
     }
 
@@ -284,8 +313,7 @@ mod tests {
                 }
                 let rows = offsets[BUCKETS];
                 let values = (0..rows).map(|row| unit * 1000 + row).collect();
-                let place = (unit as usize / 2, unit as usize % 2);
-                Numbers { place, first_bucket: 0, offsets, values }
+                Numbers { unit: unit as usize / 2, first_bucket: 0, offsets, values }
             })
             .collect()
     }
@@ -303,9 +331,12 @@ mod tests {
         let budget = Budget::new(PROGRAM_BYTES + events_bytes * 100 / 35 + 100);
         let scratch = Scratch::within(folder.path());
         let store = Store::new(&budget, Part::Events, &scratch, BUCKETS, ranges);
-        // They arrive in any order.
-        for part in parts().into_iter().rev() {
-            store.add(part).unwrap();
+        // Units arrive in any order, the parts of one in theirs.
+        let units = parts();
+        for unit in units.chunks(2).rev() {
+            for part in unit {
+                store.add(part.clone()).unwrap();
+            }
         }
         let complete = store.complete();
         assert_eq!(complete.spilled_bytes().cmp(&0), spills);

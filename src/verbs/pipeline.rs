@@ -110,7 +110,7 @@ fn with_steps<T>(
 ) -> Result<T, Error> {
     let steps = Steps::new(cli);
     let on_step = |step: &str| steps.begin(step);
-    work(&RunOptions { on_step: &on_step, backend: Backend::Memory })
+    work(&RunOptions { on_step: &on_step, backend: Backend::Kernel })
 }
 
 /// Says on stderr what came out: one log line in JSON, or a few lines for people.

@@ -4,6 +4,7 @@
 //! made up of anything at all.
 
 pub(crate) mod dirty;
+mod narrow;
 pub(crate) mod sample;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use dealmill::engine::{self, Backend, Execution};
 use dealmill::error::Error;
 use dealmill::metrics::{Identity, Metric, QUALITY, REGISTRY, common_columns};
 use dealmill::relations::Relations;
+use dealmill::run::RunOptions;
 use dealmill::source::synthetic::Ids;
 
 use crate::support::execute;
@@ -91,7 +93,7 @@ fn nothing_in_gives_empty_tables_of_the_declared_schema() {
     let relations = Relations::empty(dimensions).unwrap();
     let mut settings = COMPUTED.history.settings(&resolved);
     settings.dictionaries = relations.dictionaries.clone();
-    for backend in [Backend::Memory, Backend::Streaming] {
+    for backend in [Backend::Kernel, Backend::Memory, Backend::Streaming] {
         for execution in [Execution::Whole, Execution::Sharded(3)] {
             let plan = plan(&resolved, execution, backend);
             let custom = &resolved.config.metrics;
@@ -109,6 +111,9 @@ fn nothing_in_gives_empty_tables_of_the_declared_schema() {
 fn shards_and_backends_give_the_same_cells() {
     let resolved = SAMPLE.hive("");
     for (execution, backend) in [
+        (Execution::Whole, Backend::Kernel),
+        (Execution::Sharded(3), Backend::Kernel),
+        (Execution::Sharded(64), Backend::Kernel),
         (Execution::Whole, Backend::Streaming),
         (Execution::Sharded(1), Backend::Memory),
         (Execution::Sharded(2), Backend::Streaming),
@@ -119,6 +124,16 @@ fn shards_and_backends_give_the_same_cells() {
         let found = tables(&resolved, &COMPUTED.history, execution, backend);
         check_equal(&COMPUTED.tables, &found, &format!("{execution:?}, {backend:?}"));
     }
+}
+
+#[test]
+fn check_says_what_a_run_would() {
+    let options = RunOptions { on_step: &|_| (), backend: Backend::Kernel };
+    let judged = dealmill::run::check(&SAMPLE.hive(""), &options).unwrap();
+    assert_eq!(judged.summary.skipped, []);
+    assert!(judged.verdict.is_ok());
+    let quality = COMPUTED.tables.iter().find(|table| table.name == QUALITY).unwrap();
+    assert!(judged.table.batch == quality.batch, "its account of the inputs differs");
 }
 
 /// The bytes of every file of a finished run but its manifest, by name.
@@ -138,7 +153,7 @@ fn published(run: &str) -> Vec<(String, Vec<u8>)> {
 fn threads_shards_and_repetition_do_not_change_a_byte() {
     let first = published("");
     assert!(first.len() > REGISTRY.len(), "{} files", first.len());
-    for run in ["", "threads = 1", "threads = 2", "threads = 4\nshards = 5"] {
+    for run in ["", "threads = 1", "threads = 2", "threads = 5", "threads = 4\nshards = 5"] {
         let again = published(run);
         assert_eq!(first.len(), again.len(), "{run}");
         for ((name, bytes), (other, found)) in first.iter().zip(&again) {
@@ -239,7 +254,7 @@ fn no_customer_is_in_two_shards() {
     let mut shards = std::collections::BTreeMap::new();
     let mut rows = 0;
     for relation in [Relation::Orders, Relation::Customers, Relation::CustomerPeriods] {
-        let batch = to_arrow(&COMPUTED.history.relations.frames[&relation]).unwrap();
+        let batch = to_arrow(&COMPUTED.history.relations, relation).unwrap();
         let customers = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(
             batch.column_by_name("customer").unwrap(),
         );
@@ -322,7 +337,13 @@ fn dirty_histories_keep_their_account_and_never_panic() {
         let own = &ledger.counts()["deal_events"];
         assert_eq!(own.rows_in, own.folded + own.quarantined + own.after_as_of);
         let whole = tables(&resolved, &history, Execution::Whole, Backend::Memory);
-        let split = tables(&resolved, &history, Execution::Sharded(3), Backend::Streaming);
-        check_equal(&whole, &split, "shards");
+        for (execution, backend) in [
+            (Execution::Sharded(3), Backend::Streaming),
+            (Execution::Whole, Backend::Kernel),
+            (Execution::Sharded(2), Backend::Kernel),
+        ] {
+            let other = tables(&resolved, &history, execution, backend);
+            check_equal(&whole, &other, &format!("{execution:?}, {backend:?}"));
+        }
     });
 }

@@ -20,6 +20,8 @@ mod golden;
 mod inputs;
 // What every metric of the registry keeps.
 mod laws;
+// What is spilled, and limits.
+mod memory;
 // The same numbers by a naive fold and by DuckDB.
 mod oracle;
 // Published data sets and their answers.

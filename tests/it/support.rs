@@ -86,7 +86,7 @@ impl Scratch {
 }
 
 pub fn execute(resolved: &Resolved) -> Result<Summary, Error> {
-    run::execute(resolved, &RunOptions { on_step: &|_| (), backend: Backend::Memory })
+    run::execute(resolved, &RunOptions { on_step: &|_| (), backend: Backend::Kernel })
 }
 
 /// Destroys a column of a row group of a Parquet file, so that whoever decodes it fails.

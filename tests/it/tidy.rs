@@ -19,6 +19,7 @@ const FUNCTION_LINES_MAX: usize = 85;
 /// may use the rest of it.
 const MAY_SEE: &[(&str, &[&str])] = &[
     // Vocabulary.
+    ("allocator", &[]),
     ("error", &[]),
     ("time", &[]),
     ("money", &[]),
@@ -45,14 +46,14 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("spill", &["error"]),
     ("source", &["config", "contract", "error", "money", "quality", "time"]),
     ("quality", &["config", "contract", "error", "relations", "time"]),
-    ("fold", &["config", "contract", "error", "money", "quality", "source", "time"]),
+    ("fold", &["config", "contract", "error", "money", "quality", "source", "spill", "time"]),
     (
         "relations",
         &["config", "contract", "error", "fold", "money", "quality", "source", "table", "time"],
     ),
     // No path, no configuration, no engine, no clock.
     ("metrics", &["error", "money", "relations", "stats", "table", "time"]),
-    ("engine", &["config", "error", "metrics", "money", "relations", "table", "time"]),
+    ("engine", &["config", "error", "metrics", "money", "relations", "spill", "table", "time"]),
     ("sink", &["config", "error", "money", "table", "time"]),
     // Reads the written tables only.
     ("report", &["config", "error", "money", "sink", "table", "time"]),

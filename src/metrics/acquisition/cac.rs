@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
-use crate::metrics::{Gathered, Group, Identity, Metric, NO_KEY, Rows, State, View, period_start};
+use crate::metrics::{
+    Absent, Gathered, Group, Identity, Metric, NO_KEY, Rows, State, View, period_start,
+};
 use crate::money::mean;
 use crate::relations::Relation;
 use crate::table::{ColumnSpec, Value};
@@ -27,6 +29,7 @@ pub static METRIC: Metric = Metric {
                   cost_type AS spend_type, SUM(amount) AS spend_amount, \
                   SUM(CASE WHEN has_amount = 0 THEN 1 ELSE 0 END) AS null_amount_n \
                   FROM spend GROUP BY period, acquisition_channel, spend_type",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Customers,
@@ -34,6 +37,7 @@ pub static METRIC: Metric = Metric {
                   COUNT(*) AS new_customers_n, \
                   SUM(CASE WHEN amount <= 0 AND orders_n > 1 THEN 1 ELSE 0 END) AS refunded_n \
                   FROM customers GROUP BY period, acquisition_channel",
+            absent: Absent::SkipTable,
         },
     ],
     output: OUTPUT,

@@ -8,7 +8,7 @@
 //! Invariant: won + lost + open + deleted = the deals of the row.
 
 use crate::error::Error;
-use crate::metrics::{Group, Identity, Metric, Rows, State, StateRows, View, period_start};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateRows, View, period_start};
 use crate::relations::Relation;
 use crate::stats::interval::wilson;
 use crate::stats::{Z_95, ratio};
@@ -29,6 +29,7 @@ pub static METRIC: Metric = Metric {
                   SUM(CASE WHEN is_lost = 1 THEN amount ELSE 0 END) AS lost_amount, \
                   SUM(CASE WHEN is_open = 1 THEN amount ELSE 0 END) AS open_amount, \
                   SUM(amount) AS deals_amount FROM deals GROUP BY period",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
@@ -38,6 +39,7 @@ pub static METRIC: Metric = Metric {
                   SUM(CASE WHEN is_lost = 1 THEN amount ELSE 0 END) AS lost_amount, \
                   SUM(amount) AS deals_amount \
                   FROM deals WHERE is_won = 1 OR is_lost = 1 GROUP BY period",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
@@ -48,6 +50,7 @@ pub static METRIC: Metric = Metric {
                   SUM(CASE WHEN is_first_lost = 1 THEN amount ELSE 0 END) AS lost_amount, \
                   SUM(amount) AS deals_amount \
                   FROM deals WHERE is_first_won = 1 OR is_first_lost = 1 GROUP BY period",
+            absent: Absent::SkipTable,
         },
     ],
     output: OUTPUT,

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::metrics::{
-    Dims, Gathered, Group, Identity, Metric, Rows, Settings, State, StateRows, View, period_start,
+    Absent, Dims, Gathered, Group, Identity, Metric, Rows, Settings, State, StateRows, View,
+    period_start,
 };
 use crate::relations::Relation;
 use crate::stats::interval::wilson;
@@ -38,11 +39,13 @@ pub static METRIC: Metric = Metric {
                   SUM(CASE WHEN is_reactivated = 1 THEN amount ELSE 0 END) AS reactivated_amount, \
                   SUM(CASE WHEN is_active = 0 THEN amount ELSE 0 END) AS refund_amount \
                   FROM customer_periods GROUP BY grain, period_start",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::CustomerPeriods,
             sql: "SELECT grain, churned_start, COUNT(*) AS churned_n FROM customer_periods \
                   WHERE is_churned = 1 GROUP BY grain, churned_start",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Customers,
@@ -51,6 +54,7 @@ pub static METRIC: Metric = Metric {
                   SUM(CASE WHEN purchase_days_n >= 1 THEN 1 ELSE 0 END) AS buyers_n, \
                   SUM(CASE WHEN purchase_days_n >= 2 THEN 1 ELSE 0 END) AS repeat_buyers_n \
                   FROM customers GROUP BY cohort",
+            absent: Absent::SkipTable,
         },
     ],
     output: OUTPUT,

@@ -7,7 +7,7 @@
 use super::read_cycles;
 use crate::error::Error;
 use crate::metrics::durations::days;
-use crate::metrics::{Dims, Group, Identity, Metric, Rows, State, View};
+use crate::metrics::{Absent, Dims, Group, Identity, Metric, Rows, State, View};
 use crate::relations::Relation;
 use crate::stats::Z_95;
 use crate::stats::survival::{Curve, Scale};
@@ -32,6 +32,7 @@ pub static METRIC: Metric = Metric {
         relation: Relation::Deals,
         sql: "SELECT CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, \
               cycle_status, COUNT(*) AS deals_n FROM deals GROUP BY duration, cycle_status",
+        absent: Absent::SkipTable,
     }],
     output: OUTPUT,
     view: View::Steps("survival_rate"),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Ending, NO_DURATION, endings};
 use crate::error::Error;
-use crate::metrics::{Dims, Group, Identity, Metric, Rows, State, View, period_start};
+use crate::metrics::{Absent, Dims, Group, Identity, Metric, Rows, State, View, period_start};
 use crate::relations::Relation;
 use crate::stats::ratio;
 use crate::table::{ColumnSpec, Value};
@@ -29,6 +29,7 @@ pub static METRIC: Metric = Metric {
         sql: "SELECT created_period AS period, \
               CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, cycle_status, \
               COUNT(*) AS deals_n FROM deals GROUP BY period, duration, cycle_status",
+        absent: Absent::SkipTable,
     }],
     output: OUTPUT,
     view: View::Bars("closed_n"),

@@ -5,10 +5,16 @@
 //! that the bias is seen. Time to a win is a Kaplan–Meier estimate with lost deals censored: read it
 //! as "if deals were not lost"; the share that will ever be won needs competing risks.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use super::{Cycles, read_cycles};
 use crate::error::Error;
 use crate::metrics::durations::{curve_days, days, limits_days};
-use crate::metrics::{Group, Identity, Metric, Rows, State, View, period_start};
+use crate::metrics::{
+    Absent, Group, Identity, Metric, Rows, Settings, State, StateRows, View, period_start,
+};
 use crate::relations::Relation;
 use crate::stats::float;
 use crate::stats::survival::{Curve, QuantileRule};
@@ -29,6 +35,7 @@ pub static METRIC: Metric = Metric {
         sql: "SELECT created_period AS period, \
               CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, cycle_status, \
               COUNT(*) AS deals_n FROM deals GROUP BY period, duration, cycle_status",
+        absent: Absent::SkipTable,
     }],
     output: OUTPUT,
     view: View::Line("close_days_km_p50"),
@@ -114,30 +121,40 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [state] = group.states else {
         return Err(Error::Bug("the cycle length has one state".into()));
     };
+    // A group's curves take far longer than its row, and groups are independent.
+    let of_runs: Vec<(Range<usize>, Result<Values, Error>)> = state
+        .runs(1)
+        .into_par_iter()
+        .map(|run| (run.clone(), values_of(state, run, group.settings)))
+        .collect();
     let periods = state.key("period")?;
-    for run in state.runs(1) {
+    for (run, values) in of_runs {
         let period = periods.get(run.start).copied().unwrap_or_default();
-        let dims = state.dims(run.start);
-        let cycles = read_cycles(state, run)?;
-        let mut values = counted(&cycles);
-        values.extend(ended_only(&cycles, group.settings.resolution));
-        values.extend(with_censoring(&cycles, group.settings.resolution));
-        let floor = group.settings.quantile_floor;
-        values.push(("low_n", Value::Bool(cycles.won_n + cycles.lost_n < floor)));
-        values.push(("won_low_n", Value::Bool(cycles.won_n < floor)));
-        rows.push(&dims, period_start(period), &values)?;
+        rows.push(&state.dims(run.start), period_start(period), &values?)?;
     }
     Ok(())
 }
 
+fn values_of(state: &StateRows, run: Range<usize>, settings: &Settings) -> Result<Values, Error> {
+    let cycles = read_cycles(state, run)?;
+    let close = cycles.close_curve();
+    let mut values = counted(&cycles, &close);
+    values.extend(ended_only(&cycles, settings.resolution));
+    values.extend(with_censoring(&close, &cycles.win_curve(), settings.resolution));
+    let floor = settings.quantile_floor;
+    values.push(("low_n", Value::Bool(cycles.won_n + cycles.lost_n < floor)));
+    values.push(("won_low_n", Value::Bool(cycles.won_n < floor)));
+    Ok(values)
+}
+
 type Values = Vec<(&'static str, Value<'static>)>;
 
-fn counted(cycles: &Cycles) -> Values {
+fn counted(cycles: &Cycles, close: &Curve) -> Values {
     vec![
         ("deals_n", Value::Int(cycles.deals())),
         ("negative_n", Value::Int(cycles.negative_n)),
-        ("at_risk_n", Value::Int(cycles.close_curve().subjects())),
-        ("observed_n", Value::Int(cycles.close_curve().observed())),
+        ("at_risk_n", Value::Int(close.subjects())),
+        ("observed_n", Value::Int(close.observed())),
         ("won_n", Value::Int(cycles.won_n)),
         ("lost_n", Value::Int(cycles.lost_n)),
         ("censored_n", Value::Int(cycles.censored_n)),
@@ -157,15 +174,14 @@ fn ended_only(cycles: &Cycles, resolution: Resolution) -> Values {
     ]
 }
 
-fn with_censoring(cycles: &Cycles, resolution: Resolution) -> Values {
-    let (close, win) = (cycles.close_curve(), cycles.win_curve());
+fn with_censoring(close: &Curve, win: &Curve, resolution: Resolution) -> Values {
     let horizon = close.horizon();
     let unit = float(resolution.units_per_day());
     let mean = horizon.and_then(|h| close.restricted_mean(h)).map(|v| v / unit);
-    let mut values = quartiles(&close, resolution, CLOSE_NAMES);
+    let mut values = quartiles(close, resolution, CLOSE_NAMES);
     values.push(("close_days_restricted_mean", Value::float(mean)));
     values.push(("horizon_days", Value::float(horizon.map(|h| days(h, resolution)))));
-    values.extend(quartiles(&win, resolution, WIN_NAMES));
+    values.extend(quartiles(win, resolution, WIN_NAMES));
     values
 }
 

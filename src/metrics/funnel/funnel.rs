@@ -7,10 +7,12 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::error::Error;
 use crate::metrics::{
-    Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
+    Absent, Dims, Gathered, Group, Identity, Metric, NO_KEY, Rows, State, StateRows, View,
+    period_start,
 };
 use crate::relations::Relation;
 use crate::stats::interval::wilson;
@@ -32,38 +34,20 @@ pub static METRIC: Metric = Metric {
         State {
             relation: Relation::Deals,
             sql: "SELECT created_period AS period, reached_level, furthest_final_level, \
-                  first_level, COUNT(*) AS deals_n FROM deals \
-                  GROUP BY period, reached_level, furthest_final_level, first_level",
-        },
-        State {
-            relation: Relation::Deals,
-            sql: "SELECT created_period AS period, fall_through_level, ordered_level, \
-                  strict_level, COUNT(*) AS deals_n FROM deals \
-                  GROUP BY period, fall_through_level, ordered_level, strict_level",
-        },
-        State {
-            relation: Relation::Visits,
-            sql: "SELECT deal_created_period AS period, stage_order, COUNT(*) AS deals_n \
-                  FROM visits WHERE is_first_visit = 1 AND stage_order > 0 \
-                  GROUP BY period, stage_order",
+                  first_level, fall_through_level, ordered_level, strict_level, \
+                  touched_stages, COUNT(*) AS deals_n FROM deals GROUP BY period, reached_level, \
+                  furthest_final_level, first_level, fall_through_level, ordered_level, \
+                  strict_level, touched_stages",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
             sql: "SELECT entered_period AS period, reached_level, furthest_final_level, \
-                  first_level, COUNT(*) AS deals_n FROM deals WHERE entered_period IS NOT NULL \
-                  GROUP BY period, reached_level, furthest_final_level, first_level",
-        },
-        State {
-            relation: Relation::Deals,
-            sql: "SELECT entered_period AS period, fall_through_level, ordered_level, \
-                  strict_level, COUNT(*) AS deals_n FROM deals WHERE entered_period IS NOT NULL \
-                  GROUP BY period, fall_through_level, ordered_level, strict_level",
-        },
-        State {
-            relation: Relation::Visits,
-            sql: "SELECT deal_entered_period AS period, stage_order, COUNT(*) AS deals_n \
-                  FROM visits WHERE is_first_visit = 1 AND stage_order > 0 \
-                  AND deal_entered_period IS NOT NULL GROUP BY period, stage_order",
+                  first_level, fall_through_level, ordered_level, strict_level, \
+                  touched_stages, COUNT(*) AS deals_n FROM deals WHERE entered_period IS NOT NULL \
+                  GROUP BY period, reached_level, furthest_final_level, first_level, \
+                  fall_through_level, ordered_level, strict_level, touched_stages",
+            absent: Absent::SkipTable,
         },
     ],
     output: OUTPUT,
@@ -165,12 +149,10 @@ struct Tallies {
 type Populations = Gathered<i64, Tallies>;
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [levels, orders, touched, entered_levels, entered_orders, entered_touched] = group.states
-    else {
-        return Err(Error::Bug("the funnel has six states".into()));
+    let [created, entered] = group.states else {
+        return Err(Error::Bug("the funnel has two states".into()));
     };
-    let created = populations(levels, orders, touched)?;
-    let entered = populations(entered_levels, entered_orders, entered_touched)?;
+    let (created, entered) = (populations(created)?, populations(entered)?);
     for (population, found) in [("created", &created), ("entered", &entered)] {
         for ((dims, period), tallies) in found {
             check_order(group, tallies, *period)?;
@@ -180,39 +162,43 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn populations(
-    levels: &StateRows,
-    orders: &StateRows,
-    touched: &StateRows,
-) -> Result<Populations, Error> {
+fn populations(state: &StateRows) -> Result<Populations, Error> {
     let mut found = Populations::new();
-    add_level(&mut found, levels, "reached_level", |t| &mut t.reached)?;
-    add_level(&mut found, levels, "furthest_final_level", |t| &mut t.furthest_final)?;
-    add_level(&mut found, levels, "first_level", |t| &mut t.first)?;
-    add_level(&mut found, orders, "fall_through_level", |t| &mut t.fall_through)?;
-    add_level(&mut found, orders, "ordered_level", |t| &mut t.ordered)?;
-    add_level(&mut found, orders, "strict_level", |t| &mut t.strict)?;
-    add_level(&mut found, touched, "stage_order", |t| &mut t.touched)?;
-    for tallies in found.values_mut() {
+    let (periods, counts) = (state.key("period")?, state.value("deals_n")?);
+    let touched = state.key("touched_stages")?;
+    for run in state.runs(1) {
+        let period = periods.get(run.start).copied().unwrap_or(NO_KEY);
+        let tallies = found.entry((state.dims(run.start), period)).or_default();
+        fn own<'a>(keys: &'a [i64], run: &Range<usize>) -> impl Iterator<Item = &'a i64> {
+            keys.iter().skip(run.start).take(run.len())
+        }
+        for (name, pick) in LEVELS {
+            let histogram = pick(tallies);
+            for (level, count) in own(state.key(name)?, &run).zip(own(counts, &run)) {
+                *histogram.entry(*level).or_default() += count;
+            }
+        }
+        for (stages, count) in own(touched, &run).zip(own(counts, &run)) {
+            for order in (1..64).filter(|order| stages >> (order - 1) & 1 == 1) {
+                *tallies.touched.entry(order).or_default() += count;
+            }
+        }
         tallies.deals_n = tallies.reached.values().sum();
     }
     Ok(found)
 }
 
-fn add_level(
-    found: &mut Populations,
-    state: &StateRows,
-    level: &str,
-    pick: fn(&mut Tallies) -> &mut Histogram,
-) -> Result<(), Error> {
-    let (periods, levels) = (state.key("period")?, state.key(level)?);
-    let counts = state.value("deals_n")?;
-    for (row, ((period, level), count)) in periods.iter().zip(levels).zip(counts).enumerate() {
-        let tallies = found.entry((state.dims(row), *period)).or_default();
-        *pick(tallies).entry(*level).or_default() += count;
-    }
-    Ok(())
-}
+/// A level's key, and the histogram it is counted in.
+type Level = (&'static str, fn(&mut Tallies) -> &mut Histogram);
+
+const LEVELS: &[Level] = &[
+    ("reached_level", |t| &mut t.reached),
+    ("furthest_final_level", |t| &mut t.furthest_final),
+    ("first_level", |t| &mut t.first),
+    ("fall_through_level", |t| &mut t.fall_through),
+    ("ordered_level", |t| &mut t.ordered),
+    ("strict_level", |t| &mut t.strict),
+];
 
 /// Deals at or beyond a level.
 fn at_least(histogram: &Histogram, level: i64) -> i64 {

@@ -8,7 +8,9 @@
 use super::{NO_DURATION, stage_place};
 use crate::error::Error;
 use crate::metrics::durations::{Durations, curve_days, limits_days, mean_days, tally};
-use crate::metrics::{Dims, Group, Identity, Metric, Rows, State, StateRows, View, period_start};
+use crate::metrics::{
+    Absent, Dims, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
+};
 use crate::relations::Relation;
 use crate::stats::ratio;
 use crate::stats::survival::{Curve, QuantileRule, Tally};
@@ -34,6 +36,7 @@ pub static METRIC: Metric = Metric {
               SUM(CASE WHEN visit_no > 1 THEN 1 ELSE 0 END) AS repeat_n \
               FROM visits WHERE stage_class <> 'won' AND stage_class <> 'lost' \
               GROUP BY period, stage, time_in_stage, is_censored",
+        absent: Absent::SkipTable,
     }],
     output: OUTPUT,
     view: View::Bars("wait_share"),

@@ -11,11 +11,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::{NO_DURATION, move_name, stage_place};
+use super::{move_name, stage_place};
 use crate::error::Error;
 use crate::metrics::durations::Durations;
 use crate::metrics::{
-    Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
+    Absent, Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
 };
 use crate::relations::Relation;
 use crate::relations::visits::PSEUDO_STAGES;
@@ -36,12 +36,18 @@ pub static METRIC: Metric = Metric {
         State {
             relation: Relation::Visits,
             sql: "SELECT entered_period AS period, stage, next_stage, move, \
-                  CASE WHEN is_censored = 1 OR is_negative = 1 THEN -1 ELSE dwell END \
-                  AS ended_dwell, \
                   COUNT(*) AS moves_n, SUM(is_first_move) AS deals_n, \
                   SUM(is_first_exit) AS first_moves_n, SUM(move_amount) AS moved_amount, \
                   SUM(has_move_amount) AS moved_amount_n FROM visits \
+                  GROUP BY period, stage, next_stage, move",
+            absent: Absent::SkipTable,
+        },
+        State {
+            relation: Relation::Visits,
+            sql: "SELECT entered_period AS period, stage, next_stage, move, dwell AS ended_dwell, \
+                  COUNT(*) AS visits_n FROM visits WHERE is_censored = 0 AND is_negative = 0 \
                   GROUP BY period, stage, next_stage, move, ended_dwell",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Visits,
@@ -49,6 +55,7 @@ pub static METRIC: Metric = Metric {
                   COUNT(*) AS entries_n, SUM(is_entry) AS first_entries_n, \
                   SUM(amount) AS entered_amount, SUM(has_amount) AS entered_amount_n \
                   FROM visits GROUP BY period, prev_stage, stage, arrival",
+            absent: Absent::SkipTable,
         },
     ],
     output: OUTPUT,
@@ -161,10 +168,10 @@ type Exits = Gathered<(i64, i64, i64, i64), Moves>;
 type Arrivals = Gathered<(i64, i64, i64, i64), Moves>;
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [exits, arrivals] = group.states else {
-        return Err(Error::Bug("the stage transitions have two states".into()));
+    let [exits, dwells, arrivals] = group.states else {
+        return Err(Error::Bug("the stage transitions have three states".into()));
     };
-    let (exits, arrivals) = (gather_exits(exits)?, gather_arrivals(arrivals)?);
+    let (exits, arrivals) = (gather_exits(exits, dwells)?, gather_arrivals(arrivals)?);
     let mut entries: Gathered<(i64, i64), i64> = BTreeMap::new();
     for ((dims, (period, _, stage, _)), moves) in &arrivals {
         *entries.entry((dims.clone(), (*period, *stage))).or_default() += moves.moves_n;
@@ -198,36 +205,43 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     push_arrivals(group, rows, &arrivals)
 }
 
-fn gather_exits(state: &StateRows) -> Result<Exits, Error> {
+fn gather_exits(state: &StateRows, dwells: &StateRows) -> Result<Exits, Error> {
     let mut found = Exits::new();
     let (moves_n, deals_n) = (state.value("moves_n")?, state.value("deals_n")?);
     let first_moves_n = state.value("first_moves_n")?;
     let (amount, amount_n) = (state.value("moved_amount")?, state.value("moved_amount_n")?);
-    let (periods, stages) = (state.key("period")?, state.key("stage")?);
-    let (nexts, kinds) = (state.key("next_stage")?, state.key("move")?);
-    let dwells = state.key("ended_dwell")?;
     let at = |column: &[i64], row: usize| column.get(row).copied().unwrap_or(0);
-    for run in state.runs(4) {
-        let first = run.start;
-        let key = (at(periods, first), at(stages, first), at(nexts, first), at(kinds, first));
-        let mut moves = Moves::default();
-        for row in run {
-            moves.moves_n += at(moves_n, row);
-            moves.deals_n += at(deals_n, row);
-            moves.first_moves_n += at(first_moves_n, row);
-            moves.amount += at(amount, row);
-            moves.amount_n += at(amount_n, row);
-            if at(dwells, row) != NO_DURATION {
-                moves.dwell.add(at(dwells, row), at(moves_n, row));
-            }
-        }
+    for row in 0..state.rows {
+        let key = move_key(state, row)?;
+        let mut moves = Moves {
+            moves_n: at(moves_n, row),
+            deals_n: at(deals_n, row),
+            first_moves_n: at(first_moves_n, row),
+            amount: at(amount, row),
+            amount_n: at(amount_n, row),
+            dwell: Durations::default(),
+        };
         // A deal is still in at most one stage, and only once.
         if move_name(key.3)? == "still" {
             moves.deals_n = moves.moves_n;
         }
-        found.insert((state.dims(first), key), moves);
+        found.insert((state.dims(row), key), moves);
+    }
+    let (durations, visits_n) = (dwells.key("ended_dwell")?, dwells.value("visits_n")?);
+    for run in dwells.runs(4) {
+        let key = (dwells.dims(run.start), move_key(dwells, run.start)?);
+        let moves = found.entry(key).or_default();
+        for row in run {
+            moves.dwell.add(at(durations, row), at(visits_n, row));
+        }
     }
     Ok(found)
+}
+
+/// Period, stage, next stage and move of a row.
+fn move_key(state: &StateRows, row: usize) -> Result<(i64, i64, i64, i64), Error> {
+    let at = |name: &str| Ok(state.key(name)?.get(row).copied().unwrap_or(0));
+    Ok((at("period")?, at("stage")?, at("next_stage")?, at("move")?))
 }
 
 fn gather_arrivals(state: &StateRows) -> Result<Arrivals, Error> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::metrics::{
-    Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
+    Absent, Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
 };
 use crate::money::mean;
 use crate::relations::Relation;
@@ -33,11 +33,13 @@ pub static METRIC: Metric = Metric {
             sql: "SELECT grain, cohort_start, age, SUM(is_active) AS active_n, \
                   SUM(orders_n) AS order_n, SUM(amount) AS net_amount FROM customer_periods \
                   GROUP BY grain, cohort_start, age",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Customers,
             sql: "SELECT cohort_period AS cohort, COUNT(*) AS customers_n FROM customers \
                   GROUP BY cohort",
+            absent: Absent::SkipTable,
         },
     ],
     output: OUTPUT,

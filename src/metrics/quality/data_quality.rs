@@ -6,7 +6,7 @@
 //! Invariant: rows in = folded + quarantined + after as_of, per input (design rule 3).
 
 use crate::error::Error;
-use crate::metrics::{Group, Identity, Metric, Rows, State, View};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, View};
 use crate::relations::Relation;
 use crate::relations::findings::{SEVERITIES, SUBJECTS};
 use crate::stats::ratio;
@@ -24,6 +24,7 @@ pub static METRIC: Metric = Metric {
               SUM(checked_n) AS looked_at_n, MAX(rows_in_n) AS input_n, MAX(folded_n) AS used_n, \
               MAX(quarantined_n) AS kept_out_n, MAX(after_as_of_n) AS later_n \
               FROM findings GROUP BY input, rule, subject, severity",
+        absent: Absent::SkipTable,
     }],
     output: OUTPUT,
     view: View::Table,

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::metrics::{
-    Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
+    Absent, Dims, Gathered, Group, Identity, Metric, NO_KEY, Rows, State, StateRows, View,
+    period_start,
 };
 use crate::money::mean;
 use crate::relations::Relation;
@@ -30,16 +31,23 @@ pub static METRIC: Metric = Metric {
             sql: "SELECT closed_period AS period, COUNT(*) AS won_n, SUM(has_amount) AS priced_n, \
                   SUM(CASE WHEN amount > 0 THEN amount ELSE 0 END) AS gross_amount, \
                   SUM(CASE WHEN amount < 0 THEN amount ELSE 0 END) AS refund_amount, \
-                  SUM(CASE WHEN has_amount = 1 AND amount = 0 THEN 1 ELSE 0 END) AS zero_amount_n, \
-                  SUM(is_new_business) AS new_n, SUM(is_existing_business) AS existing_n, \
-                  SUM(CASE WHEN is_new_business = 1 THEN amount ELSE 0 END) AS new_amount, \
-                  SUM(CASE WHEN is_existing_business = 1 THEN amount ELSE 0 END) \
-                  AS existing_amount FROM deals WHERE is_won = 1 GROUP BY period",
+                  SUM(CASE WHEN has_amount = 1 AND amount = 0 THEN 1 ELSE 0 END) AS zero_amount_n \
+                  FROM deals WHERE is_won = 1 GROUP BY period",
+            absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
             sql: "SELECT closed_period AS period, amount AS deal_size, COUNT(*) AS deals_n \
                   FROM deals WHERE is_won = 1 AND has_amount = 1 GROUP BY period, deal_size",
+            absent: Absent::SkipTable,
+        },
+        State {
+            relation: Relation::Orders,
+            sql: "SELECT ordered_period AS period, COUNT(*) AS order_n, \
+                  SUM(is_first_order) AS new_n, SUM(amount) AS order_amount, \
+                  SUM(CASE WHEN is_first_order = 1 THEN amount ELSE 0 END) AS new_amount \
+                  FROM orders GROUP BY period",
+            absent: Absent::NoRows,
         },
     ],
     output: OUTPUT,
@@ -154,7 +162,7 @@ const IDENTITIES: &[Identity] = &[
 
 /// What was won in one period by one group.
 #[derive(Debug, Default, Clone)]
-struct Won {
+struct Won<'a> {
     won_n: i64,
     priced_n: i64,
     gross_amount: i64,
@@ -162,47 +170,54 @@ struct Won {
     zero_amount_n: i64,
     new_n: i64,
     new_amount: i64,
-    existing_n: i64,
-    existing_amount: i64,
+    order_n: i64,
+    order_amount: i64,
     /// Distinct amounts, ascending, and how many deals have each.
-    sizes: Vec<i64>,
-    size_counts: Vec<i64>,
+    sizes: &'a [i64],
+    size_counts: &'a [i64],
 }
 
-impl Won {
+impl Won<'_> {
     fn net_amount(&self) -> i64 {
         self.gross_amount + self.refund_amount
     }
 
     /// A quantile of the amounts, to the nearest minor unit.
     fn size(&self, p: f64) -> Option<i64> {
-        let quantile = type7_from_counts(&self.sizes, &self.size_counts, p)?;
+        let quantile = type7_from_counts(self.sizes, self.size_counts, p)?;
         Some(quantile.round_ties_even() as i64)
     }
 }
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [totals, sizes] = group.states else {
-        return Err(Error::Bug("revenue has two states".into()));
+    let [totals, sizes, orders] = group.states else {
+        return Err(Error::Bug("revenue has three states".into()));
     };
-    let mut won: Gathered<Day, Won> = Gathered::new();
-    add(&mut won, totals, "won_n", |w| &mut w.won_n)?;
-    add(&mut won, totals, "priced_n", |w| &mut w.priced_n)?;
-    add(&mut won, totals, "gross_amount", |w| &mut w.gross_amount)?;
-    add(&mut won, totals, "refund_amount", |w| &mut w.refund_amount)?;
-    add(&mut won, totals, "zero_amount_n", |w| &mut w.zero_amount_n)?;
-    add(&mut won, totals, "new_n", |w| &mut w.new_n)?;
-    add(&mut won, totals, "new_amount", |w| &mut w.new_amount)?;
-    add(&mut won, totals, "existing_n", |w| &mut w.existing_n)?;
-    add(&mut won, totals, "existing_amount", |w| &mut w.existing_amount)?;
-    let amounts = sizes.key("deal_size")?.iter().zip(sizes.value("deals_n")?);
-    let amounts = sizes.key("period")?.iter().zip(amounts);
-    for (row, (period, (size, count))) in amounts.enumerate() {
-        let of = won.entry((sizes.dims(row), period_start(*period))).or_default();
-        of.sizes.push(*size);
-        of.size_counts.push(*count);
+    let mut won: Gathered<Day, Won<'_>> = Gathered::new();
+    each_row(&mut won, totals, |won, value| {
+        won.won_n = value("won_n")?;
+        won.priced_n = value("priced_n")?;
+        won.gross_amount = value("gross_amount")?;
+        won.refund_amount = value("refund_amount")?;
+        won.zero_amount_n = value("zero_amount_n")?;
+        Ok(())
+    })?;
+    each_row(&mut won, orders, |won, value| {
+        won.order_n = value("order_n")?;
+        won.order_amount = value("order_amount")?;
+        won.new_n = value("new_n")?;
+        won.new_amount = value("new_amount")?;
+        Ok(())
+    })?;
+    let (amounts, counts) = (sizes.key("deal_size")?, sizes.value("deals_n")?);
+    let periods = sizes.key("period")?;
+    for run in sizes.runs(1) {
+        let period = periods.get(run.start).copied().unwrap_or(NO_KEY);
+        let of = won.entry((sizes.dims(run.start), period_start(period))).or_default();
+        of.sizes = amounts.get(run.clone()).unwrap_or_default();
+        of.size_counts = counts.get(run).unwrap_or_default();
     }
-    let mut of_group: BTreeMap<Day, Won> = BTreeMap::new();
+    let mut of_group: BTreeMap<Day, Won<'_>> = BTreeMap::new();
     let mut current: Option<Dims> = None;
     for ((dims, start), won) in won {
         if current.as_ref().is_some_and(|c| *c != dims) {
@@ -214,14 +229,15 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     push_group(group, rows, current.as_ref(), &of_group)
 }
 
-fn add(
-    won: &mut Gathered<Day, Won>,
+/// Fills what a row of a state says into its group and period; `fill` asks for values by name.
+fn each_row<'a>(
+    won: &mut Gathered<Day, Won<'a>>,
     state: &StateRows,
-    value: &str,
-    pick: fn(&mut Won) -> &mut i64,
+    fill: impl Fn(&mut Won<'a>, &dyn Fn(&str) -> Result<i64, Error>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    for (row, (period, sum)) in state.key("period")?.iter().zip(state.value(value)?).enumerate() {
-        *pick(won.entry((state.dims(row), period_start(*period))).or_default()) += sum;
+    for (row, period) in state.key("period")?.iter().enumerate() {
+        let of = won.entry((state.dims(row), period_start(*period))).or_default();
+        fill(of, &|name| Ok(state.value(name)?.get(row).copied().unwrap_or(0)))?;
     }
     Ok(())
 }
@@ -231,7 +247,7 @@ fn push_group(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
     dims: Option<&Dims>,
-    won: &BTreeMap<Day, Won>,
+    won: &BTreeMap<Day, Won<'_>>,
 ) -> Result<(), Error> {
     let (Some(dims), Some(first), Some(last)) = (dims, won.keys().next(), won.keys().next_back())
     else {
@@ -258,7 +274,7 @@ fn push(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
     (dims, start): (&Dims, Day),
-    won: &Won,
+    won: &Won<'_>,
     (prev, year_before): (Option<i64>, Option<i64>),
 ) -> Result<(), Error> {
     let settings = group.settings;
@@ -279,13 +295,10 @@ fn push(
             ("zero_amount_n", Value::Int(won.zero_amount_n)),
             ("new_business_n", Value::Int(won.new_n)),
             ("new_business_amount", Value::Money(won.new_amount)),
-            ("existing_business_n", Value::Int(won.existing_n)),
-            ("existing_business_amount", Value::Money(won.existing_amount)),
-            ("unassigned_business_n", Value::Int(won.won_n - won.new_n - won.existing_n)),
-            (
-                "unassigned_business_amount",
-                Value::Money(net_amount - won.new_amount - won.existing_amount),
-            ),
+            ("existing_business_n", Value::Int(won.order_n - won.new_n)),
+            ("existing_business_amount", Value::Money(won.order_amount - won.new_amount)),
+            ("unassigned_business_n", Value::Int(won.won_n - won.order_n)),
+            ("unassigned_business_amount", Value::Money(net_amount - won.order_amount)),
             ("deal_size_mean", Value::money(mean(net_amount, won.priced_n))),
             ("deal_size_p25", Value::money(won.size(0.25))),
             ("deal_size_p50", Value::money(won.size(0.5))),
@@ -309,13 +322,16 @@ mod tests {
     use crate::relations::fixture::Fixture;
     use crate::table::Table;
 
-    fn won(fixture: Fixture, text: &str) -> Fixture {
-        fixture.line(Relation::Deals, &format!("is_won=1 {text}"))
+    /// The table of won deals; the inputs know no customers.
+    fn of(lines: &[&str], as_of: &str) -> Table {
+        with_orders(lines, &[], as_of)
     }
 
-    fn of(lines: &[&str], as_of: &str) -> Table {
-        let fixture = Fixture::new(&[]).dimensions(&["region"]);
-        let relations = lines.iter().fold(fixture, |f, line| won(f, line)).build();
+    fn with_orders(won: &[&str], orders: &[&str], as_of: &str) -> Table {
+        let none = Fixture::new(&[]).dimensions(&["region"]);
+        let deal = |f: Fixture, line: &&str| f.line(Relation::Deals, &format!("is_won=1 {line}"));
+        let order = |f: Fixture, line: &&str| f.line(Relation::Orders, line);
+        let relations = orders.iter().fold(won.iter().fold(none, deal), order).build();
         let plan = plan(&[&[], &["region"]], &[Period::Month, Period::Quarter]);
         table(&relations, &METRIC, &plan, &settings(&relations, end_of(as_of)))
     }
@@ -324,13 +340,19 @@ mod tests {
 
     #[test]
     fn gross_refunds_and_unknown_amounts_are_told_apart() {
-        let table = of(
+        let table = with_orders(
             &[
-                "closed_period=2024-01-01 amount=10000 has_amount=1 is_new_business=1",
-                "closed_period=2024-01-01 amount=-2500 has_amount=1 is_existing_business=1",
-                "closed_period=2024-01-01 amount=0 has_amount=1 is_existing_business=1",
+                "closed_period=2024-01-01 amount=10000 has_amount=1",
+                "closed_period=2024-01-01 amount=-2500 has_amount=1",
+                "closed_period=2024-01-01 amount=0 has_amount=1",
                 "closed_period=2024-01-01",
                 "closed_period=2024-01-01 amount=700 has_amount=1",
+            ],
+            // The first three have a customer.
+            &[
+                "ordered_period=2024-01-01 customer=1 amount=10000 is_first_order=1",
+                "ordered_period=2024-01-01 customer=1 amount=-2500",
+                "ordered_period=2024-01-01 customer=1 amount=0",
             ],
             "2024-01-31",
         );
@@ -340,6 +362,7 @@ mod tests {
         check(&table, MONTHS, "net_amount", "82.00");
         check(&table, MONTHS, "null_amount_n", "1");
         check(&table, MONTHS, "zero_amount_n", "1");
+        check(&table, MONTHS, "new_business_n", "1");
         check(&table, MONTHS, "new_business_amount", "100.00");
         check(&table, MONTHS, "existing_business_n", "2");
         check(&table, MONTHS, "existing_business_amount", "-25.00");
@@ -367,6 +390,10 @@ mod tests {
         check(&table, MONTHS, "deal_size_p90", "7.60");
         check(&table, MONTHS, "deal_size_mean", "4.00");
         check(&table, MONTHS, "low_n", "false");
+        // Without customers nothing is known to be new business.
+        check(&table, MONTHS, "new_business_n", "0");
+        check(&table, MONTHS, "unassigned_business_n", "5");
+        check(&table, MONTHS, "unassigned_business_amount", "20.00");
     }
 
     #[test]

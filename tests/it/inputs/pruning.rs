@@ -158,3 +158,43 @@ fn columns_that_are_not_asked_for_are_not_read() {
     assert_same(&tables_of(&scratch, CONFIG), plain());
     assert_eq!(manifest(&scratch)["inputs"][0]["bytes_read"], bytes(&path, |_| true, &["note"]));
 }
+
+/// The configuration with one table only.
+fn alone(table: &str) -> String {
+    CONFIG.replace("[run]\n", &format!("[run]\nonly = [\"{table}\"]\n"))
+}
+
+#[test]
+fn columns_that_the_tables_asked_for_do_not_need_are_not_read() {
+    // That neither is read is shown by destroying both; a full run says so.
+    for (table, unread) in [
+        ("revenue", &["owner_id"][..]),
+        ("funnel", &["owner_id", "customer_id", "amount"]),
+        ("customer_growth", &["owner_id"]),
+    ] {
+        let scratch = Scratch::new();
+        let path = scratch.parquet("events/a.parquet", &columns(HISTORY), 100);
+        unread.iter().for_each(|column| damage(&path, 0, column));
+        scratch.run(&alone(table)).unwrap_or_else(|e| panic!("{table}: {e}"));
+        assert_eq!(scratch.table(table), plain()[table], "{table}");
+        let input = manifest(&scratch)["inputs"][0].clone();
+        assert_eq!(input["bytes_read"], bytes(&path, |_| true, unread), "{table}");
+        assert_eq!(input["files"][0]["bytes_read"], input["bytes_read"], "{table}");
+        scratch.run(CONFIG).unwrap_err();
+    }
+}
+
+#[test]
+fn rows_that_differ_only_in_what_is_not_needed_make_everything_be_read() {
+    // The second row changes only the owner: it is an event, and so is the first.
+    let mut history = HISTORY.to_vec();
+    history.insert(1, (1, "2024-01-05T10:00:00Z", "lead", 10_000, 11, "eve", "north"));
+    let scratch = Scratch::new();
+    let path = scratch.parquet("events/a.parquet", &columns(&history), 100);
+    let full = tables_of(&scratch, CONFIG);
+    for table in ["revenue", "funnel", "stage_time"] {
+        scratch.run(&alone(table)).unwrap();
+        assert_eq!(scratch.table(table), full[table], "{table}");
+        assert_eq!(manifest(&scratch)["inputs"][0]["bytes_read"], bytes(&path, |_| true, &[]));
+    }
+}

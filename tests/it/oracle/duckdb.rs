@@ -92,14 +92,14 @@ fn state(state: &MergedState, dictionaries: &Dictionaries) -> Value {
 fn check_states(resolved: &dealmill::config::Resolved, metrics: usize) {
     let (history, _) = read(resolved);
     let exported = Scratch::new();
-    for (relation, frame) in &history.relations.frames {
-        let batch = to_arrow(frame).unwrap();
+    for relation in history.relations.batches.keys() {
+        let batch = to_arrow(&history.relations, *relation).unwrap();
         let schema = batch.schema();
         let names = schema.fields().iter().map(|f| f.name().as_str());
         let columns: Vec<_> = names.zip(batch.columns().iter().cloned()).collect();
         exported.parquet(&format!("relations/{}.parquet", relation.name()), &columns, 10_000);
     }
-    let plan = plan(resolved, Execution::Sharded(3), Backend::Memory);
+    let plan = plan(resolved, Execution::Sharded(3), Backend::Kernel);
     let custom = &resolved.config.metrics;
     let states = merged_states(&history.relations, REGISTRY, custom, &plan).unwrap();
     let listed: Vec<Value> =
@@ -128,7 +128,7 @@ fn states_of_dirty_histories_equal_those_of_duckdb() {
         let scratch = Scratch::new();
         let (history, _) = read(&resolve(&scratch, rows, shape));
         let made = REGISTRY.iter().filter(|metric| {
-            metric.states.iter().all(|s| history.relations.frames.contains_key(&s.relation))
+            metric.states.iter().all(|s| history.relations.batches.contains_key(&s.relation))
         });
         check_states(&resolve(&scratch, rows, shape), made.count());
     });

@@ -10,15 +10,22 @@ use crate::laws::dirty::{AS_OF, EventIds, Row, Seq, Shape};
 /// One row of a relation: column to value, null is the empty text, `?` is anything.
 pub(crate) type Cells = BTreeMap<&'static str, String>;
 
-/// The relations `deals` and `visits` of a history.
-pub(crate) fn fold(rows: &[Row], shape: &Shape) -> (Vec<Cells>, Vec<Cells>) {
+/// The relations of a history.
+pub(crate) struct Told {
+    pub(crate) deals: Vec<Cells>,
+    pub(crate) visits: Vec<Cells>,
+    pub(crate) orders: Vec<Cells>,
+}
+
+/// Tells every deal by itself.
+pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
     let mut by_deal: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
     for (position, row) in rows.iter().enumerate() {
         if let Some(event) = Event::read(row, position, shape) {
             by_deal.entry(row.deal).or_default().push(event);
         }
     }
-    let (mut deals, mut visits) = (Vec::new(), Vec::new());
+    let (mut deals, mut visits, mut orders) = (Vec::new(), Vec::new(), Vec::new());
     for (tag, events) in by_deal {
         let events = order(distinct(events), shape);
         if shape.ties == "reject" && has_ties(&events) {
@@ -29,10 +36,10 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> (Vec<Cells>, Vec<Cells>) {
             continue;
         }
         visits.extend(deal.visit_cells(tag, &events, shape));
-        deals.push((deal.clone(), deal.cells(tag, &events, shape)));
+        orders.extend(deal.order(tag, &events, shape));
+        deals.push(deal.cells(tag, &events, shape));
     }
-    mark_business(&mut deals);
-    (deals.into_iter().map(|(_, cells)| cells).collect(), visits)
+    Told { deals, visits, orders: mark_first(&orders, shape) }
 }
 
 /// What a row does.
@@ -479,14 +486,25 @@ impl Deal {
             ("closed_amount", closed.and_then(|(v, _)| v.amount).unwrap_or(0).to_string()),
             ("has_closed_amount", flag(closed.is_some_and(|(v, _)| v.amount.is_some()))),
             ("has_customer", flag(!self.customer.is_empty())),
-            ("is_new_business", flag(false)),
-            ("is_existing_business", flag(false)),
             ("owner", self.owner.to_owned()),
             ("owner_at_close", closed.map_or("", |(v, _)| v.owner).to_owned()),
             ("owner_at_creation", self.created_owner.to_owned()),
         ]);
         self.level_cells(&mut cells);
         cells
+    }
+
+    /// A deal won in the end, of a known customer and amount.
+    fn order(&self, tag: &str, events: &[Event], shape: &Shape) -> Option<Order> {
+        let (close, outcome) = self.closed()?;
+        let is_one = outcome == "won" && self.deleted.is_none() && !self.customer.is_empty();
+        Some(Order {
+            customer: self.customer,
+            minute: close.entered,
+            tag: tag.to_owned(),
+            amount: self.amount.filter(|_| is_one)?,
+            region: self.region(events, shape),
+        })
     }
 
     /// Definitions, section 6: each variant by trying every level.
@@ -516,7 +534,10 @@ impl Deal {
         let reached = if self.ever_won() { won } else { open.iter().copied().max().unwrap_or(0) };
         let last = open.last().copied().unwrap_or(0);
         let first = open.first().copied();
+        let touched: usize =
+            (1..=OPEN.len()).filter(|k| open.contains(k)).map(|k| 1 << (k - 1)).sum();
         let mut put = |name, level: usize| cells.insert(name, level.to_string());
+        put("touched_stages", touched);
         put("stages_n", OPEN.len());
         put("reached_level", reached);
         put("fall_through_level", fall_through.unwrap_or(0));
@@ -572,23 +593,37 @@ impl Deal {
     }
 }
 
-/// The first order of each customer is new business, the later ones are not. Of orders at one
-/// instant either may be the first.
-fn mark_business(deals: &mut [(Deal, Cells)]) {
-    let order = |deal: &Deal| {
-        let good = deal.outcome() == "won" && deal.amount.is_some() && !deal.customer.is_empty();
-        good.then(|| (deal.customer, deal.closed().map(|(v, _)| v.entered)))
+/// What is an order, before it is known whether it is its customer's first.
+struct Order {
+    customer: &'static str,
+    /// Of the close.
+    minute: i64,
+    tag: String,
+    amount: i64,
+    region: &'static str,
+}
+
+/// Of orders at one instant that of the lower deal is the first.
+fn mark_first(orders: &[Order], shape: &Shape) -> Vec<Cells> {
+    let place = |o: &Order| (o.minute, o.tag.clone());
+    let is_first = |own: &Order| {
+        let others = orders.iter().filter(|o| o.customer == own.customer);
+        others.map(place).min() == Some(place(own))
     };
-    let orders: Vec<_> = deals.iter().filter_map(|(deal, _)| order(deal)).collect();
-    for (deal, cells) in deals {
-        let Some((customer, at)) = order(deal) else { continue };
-        let own = || orders.iter().filter(|(c, _)| *c == customer);
-        let first = own().all(|(_, other)| *other >= at);
-        let tied = first && own().filter(|(_, other)| *other == at).count() > 1;
-        let text = |yes: bool| if tied { "?".to_owned() } else { flag(yes) };
-        cells.insert("is_new_business", text(first));
-        cells.insert("is_existing_business", text(!first));
-    }
+    let cells = |own: &Order| {
+        Cells::from([
+            ("tag", own.tag.clone()),
+            ("region", own.region.to_owned()),
+            // Which number a customer has says nothing.
+            ("customer", "?".to_owned()),
+            ("ordered_on", date(Some(own.minute), shape)),
+            ("ordered_period", month(Some(own.minute), shape)),
+            ("amount", own.amount.to_string()),
+            ("is_first_order", flag(is_first(own))),
+            ("channel", own.region.to_owned()),
+        ])
+    };
+    orders.iter().map(cells).collect()
 }
 
 fn flag(yes: bool) -> String {

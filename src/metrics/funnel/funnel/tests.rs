@@ -53,24 +53,25 @@ fn rates_are_over_the_stage_before_and_the_first() {
     check(&table, &at, "low_n", "true true true true");
 }
 
+const KEYS: &[&str] = &[
+    "period",
+    "reached_level",
+    "furthest_final_level",
+    "first_level",
+    "fall_through_level",
+    "ordered_level",
+    "strict_level",
+    "touched_stages",
+];
+
 #[test]
 fn rate_on_nobody_is_null() {
     // One deal began in the second of two stages and is there.
-    let levels = ["period", "reached_level", "furthest_final_level", "first_level"];
-    let orders = ["period", "fall_through_level", "ordered_level", "strict_level"];
-    let created = [
-        state(&levels, &["deals_n"], &[&[0, 2, 2, 2, 1]]),
-        state(&orders, &["deals_n"], &[&[0, 0, 0, 0, 1]]),
-        state(&["period", "stage_order"], &["deals_n"], &[&[0, 2, 1]]),
-    ];
-    let none = [
-        state(&levels, &["deals_n"], &[]),
-        state(&orders, &["deals_n"], &[]),
-        state(&["period", "stage_order"], &["deals_n"], &[]),
-    ];
-    let states: Vec<StateRows> = created.into_iter().chain(none).collect();
+    let created = state(KEYS, &["deals_n"], &[&[0, 2, 2, 2, 0, 0, 0, 0b10, 1]]);
+    let entered = state(KEYS, &["deals_n"], &[]);
     let settings = settings(&["A", "B"], 20);
-    let table = finish_by_hand(&METRIC, &states, Period::Month, &settings).expect("a table");
+    let table =
+        finish_by_hand(&METRIC, &[created, entered], Period::Month, &settings).expect("a table");
     check(&table, &["variant=touched"], "entered_n", "0 1 0");
     check(&table, &["variant=touched"], "step_rate", "- - 0.0");
     check(&table, &["variant=touched"], "overall_rate", "- - -");
@@ -79,19 +80,10 @@ fn rate_on_nobody_is_null() {
 
 #[test]
 fn visits_that_contradict_the_levels_break_the_identity() {
-    let levels = ["period", "reached_level", "furthest_final_level", "first_level"];
-    let orders = ["period", "fall_through_level", "ordered_level", "strict_level"];
-    let touch = ["period", "stage_order"];
-    // The level says that a deal passed through stage 1, and no visit to it exists.
-    let three = |n: i64| {
-        [
-            state(&levels, &["deals_n"], &[&[0, 1, 1, 1, n]]),
-            state(&orders, &["deals_n"], &[&[0, 1, 1, 1, n]]),
-            state(&touch, &["deals_n"], &[]),
-        ]
-    };
-    let states: Vec<StateRows> = three(1).into_iter().chain(three(0)).collect();
-    let found = finish_by_hand(&METRIC, &states, Period::All, &settings(&["A"], 20));
+    // The level says that a deal passed through stage 1, and its visits do not.
+    let created = state(KEYS, &["deals_n"], &[&[0, 1, 1, 1, 1, 1, 1, 0b0, 1]]);
+    let entered = state(KEYS, &["deals_n"], &[]);
+    let found = finish_by_hand(&METRIC, &[created, entered], Period::All, &settings(&["A"], 20));
     assert!(matches!(found, Err(Error::IdentityBroken { .. })), "{found:?}");
 }
 

@@ -76,17 +76,19 @@ fn those_still_there_have_no_dwell() {
 fn check_broken(exit: [i64; 3], arrival: [i64; 2], claim: &str) {
     let [stage, next, kind] = exit;
     let exits = state(
-        &["period", "stage", "next_stage", "move", "ended_dwell"],
+        &["period", "stage", "next_stage", "move"],
         &["moves_n", "deals_n", "first_moves_n", "moved_amount", "moved_amount_n"],
-        &[&[WHOLE, stage, next, kind, -1, 1, 1, 0, 0, 0]],
+        &[&[WHOLE, stage, next, kind, 1, 1, 0, 0, 0]],
     );
+    let dwells =
+        state(&["period", "stage", "next_stage", "move", "ended_dwell"], &["visits_n"], &[]);
     let arrivals = state(
         &["period", "prev_stage", "stage", "arrival"],
         &["entries_n", "first_entries_n", "entered_amount", "entered_amount_n"],
         &[&[WHOLE, arrival[0], arrival[1], 0, 1, 1, 0, 0]],
     );
     let settings = settings(&["A", "B"], 20);
-    match finish_by_hand(&METRIC, &[exits, arrivals], Period::All, &settings) {
+    match finish_by_hand(&METRIC, &[exits, dwells, arrivals], Period::All, &settings) {
         Err(Error::IdentityBroken { identity, .. }) => assert_eq!(identity, claim),
         other => panic!("{other:?}"),
     }

@@ -1,0 +1,162 @@
+//! Sums against a plain map, and expressions against what SQL says of nulls.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::sql::StateQuery;
+use crate::relations::fixture::Fixture;
+use crate::spill::{Scratch, SpillFile};
+
+type Rows = Vec<(Vec<i64>, Vec<i64>)>;
+
+/// What a map makes of the rows: a sum, a minimum, a maximum and a count a key.
+fn by_map(rows: &[(Vec<i64>, i64)]) -> Rows {
+    let mut map: BTreeMap<Vec<i64>, [i64; 4]> = BTreeMap::new();
+    for (key, value) in rows {
+        let sums = map.entry(key.clone()).or_insert([0, i64::MAX, i64::MIN, 0]);
+        *sums = [sums[0] + value, sums[1].min(*value), sums[2].max(*value), sums[3] + 1];
+    }
+    map.into_iter().map(|(key, sums)| (key, sums.to_vec())).collect()
+}
+
+fn groups(rows: &[(Vec<i64>, i64)], keys: usize) -> Groups {
+    let merges = vec![Merge::Sum, Merge::Min, Merge::Max, Merge::Sum];
+    let mut groups = Groups::new(&vec![None; keys], merges);
+    for block in rows.chunks(BLOCK) {
+        let columns: Vec<Vec<i64>> =
+            (0..keys).map(|k| block.iter().map(|(key, _)| key[k]).collect()).collect();
+        let columns: Vec<&[i64]> = columns.iter().map(Vec::as_slice).collect();
+        let values: Vec<i64> = block.iter().map(|(_, value)| *value).collect();
+        let values = values.as_slice();
+        let values = [Some(values), Some(values), Some(values), None];
+        groups.add(&columns, &values, None, block.len()).unwrap();
+    }
+    groups
+}
+
+fn rows_of(groups: Groups) -> Rows {
+    let rows = groups.len();
+    let (keys, values) = groups.into_columns();
+    let row = |columns: &[Vec<i64>], row: usize| columns.iter().map(|c| c[row]).collect();
+    (0..rows).map(|r| (row(&keys, r), row(&values, r))).collect()
+}
+
+/// Small keys that repeat, wide ones, and null.
+fn key() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        6 => -3..4_i64,
+        2 => -1_000_000..1_000_000_i64,
+        1 => any::<i64>(),
+        1 => Just(NULL),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn groups_are_those_of_a_sorted_map(
+        rows in prop::collection::vec((prop::collection::vec(key(), 3), -1000..1000_i64), 0..3000),
+    ) {
+        prop_assert_eq!(rows_of(groups(&rows, 3)), by_map(&rows));
+    }
+
+    #[test]
+    fn absorbing_is_adding_the_rows_of_both(
+        rows in prop::collection::vec((prop::collection::vec(key(), 2), -1000..1000_i64), 0..2000),
+        split in 0.0..1.0_f64,
+    ) {
+        let (a, b) = rows.split_at((rows.len() as f64 * split) as usize);
+        let mut all = groups(a, 2);
+        all.absorb(&groups(b, 2)).unwrap();
+        prop_assert_eq!(rows_of(all), by_map(&rows));
+        // And where some of them were written meanwhile.
+        let folder = tempfile::tempdir().unwrap();
+        let file = SpillFile::create(&Scratch::within(folder.path())).unwrap();
+        let mut all = groups(a, 2);
+        let run = all.write(&file).unwrap();
+        all.absorb(&groups(b, 2)).unwrap();
+        for written in run.read(&file) {
+            all.absorb(&written.unwrap()).unwrap();
+        }
+        prop_assert_eq!(rows_of(all), by_map(&rows));
+    }
+}
+
+#[test]
+fn a_sum_beyond_64_bits_is_refused() {
+    let mut groups = Groups::new(&[None], vec![Merge::Sum]);
+    groups.add(&[&[1]], &[Some(&[i64::MAX])], None, 1).unwrap();
+    assert_eq!(groups.add(&[&[1]], &[Some(&[1])], None, 1), Err(Overflow(0)));
+}
+
+/// The value of an expression over the rows of a small relation of deals.
+fn values(expr: &str) -> Vec<i64> {
+    let relations = Fixture::new(&["lead", "won"])
+        .dimensions(&["region"])
+        .line(Relation::Deals, "closed_on=2024-01-01 is_won=1 amount=100 region=e")
+        .line(Relation::Deals, "closed_on=2024-02-01 amount=-7 region=w")
+        .line(Relation::Deals, "amount=5 is_open=1")
+        .build();
+    let sql = format!("SELECT visits_n, SUM({expr}) AS v FROM deals GROUP BY visits_n");
+    let query =
+        StateQuery::parse(Relation::Deals, &sql, &["region".to_owned()]).expect("allowed SQL");
+    let mut program = Program::default();
+    let mut compiler = Compiler {
+        relation: Relation::Deals,
+        dictionaries: &relations.dictionaries,
+        program: &mut program,
+    };
+    let argument = query.values[0].argument.clone().unwrap();
+    let register = compiler.value(&argument).expect("an expression that compiles");
+    let batch = &relations.batches[&Relation::Deals];
+    let columns = program::columns(&program, batch).unwrap();
+    let mut registers = Registers::default();
+    registers.run(&program, &columns, 0, batch.rows).unwrap();
+    registers.of(register).to_vec()
+}
+
+#[track_caller]
+fn check(expr: &str, expected: [i64; 3]) {
+    assert_eq!(values(expr), expected, "{expr}");
+}
+
+#[test]
+fn null_is_neither_true_nor_false() {
+    let case = |condition: &str| format!("CASE WHEN {condition} THEN 1 ELSE 0 END");
+    check(&case("closed_on >= DATE '2024-02-01'"), [0, 1, 0]);
+    check(&case("NOT closed_on >= DATE '2024-02-01'"), [1, 0, 0]);
+    check(&case("closed_on IS NULL OR region = 'e'"), [1, 0, 1]);
+    check(&case("region <> 'e'"), [0, 1, 0]);
+    check(&case("region IN ('e', 'nowhere')"), [1, 0, 0]);
+    check(&case("region NOT IN ('e')"), [0, 1, 0]);
+    check(&case("region > 'e' AND amount BETWEEN -10 AND 0"), [0, 1, 0]);
+}
+
+#[test]
+fn cases_and_arithmetic_are_those_of_sql() {
+    check("CASE WHEN is_won = 1 THEN amount WHEN amount < 0 THEN 0 - amount END", [100, 7, NULL]);
+    check("COALESCE(CASE WHEN is_won = 1 THEN amount END, 3)", [100, 3, 3]);
+    check("CASE region WHEN 'e' THEN 1 WHEN 'w' THEN 2 ELSE 3 END", [1, 2, 3]);
+    check("2 * amount - is_won + 1", [200, -13, 11]);
+    check("-amount", [-100, 7, -5]);
+}
+
+#[test]
+fn a_product_beyond_64_bits_is_refused() {
+    let mut program = Program::default();
+    let large = program.step(program::Step::Constant(i64::MAX));
+    let two = program.step(program::Step::Constant(2));
+    program.step(program::Step::Arithmetic(program::Arithmetic::Multiply, large, two));
+    let mut registers = Registers::default();
+    assert!(registers.run(&program, &[], 0, 1).is_err());
+}
+
+#[test]
+fn equal_expressions_are_one_step() {
+    let mut program = Program::default();
+    let (a, b) = (program.load("amount"), program.load("amount"));
+    assert_eq!((a, program.steps.len()), (b, 1));
+}

@@ -1,0 +1,188 @@
+//! The columns of `orders`, `customers`, `customer_periods` and `spend`.
+
+use super::Relation;
+use super::assemble::{Assembler, shard};
+use super::batch::{Batch, BatchBuilder};
+use super::orders_pass::{self, Order, OrderColumns, PassSettings};
+use crate::contract::NO_CODE;
+use crate::error::Error;
+use crate::fold::amount_or_zero;
+use crate::money::NO_AMOUNT;
+use crate::source::SpendRow;
+
+impl Assembler<'_> {
+    /// Makes the relations about customers of some shards from all of their orders.
+    ///
+    /// # Errors
+    /// Whatever `take` returns.
+    pub fn customers(
+        &self,
+        orders: &OrderColumns,
+        take: impl Fn(&Batch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let sorted = orders_pass::in_order(orders, &self.names.deal);
+        if self.wanted.relation(Relation::Orders) {
+            take(&self.orders(orders, &sorted)?)?;
+        }
+        let relations = [Relation::Customers, Relation::CustomerPeriods];
+        if relations.into_iter().any(|relation| self.wanted.relation(relation)) {
+            self.customers_and_periods(orders, &sorted, take)?;
+        }
+        Ok(())
+    }
+
+    fn with_dimensions<'b>(
+        &self,
+        builder: BatchBuilder<'b>,
+        orders: &OrderColumns,
+        rows: &[u32],
+    ) -> BatchBuilder<'b> {
+        let dimensions = self.dimensions.iter().zip(&orders.dimensions);
+        dimensions.fold(builder, |b, (name, codes)| b.dimension(name, || of_orders(codes, rows)))
+    }
+
+    fn channels(&self, orders: &OrderColumns, rows: &[u32]) -> Vec<u32> {
+        let codes = self.channel.and_then(|place| orders.dimensions.get(place));
+        codes.map_or_else(|| vec![NO_CODE; rows.len()], |codes| of_orders(codes, rows))
+    }
+
+    fn orders(&self, orders: &OrderColumns, sorted: &[Order]) -> Result<Batch, Error> {
+        let rows: Vec<u32> = sorted.iter().map(|o| o.row).collect();
+        let day = |order: &Order| self.calendar.day(order.closed_at);
+        let of_customers = || {
+            let own = sorted.chunk_by(Order::same_customer).zip(numbers(sorted));
+            own.flat_map(|(own, number)| std::iter::repeat_n(number, own.len())).collect()
+        };
+        let firsts = || {
+            let own = sorted.chunk_by(Order::same_customer);
+            own.flat_map(|own| (0..own.len()).map(|place| i8::from(place == 0))).collect()
+        };
+        let builder = BatchBuilder::new(Relation::Orders, rows.len(), self.wanted)
+            .small("shard", || sorted.iter().map(|o| shard(o.customer_hash)).collect())
+            .int("customer", of_customers)
+            .day("ordered_on", || sorted.iter().map(day).collect())
+            .day("ordered_period", || sorted.iter().map(|o| self.starts.start(day(o))).collect())
+            .int("amount", || of_orders(&orders.amount, &rows))
+            .flag("is_first_order", firsts)
+            .name("channel", || self.channels(orders, &rows));
+        self.with_dimensions(builder, orders, &rows).finish(&self.dictionaries)
+    }
+
+    fn customers_and_periods(
+        &self,
+        orders: &OrderColumns,
+        sorted: &[Order],
+        take: impl Fn(&Batch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let settings = PassSettings {
+            calendar: self.calendar,
+            base: &self.starts,
+            periods: &self.period_starts,
+            as_of_day: self.calendar.day(self.as_of),
+        };
+        let (c, p) = orders_pass::pass(sorted, orders, &settings);
+        let numbers = numbers(sorted);
+        let shards: Vec<i16> = sorted
+            .chunk_by(Order::same_customer)
+            .filter_map(|own| own.first())
+            .map(|order| shard(order.customer_hash))
+            .collect();
+        let rows = p.customer.len();
+        let firsts: Vec<u32> = of_orders(&c.first, &p.customer);
+        let builder = BatchBuilder::new(Relation::CustomerPeriods, rows, self.wanted)
+            .small("shard", || of_orders(&shards, &p.customer))
+            .int("customer", || of_orders(&numbers, &p.customer))
+            .name("grain", || p.grain)
+            .day("cohort_start", || p.cohort_start)
+            .day("period_start", || p.period_start)
+            .int("age", || p.age)
+            .int("orders_n", || p.orders_n)
+            .int("amount", || p.amount)
+            .flag("is_active", || p.is_active)
+            .flag("is_new", || p.is_new)
+            .flag("is_returning", || p.is_returning)
+            .flag("is_reactivated", || p.is_reactivated)
+            .day("churned_start", || p.churned_start)
+            .flag("is_churned", || p.is_churned);
+        if self.wanted.relation(Relation::CustomerPeriods) {
+            let builder = self.with_dimensions(builder, orders, &firsts);
+            take(&builder.finish(&self.dictionaries)?)?;
+        }
+        if !self.wanted.relation(Relation::Customers) {
+            return Ok(());
+        }
+        let firsts = c.first;
+        let builder = BatchBuilder::new(Relation::Customers, firsts.len(), self.wanted)
+            .small("shard", || shards)
+            .int("customer", || numbers)
+            .day("first_ordered_on", || c.first_ordered_on)
+            .day("last_ordered_on", || c.last_ordered_on)
+            .day("cohort_period", || c.cohort_period)
+            .int("orders_n", || c.orders_n)
+            .int("purchase_days_n", || c.purchase_days_n)
+            .flag("is_repeat", || c.is_repeat)
+            .int("amount", || c.amount)
+            .int("repeat_amount", || c.repeat_amount)
+            .int("recency_days", || c.recency_days)
+            .int("age_days", || c.age_days)
+            .name("channel", || self.channels(orders, &firsts));
+        let builder = self.with_dimensions(builder, orders, &firsts);
+        take(&builder.finish(&self.dictionaries)?)
+    }
+
+    /// The relation of the spend that counts.
+    ///
+    /// # Errors
+    /// A bug of ours: the columns do not fit their declaration.
+    pub fn spend(&self, rows: &[SpendRow]) -> Result<Batch, Error> {
+        let wanted = |row: &&SpendRow| {
+            let types = self.cost_types;
+            types.is_empty() || row.cost_type.as_ref().is_some_and(|t| types.contains(t))
+        };
+        let rows: Vec<&SpendRow> = rows.iter().filter(wanted).collect();
+        let code = |dictionary: &str, name: &Option<String>| -> u32 {
+            let names = self.dictionaries.names.get(dictionary);
+            name.as_ref()
+                .and_then(|name| names?.binary_search(name).ok())
+                .map_or(NO_CODE, |c| c as u32)
+        };
+        let hash =
+            |name: &Option<String>| crate::contract::hash_text(name.as_deref().unwrap_or(""));
+        let channels =
+            || -> Vec<u32> { rows.iter().map(|r| code("channel", &r.channel)).collect() };
+        let types =
+            || -> Vec<u32> { rows.iter().map(|r| code("cost_type", &r.cost_type)).collect() };
+        let mut builder = BatchBuilder::new(Relation::Spend, rows.len(), self.wanted)
+            .small("shard", || rows.iter().map(|r| shard(hash(&r.channel))).collect())
+            .day("spent_on", || rows.iter().map(|r| r.day).collect())
+            .day("spent_period", || rows.iter().map(|r| self.starts.start(r.day)).collect())
+            .name("channel", channels)
+            .name("cost_type", types)
+            .int("amount", || rows.iter().map(|r| amount_or_zero(r.amount)).collect())
+            .flag("has_amount", || rows.iter().map(|r| i8::from(r.amount != NO_AMOUNT)).collect());
+        if let Some(name) = self.channel.and_then(|place| self.dimensions.get(place)) {
+            builder = builder.dimension(name, channels);
+        }
+        builder.finish(&self.dictionaries)
+    }
+}
+
+/// The number of each customer within the run: its shard, and its place among that shard's, so that
+/// it does not depend on how shards are grouped.
+fn numbers(sorted: &[Order]) -> Vec<i64> {
+    let (mut last, mut place) = (-1, 0);
+    let customers = sorted.chunk_by(Order::same_customer).filter_map(|own| own.first());
+    customers
+        .map(|order| {
+            let shard = shard(order.customer_hash);
+            place = if shard == last { place + 1 } else { 0 };
+            last = shard;
+            i64::from(shard) << 40 | place
+        })
+        .collect()
+}
+
+/// An order's value for each of its rows.
+fn of_orders<T: Copy + Default>(column: &[T], rows: &[u32]) -> Vec<T> {
+    rows.iter().map(|row| column.get(*row as usize).copied().unwrap_or_default()).collect()
+}

@@ -1,0 +1,62 @@
+//! Which attributes of the events the tables of a run need, so that the others are not read.
+
+use std::collections::BTreeSet;
+
+use crate::config::{Config, Severity};
+use crate::relations::{Relation, Wanted};
+use crate::source::Attribute;
+
+/// The attributes to read; `None` for all.
+///
+/// Everything is read where the inputs are judged by a table or may end the run, so that no rule is
+/// counted over what was not read.
+pub(super) fn needed(
+    config: &Config,
+    wanted: &Wanted,
+    channel: Option<&str>,
+) -> Option<BTreeSet<Attribute>> {
+    let Wanted::Columns(columns) = wanted else { return None };
+    let fails = config.quality.severity.values().any(|s| *s == Severity::Fail);
+    if wanted.relation(Relation::Findings) || fails {
+        return None;
+    }
+    let mut needed = BTreeSet::new();
+    for (relation, columns) in columns {
+        if matches!(relation, Relation::Orders | Relation::Customers | Relation::CustomerPeriods) {
+            needed.extend([Attribute::Customer, Attribute::Amount]);
+        }
+        for column in columns.iter().filter(|_| *relation != Relation::Spend) {
+            needed.extend(attribute(column));
+            let channel = channel.filter(|_| column == "channel").map(str::to_owned);
+            let dimension = config.dimensions.columns.contains(column).then(|| column.clone());
+            for name in channel.into_iter().chain(dimension) {
+                needed.extend(of_dimension(config, name));
+            }
+        }
+    }
+    Some(needed)
+}
+
+/// The attribute that a relation's column is made of.
+fn attribute(column: &str) -> Option<Attribute> {
+    match column {
+        "has_customer" | "shard" => Some(Attribute::Customer),
+        "is_overdue" | "pushes_n" => Some(Attribute::ExpectedClose),
+        _ if column.starts_with("owner") => Some(Attribute::Owner),
+        _ if column.ends_with("amount") => Some(Attribute::Amount),
+        _ => None,
+    }
+}
+
+/// What a dimension is made of: a column of its own, or the key of its look-up.
+fn of_dimension(config: &Config, name: String) -> Option<Attribute> {
+    let Some(origin) = config.dimensions.from.get(&name) else {
+        return Some(Attribute::Dimension(name));
+    };
+    let (input, _) = origin.split_once('.')?;
+    match config.inputs.get(input)?.key.as_deref() {
+        Some("customer_id") => Some(Attribute::Customer),
+        Some("owner_id") => Some(Attribute::Owner),
+        key => key.map(|key| Attribute::Dimension(key.to_owned())),
+    }
+}
