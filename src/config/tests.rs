@@ -162,6 +162,22 @@ currency = "usd"
 }
 
 #[test]
+fn a_pipeline_has_a_bit_for_each_open_stage_and_no_more() {
+    let stages = |n: usize| (1..=n).map(|k| format!("\"s{k}\"")).collect::<Vec<_>>().join(", ");
+    let flags = |n| set(&[&format!("pipeline.stages=[{}]", stages(n))]);
+    assert_eq!(resolved(SMALLEST, &flags(62)).config.pipeline.stages.len(), 62);
+    let expected = "--set pipeline.stages: 63 open stages, of at most 62; join some of them under \
+                    [pipeline] aliases";
+    check_refused(SMALLEST, &flags(63), &[expected]);
+}
+
+#[test]
+fn more_threads_than_any_machine_has_are_refused() {
+    let expected = "--set run.threads: expected 1 to 1024, found 100000";
+    check_refused(SMALLEST, &set(&["run.threads=100000"]), &[expected]);
+}
+
+#[test]
 fn a_pipeline_without_stages_is_refused() {
     let text = "[inputs.deal_events]\npath = \"x\"\n";
     let expected = "pipeline.stages: list the ids of the open stages, in order";
