@@ -12,7 +12,7 @@ use crate::time::{Day, Instant, NO_DAY, NO_INSTANT};
 
 const _: () = assert!(CLASSES.len() == StageClass::Unknown as usize + 1);
 
-/// A chunk with what the look-ups and the customers say of its deals.
+/// A chunk with what the look-ups say of its deals.
 pub(super) struct Deals<'a> {
     pub(super) chunk: &'a Chunk,
     /// The codes of every dimension of the run, a deal.

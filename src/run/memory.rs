@@ -75,7 +75,8 @@ impl Memory {
         let threads = rayon::current_num_threads() as u64;
         let room = self.budget.share(Part::Reading) / threads / 8;
         let ranges = events.saturating_mul(PACKED_BYTES) / room.max(1);
-        let ranges = ranges.clamp(threads * 4, RANGES_MAX) as usize;
+        let least = (threads * 4).min(RANGES_MAX);
+        let ranges = ranges.clamp(least, RANGES_MAX) as usize;
         Store::new(&self.budget, Part::Events, &self.scratch, 1 << bits, ranges)
     }
 }

@@ -30,7 +30,7 @@ pub use memory::Memory;
 pub struct RunOptions<'a> {
     /// Called at the beginning of each step with its name; changes no number.
     pub on_step: &'a (dyn Fn(&str) + Sync),
-    /// Which of the two Polars engines runs the states; changes no number.
+    /// What computes the states; changes no number.
     pub backend: Backend,
 }
 

@@ -163,9 +163,13 @@ impl Names {
         if let Spelling::Integer(value) = id.spelling() {
             return (false, value, String::new());
         }
-        match self.text(id).map(|text| (text.parse().ok(), text)) {
+        match self.text(id).map(|text| (text.parse::<i64>().ok(), text)) {
             None => (false, i64::MIN, String::new()),
-            Some((Some(number), _)) => (false, number, String::new()),
+            // "07" is 7, too, but another identifier than "7".
+            Some((Some(number), text)) if text == number.to_string() => {
+                (false, number, String::new())
+            }
+            Some((Some(number), text)) => (false, number, text),
             Some((None, text)) => (true, 0, text),
         }
     }

@@ -153,7 +153,9 @@ fn published(run: &str) -> Vec<(String, Vec<u8>)> {
 fn threads_shards_and_repetition_do_not_change_a_byte() {
     let first = published("");
     assert!(first.len() > REGISTRY.len(), "{} files", first.len());
-    for run in ["", "threads = 1", "threads = 2", "threads = 5", "threads = 4\nshards = 5"] {
+    for run in
+        ["", "threads = 1", "threads = 2", "threads = 5", "threads = 65", "threads = 4\nshards = 5"]
+    {
         let again = published(run);
         assert_eq!(first.len(), again.len(), "{run}");
         for ((name, bytes), (other, found)) in first.iter().zip(&again) {
