@@ -271,12 +271,6 @@ impl Sums {
     pub fn take(&self, batch: &Batch) -> Result<(), Error> {
         self.0.take(batch)
     }
-
-    /// Bytes held by sums that no thread is adding to at present.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.0.bytes()
-    }
 }
 
 /// Computes every metric over whole relations.

@@ -184,35 +184,30 @@ fn compute(
     let plan = plan(resolved, options);
     let (metrics, custom) = selection(&resolved.config);
     let on_step = options.on_step;
-    let (history, outcome) =
-        if plan.execution == Execution::Whole && plan.backend == Backend::Kernel {
-            let carried = history::carried(resolved);
-            let prepared = Prepared::new(&carried, &metrics, &custom, &plan)?;
-            let wanted = prepared.wanted()?;
-            let begin = |dictionaries: &Dictionaries| prepared.begin(dictionaries);
-            let (history, sums) = mill(resolved, &ledger, on_step, &mut timings, &wanted, begin)?;
-            if judging == Judging::AtOnce {
-                judge(&history, &ledger)?;
-            }
-            on_step("tables");
-            let settings = history.settings(resolved);
-            let stopwatch = Stopwatch::now();
-            let outcome = prepared.finish_within(sums, &history.present, &plan, &settings)?;
-            timings.push(("tables".to_owned(), stopwatch.elapsed().as_secs_f64()));
-            (history, outcome)
-        } else {
-            let history = read_history(resolved, &ledger, on_step, &mut timings)?;
-            if judging == Judging::AtOnce {
-                judge(&history, &ledger)?;
-            }
-            on_step("tables");
-            let settings = history.settings(resolved);
-            let stopwatch = Stopwatch::now();
-            let outcome = engine::compute(&history.relations, &metrics, &custom, &plan, &settings)?;
-            let outcome = Outcome::from(outcome);
-            timings.push(("tables".to_owned(), stopwatch.elapsed().as_secs_f64()));
-            (history, outcome)
-        };
+    let judged = |history: &History| -> Result<(metrics::Settings, Stopwatch), Error> {
+        if judging == Judging::AtOnce {
+            judge(history, &ledger)?;
+        }
+        on_step("tables");
+        Ok((history.settings(resolved), Stopwatch::now()))
+    };
+    let is_milled = plan.execution == Execution::Whole && plan.backend == Backend::Kernel;
+    let (history, outcome, since) = if is_milled {
+        let carried = history::carried(resolved);
+        let prepared = Prepared::new(&carried, &metrics, &custom, &plan)?;
+        let wanted = prepared.wanted()?;
+        let begin = |dictionaries: &Dictionaries| prepared.begin(dictionaries);
+        let (history, sums) = mill(resolved, &ledger, on_step, &mut timings, &wanted, begin)?;
+        let (settings, since) = judged(&history)?;
+        let outcome = prepared.finish_within(sums, &history.present, &plan, &settings)?;
+        (history, outcome, since)
+    } else {
+        let history = read_history(resolved, &ledger, on_step, &mut timings)?;
+        let (settings, since) = judged(&history)?;
+        let outcome = engine::compute(&history.relations, &metrics, &custom, &plan, &settings)?;
+        (history, Outcome::from(outcome), since)
+    };
+    timings.push(("tables".to_owned(), since.elapsed().as_secs_f64()));
     timings.extend(outcome.timings.iter().map(|(t, d)| (t.clone(), d.as_secs_f64())));
     let summary = Summary {
         as_of: history.as_of,

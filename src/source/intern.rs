@@ -3,7 +3,6 @@
 //! Numbers are dense and handed out in the order of arrival, which depends on the threads; nothing
 //! that reaches an output may depend on them. [`Interner::freeze`] gives the names for sorting.
 
-use std::cmp::Ordering;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering as Memory};
 
@@ -175,13 +174,6 @@ impl Names {
     }
 }
 
-/// Compares two identifiers as [`Names::order_key`] orders them; `names` are those of the interner
-/// that the identifiers come from.
-#[must_use]
-pub fn compare_named(a: Id, b: Id, names: &Names) -> Ordering {
-    names.order_key(a).cmp(&names.order_key(b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,7 +194,7 @@ mod tests {
         let ids = ["9", "10", "100000000000000000", "A", long].map(|t| interner.id(t).unwrap());
         let names = interner.freeze();
         let sorted = [ids[0], ids[1], Id::integer(11), ids[2], ids[4], ids[3]];
-        assert!(sorted.is_sorted_by(|a, b| compare_named(*a, *b, &names).is_lt()));
+        assert!(sorted.is_sorted_by(|a, b| names.order_key(*a) < names.order_key(*b)));
         assert_eq!(names.text(ids[4]).as_deref(), Some(long));
     }
 }

@@ -32,7 +32,7 @@ use rayon::prelude::*;
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use footprint::Footprint;
 pub use guard::is_guarded;
-pub use intern::{Interner, Names, compare_named};
+pub use intern::{Interner, Names};
 pub use lookup::{Lookup, LookupKey, LookupSource};
 pub use needs::{Attribute, Width};
 pub use read::CheckedInput;

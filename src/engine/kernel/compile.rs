@@ -27,23 +27,21 @@ enum Term {
 }
 
 impl Compiler<'_> {
-    /// The register of a key or of a value.
+    /// The register of a value.
     pub(super) fn value(&mut self, expr: &Expr) -> Result<Register, Refusal> {
+        Ok(self.key(expr)?.0)
+    }
+
+    /// The register of a key, and how many names its codes can be; `None` for numbers and days.
+    pub(super) fn key(&mut self, expr: &Expr) -> Result<(Register, Option<usize>), Refusal> {
         match self.term(expr)? {
-            Term::Number(register) | Term::Names(register, _) => Ok(register),
+            Term::Number(register) => Ok((register, None)),
+            Term::Names(register, names) => Ok((register, Some(names.len()))),
             Term::Text(text) => {
                 let hint = "compare it with a column";
                 Err(Refusal::new(format!("the text {text:?} stands alone"), hint))
             }
         }
-    }
-
-    /// How many names the codes of a key can be; `None` for numbers and days.
-    pub(super) fn names(&mut self, expr: &Expr) -> Result<Option<usize>, Refusal> {
-        Ok(match self.term(expr)? {
-            Term::Names(_, names) => Some(names.len()),
-            _ => None,
-        })
     }
 
     fn constant(&mut self, value: i64) -> Term {

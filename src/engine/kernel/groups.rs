@@ -272,10 +272,7 @@ impl Groups {
                 }
                 if found == 0 {
                     self.slots[*begin] = key;
-                    let values = self.slots[*begin + 1..].iter_mut().zip(&self.merges);
-                    for (slot, merge) in values {
-                        *slot = if *merge == Merge::Sum { 0 } else { NULL as u64 };
-                    }
+                    clear(&mut self.slots[*begin + 1..], &self.merges);
                     self.len += 1;
                     break;
                 }
@@ -312,9 +309,7 @@ impl Groups {
     fn take(&mut self, begin: usize, row: usize) -> usize {
         let key = &self.packed[row * self.words..(row + 1) * self.words];
         self.slots[begin..begin + self.words].copy_from_slice(key);
-        for (slot, merge) in self.slots[begin + self.words..].iter_mut().zip(&self.merges) {
-            *slot = if *merge == Merge::Sum { 0 } else { NULL as u64 };
-        }
+        clear(&mut self.slots[begin + self.words..], &self.merges);
         self.len += 1;
         begin
     }
@@ -419,6 +414,13 @@ impl Groups {
             self.unpack(group(slot), &mut keys, &mut values);
         }
         (keys, values)
+    }
+}
+
+/// Begins a group's values: nothing added, no extreme yet.
+fn clear(values: &mut [u64], merges: &[Merge]) {
+    for (value, merge) in values.iter_mut().zip(merges) {
+        *value = if *merge == Merge::Sum { 0 } else { NULL as u64 };
     }
 }
 

@@ -271,8 +271,8 @@ impl Compiled {
                 keys.push((key.name.clone(), none, None));
                 continue;
             }
-            let names = compiler.names(&key.expr)?;
-            keys.push((key.name.clone(), compiler.value(&key.expr)?, names));
+            let (register, names) = compiler.key(&key.expr)?;
+            keys.push((key.name.clone(), register, names));
         }
         let mut values = Vec::with_capacity(query.values.len());
         for value in &query.values {
