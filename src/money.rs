@@ -3,6 +3,10 @@
 //! Inside, an amount is an `i64` count of minor units (cents); [`NO_AMOUNT`] stands for "unknown",
 //! which is not zero (G15).
 
+use std::collections::BTreeMap;
+
+use crate::time::Day;
+
 /// Stands for "no amount" in plain columns.
 pub const NO_AMOUNT: i64 = i64::MIN;
 
@@ -33,6 +37,40 @@ impl Currency {
     pub fn factor(&self) -> i64 {
         10_i64.pow(u32::from(self.scale))
     }
+}
+
+/// Stands for an amount that is known in a currency without a rate.
+pub const UNPRICED: i64 = i64::MIN + 3;
+
+/// Digits after the point of an exchange rate. Rates of a million or more do not fit.
+pub const RATE_SCALE: u8 = 12;
+
+/// What one unit of a currency is worth in the reporting currency, from day to day.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rates(Vec<(Day, i64)>);
+
+impl Rates {
+    /// Rates by the day from which they hold, in units of 10^-[`RATE_SCALE`].
+    #[must_use]
+    pub fn new(days: BTreeMap<Day, i64>) -> Self {
+        Self(days.into_iter().collect())
+    }
+
+    /// The latest rate on or before a day; `None` before the first one (G16).
+    #[must_use]
+    pub fn on(&self, day: Day) -> Option<i64> {
+        let later = self.0.partition_point(|(from, _)| *from <= day);
+        later.checked_sub(1).and_then(|latest| self.0.get(latest)).map(|(_, rate)| *rate)
+    }
+}
+
+/// An amount in units of 10^-`scale` of some currency, by a rate in units of 10^-[`RATE_SCALE`], as
+/// minor units of the reporting currency, rounded half to even. `None` when too large.
+#[must_use]
+pub fn by_rate(amount: i64, scale: u8, rate: i64, to: &Currency) -> Option<i64> {
+    let product = i128::from(amount) * i128::from(rate);
+    let digits = i8::try_from(scale + RATE_SCALE).ok()?;
+    from_decimal(product, digits, to.scale).map(|(minor, _)| minor)
 }
 
 /// A floating-point amount as minor units, rounded half to even, and whether it was within a
@@ -135,6 +173,28 @@ mod tests {
         assert_eq!([-1, -3, -5].map(|sum| mean(sum, 2)), [0, -2, -2].map(Some));
         assert_eq!([mean(10, 3), mean(11, 3), mean(-10, 3)], [Some(3), Some(4), Some(-3)]);
         assert_eq!(mean(7, 0), None);
+    }
+
+    #[test]
+    fn a_rate_holds_from_its_day_until_the_next_one() {
+        let rates = Rates::new(BTreeMap::from([(10, 2), (20, 3)]));
+        assert_eq!(
+            [9, 10, 19, 20, 999].map(|day| rates.on(day)),
+            [None, Some(2), Some(2), Some(3), Some(3)]
+        );
+        assert_eq!(Rates::default().on(0), None);
+    }
+
+    #[test]
+    fn conversion_rounds_half_to_even_once() {
+        let usd = Currency::from_code("USD").unwrap();
+        let rate = |text: &str| from_text(text, RATE_SCALE).unwrap().0;
+        // 100 JPY at 0.0065 are 65 cents; 3 JPY are 1.95 cents; 0.05 EUR at 1.5 are 7.5 cents.
+        assert_eq!(by_rate(1_000_000, 4, rate("0.0065"), &usd), Some(65));
+        assert_eq!(by_rate(30_000, 4, rate("0.0065"), &usd), Some(2));
+        assert_eq!(by_rate(500, 4, rate("1.5"), &usd), Some(8));
+        assert_eq!(by_rate(-500, 4, rate("1.5"), &usd), Some(-8));
+        assert_eq!(by_rate(MAX_AMOUNT, 4, rate("999999"), &usd), None);
     }
 
     #[track_caller]

@@ -10,6 +10,8 @@ use crate::contract::{self, ColumnType};
 const DEAL_EVENTS: &str = "deal_events";
 /// The input of shape `spend`.
 pub(super) const SPEND: &str = "spend";
+/// The input of shape `fx_rates`.
+pub(super) const FX_RATES: &str = "fx_rates";
 
 /// Gathers every violation of the inputs.
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
@@ -53,7 +55,7 @@ fn check_shape(name: &str, input: &Input, problems: &mut Problems<'_>) {
         Shape::RowHistory => "\"row_history\"",
         Shape::Intervals => "\"intervals\"",
         Shape::Snapshots => "\"snapshots\"",
-        Shape::Events | Shape::StageDates | Shape::Spend | Shape::Lookup => {
+        Shape::Events | Shape::StageDates | Shape::Spend | Shape::Lookup | Shape::FxRates => {
             return check_role(&key, name, input.shape, problems);
         }
     };
@@ -65,10 +67,13 @@ fn check_shape(name: &str, input: &Input, problems: &mut Problems<'_>) {
 /// Whether the shape suits what the input is for.
 fn check_role(key: &str, name: &str, shape: Shape, problems: &mut Problems<'_>) {
     let expected = match (name, shape) {
-        (DEAL_EVENTS, Shape::Spend | Shape::Lookup) => "\"events\" or \"stage_dates\"",
-        (SPEND, Shape::StageDates | Shape::Lookup) => "\"spend\"",
-        (other, Shape::Events | Shape::StageDates | Shape::Spend)
-            if other != DEAL_EVENTS && other != SPEND =>
+        (DEAL_EVENTS, Shape::Spend | Shape::Lookup | Shape::FxRates) => {
+            "\"events\" or \"stage_dates\""
+        }
+        (SPEND, Shape::StageDates | Shape::Lookup | Shape::FxRates) => "\"spend\"",
+        (FX_RATES, Shape::StageDates | Shape::Lookup | Shape::Spend) => "\"fx_rates\"",
+        (other, Shape::Events | Shape::StageDates | Shape::Spend | Shape::FxRates)
+            if ![DEAL_EVENTS, SPEND, FX_RATES].contains(&other) =>
         {
             "\"lookup\" (deal histories are inputs.deal_events, spend is inputs.spend)"
         }
@@ -104,7 +109,7 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
     }
     let lookup = input.shape == Shape::Lookup;
     match (&input.key, lookup) {
-        (None, true) if ![DEAL_EVENTS, SPEND].contains(&name) => {
+        (None, true) if ![DEAL_EVENTS, SPEND, FX_RATES].contains(&name) => {
             problems.add(&key("key"), "name the column that the rows are looked up by");
         }
         (Some(_), false) => problems.add(&key("key"), "only a look-up table has a key"),
@@ -116,6 +121,7 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
 fn check_columns(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
     let canonical = match input.shape {
         _ if name == SPEND => contract::SPEND,
+        _ if name == FX_RATES => contract::FX_RATES,
         Shape::Events => contract::DEAL_EVENTS,
         Shape::StageDates => contract::STAGE_DATES,
         _ => return,

@@ -199,14 +199,37 @@ pub enum DimensionAt {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Money {
-    /// ISO 4217 code; gives the number of minor digits.
+    /// The reporting currency, an ISO 4217 code; gives the number of minor digits. Amounts without
+    /// a currency of their own are in it.
     pub currency: String,
+    /// By the rate of which day amounts in other currencies are converted (G16).
+    pub policy: MoneyPolicy,
+    /// For policy = "constant": the day whose rates hold for everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub constant_date: Option<String>,
 }
 
 impl Default for Money {
     fn default() -> Self {
-        Self { currency: "USD".into() }
+        Self { currency: "USD".into(), policy: MoneyPolicy::default(), constant_date: None }
     }
+}
+
+/// By the rate of which day amounts in other currencies are converted (G16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MoneyPolicy {
+    /// None is converted; a history in other currencies is refused.
+    #[default]
+    None,
+    /// The day the deal was closed; while it is open, the day of `as_of`.
+    AtClose,
+    /// The day of the event that gives the amount.
+    AtEvent,
+    /// The day of `as_of`.
+    AtAsOf,
+    /// One day for all, `constant_date`.
+    Constant,
 }
 
 /// Rules of the fold that have alternatives.
@@ -355,6 +378,8 @@ pub enum Shape {
     Spend,
     /// A look-up table: one row per key, other columns become dimensions.
     Lookup,
+    /// Exchange rates: one row per day and currency, worth in the reporting currency.
+    FxRates,
     /// Old/new value rows per field (reserved).
     FieldHistory,
     /// Full rows, to be compared (reserved).

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
-use super::inputs::SPEND;
+use super::inputs::{FX_RATES, SPEND};
 use super::places::{Places, Problems};
-use super::{Config, Input, Shape, TableOptions, tables, validate};
+use super::{Config, Input, MoneyPolicy, Shape, TableOptions, tables, validate};
 use crate::error::{Error, nearest_names};
 use crate::money::Currency;
 use crate::spill::{Spilling, parse_size};
-use crate::time::{Calendar, Instant, Period, from_date};
+use crate::time::{Calendar, Day, Instant, Period, from_date};
 
 /// A configuration that can be run.
 #[derive(Debug, Clone)]
@@ -22,8 +22,13 @@ pub struct Resolved {
     pub config: Config,
     /// Zone, week and fiscal year.
     pub calendar: Calendar,
-    /// Currency of the amounts.
+    /// The reporting currency.
     pub currency: Currency,
+    /// As what amounts are read: as the reporting currency, or with more digits where they are
+    /// still to be converted.
+    pub native: Currency,
+    /// The day of `[money] constant_date`, where one is given.
+    pub constant_day: Option<Day>,
     /// The last instant that exists; `None` = the latest event in the data.
     pub as_of: Option<Instant>,
     /// Reporting periods without repetition and without the whole history, which is always there.
@@ -53,7 +58,7 @@ pub struct Resolved {
 pub struct ResolvedInput {
     /// Folder, file or glob; relative ones are joined to the folder of the configuration file.
     pub path: PathBuf,
-    /// As configured; an input named `spend` always has the shape `spend`.
+    /// As configured; an input named `spend` or `fx_rates` always has the shape of its name.
     pub declared: Input,
 }
 
@@ -89,12 +94,16 @@ pub(super) fn resolve(
     let calendar = calendar(&config, &mut problems);
     let as_of = as_of(&config, &calendar, &mut problems);
     let currency = currency(&config, &mut problems);
+    let native = native(&config, &currency);
+    let constant_day = constant_day(&config, &mut problems);
     let inputs = inputs(&config, base, &mut problems);
     let memory_limit = memory_limit(&config, &mut problems);
     problems.into_result()?;
     let mut resolved = Resolved {
         calendar,
         currency,
+        native,
+        constant_day,
         as_of,
         periods: distinct_periods(&config.run.periods),
         slices: slices(&config),
@@ -182,6 +191,44 @@ fn currency(config: &Config, problems: &mut Problems<'_>) -> Currency {
     })
 }
 
+/// No currency has more minor digits, so that none is lost before the conversion.
+const NATIVE_SCALE: u8 = 4;
+
+fn native(config: &Config, currency: &Currency) -> Currency {
+    match config.money.policy {
+        MoneyPolicy::None => currency.clone(),
+        _ => Currency { scale: NATIVE_SCALE.max(currency.scale), ..currency.clone() },
+    }
+}
+
+/// The day of `[money] constant_date`; a policy and what it needs must both be there.
+fn constant_day(config: &Config, problems: &mut Problems<'_>) -> Option<Day> {
+    let (policy, date) = (config.money.policy, config.money.constant_date.as_deref());
+    let has_rates = config.inputs.contains_key(FX_RATES);
+    if policy != MoneyPolicy::None && !has_rates {
+        problems.add("money.policy", "rates are missing: add [inputs.fx_rates]");
+    }
+    match (policy, date) {
+        (MoneyPolicy::Constant, None) => {
+            problems.add("money.constant_date", "name the day whose rates hold, YYYY-MM-DD");
+            None
+        }
+        (MoneyPolicy::Constant, Some(date)) => match date.parse::<NaiveDate>() {
+            Ok(date) => Some(from_date(date)),
+            Err(_) => {
+                let problem = format!("expected a date such as 2024-12-31, found {date:?}");
+                problems.add("money.constant_date", problem);
+                None
+            }
+        },
+        (_, Some(_)) => {
+            problems.add("money.constant_date", "only policy = \"constant\" has a date");
+            None
+        }
+        (_, None) => None,
+    }
+}
+
 fn inputs(
     config: &Config,
     base: &Path,
@@ -195,8 +242,10 @@ fn inputs(
             zone(&key, text, problems);
         }
         let mut declared = input.clone();
-        if name == SPEND && declared.shape == Shape::Events {
-            declared.shape = Shape::Spend;
+        match (name.as_str(), declared.shape) {
+            (SPEND, Shape::Events) => declared.shape = Shape::Spend,
+            (FX_RATES, Shape::Events) => declared.shape = Shape::FxRates,
+            _ => {}
         }
         let path = base.join(&input.path);
         resolved.insert(name.clone(), ResolvedInput { path, declared });

@@ -104,6 +104,8 @@ pub struct EventBatch {
     pub row: Vec<u32>,
     /// Minor units, [`crate::money::NO_AMOUNT`] if none; empty without the column.
     pub amount: Vec<i64>,
+    /// Code of the amount's currency, [`NO_CODE`] if none.
+    pub currency: Vec<u32>,
     /// Code of the owner, [`NO_CODE`] if none.
     pub owner: Vec<u32>,
     /// Identifier of the customer.
@@ -141,6 +143,7 @@ impl EventBatch {
         self.stage.clear();
         self.row.clear();
         self.amount.clear();
+        self.currency.clear();
         self.owner.clear();
         self.customer.clear();
         self.expected_close.clear();
@@ -165,6 +168,7 @@ impl EventBatch {
             stage: pick(&self.stage, rows),
             row: pick(&self.row, rows),
             amount: pick(&self.amount, rows),
+            currency: pick(&self.currency, rows),
             owner: pick(&self.owner, rows),
             customer: pick(&self.customer, rows),
             expected_close: pick(&self.expected_close, rows),

@@ -89,6 +89,7 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
     optional("stage_id", ColumnType::Text, "the new stage"),
     optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
     optional("amount", ColumnType::Money, "the new amount"),
+    optional("currency", ColumnType::Text, "currency of the amount; default: the deal's so far"),
     optional("owner_id", ColumnType::Text, "the new owner"),
     optional("customer_id", ColumnType::Id, "the customer"),
     optional("expected_close", ColumnType::Date, "the new expected close date"),
@@ -107,6 +108,7 @@ pub static STAGE_DATES: &[CanonicalColumn] = &[
     optional("created_at", ColumnType::Instant, "when the deal was created"),
     optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
     optional("amount", ColumnType::Money, "the amount"),
+    optional("currency", ColumnType::Text, "currency of the amount"),
     optional("owner_id", ColumnType::Text, "the owner"),
     optional("customer_id", ColumnType::Id, "the customer"),
     optional("expected_close", ColumnType::Date, "the expected close date"),
@@ -118,4 +120,12 @@ pub static SPEND: &[CanonicalColumn] = &[
     required("amount", ColumnType::Money, "what was spent"),
     optional("channel", ColumnType::Text, "the acquisition channel"),
     optional("cost_type", ColumnType::Text, "kind of cost: media, salaries, tools, …"),
+    optional("currency", ColumnType::Text, "currency of the amount"),
+];
+
+/// `fx_rates`: one row per day and currency.
+pub static FX_RATES: &[CanonicalColumn] = &[
+    required("date", ColumnType::Date, "the day from which the rate holds, until the next one"),
+    required("currency", ColumnType::Text, "the currency, an ISO 4217 code"),
+    required("rate_to_base", ColumnType::Money, "what one unit is worth in the reporting currency"),
 ];

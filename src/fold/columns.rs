@@ -91,6 +91,9 @@ pub struct Tally {
     pub null_amount_won: u64,
     pub zero_amount_won: u64,
     pub negative_amount_won: u64,
+    pub unpriced_deals: u64,
+    /// Deals in another currency where none is converted.
+    pub foreign_deals: u64,
     pub negative_cycle: u64,
     pub deleted_deals: u64,
     pub tied_deals: u64,
@@ -114,6 +117,8 @@ impl Tally {
         self.null_amount_won += other.null_amount_won;
         self.zero_amount_won += other.zero_amount_won;
         self.negative_amount_won += other.negative_amount_won;
+        self.unpriced_deals += other.unpriced_deals;
+        self.foreign_deals += other.foreign_deals;
         self.negative_cycle += other.negative_cycle;
         self.deleted_deals += other.deleted_deals;
         self.tied_deals += other.tied_deals;

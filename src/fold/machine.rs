@@ -9,7 +9,7 @@ use crate::contract::{
     EventKind, NO_CODE, NO_STAGE, STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass,
     StageTable,
 };
-use crate::money::NO_AMOUNT;
+use crate::money::{NO_AMOUNT, UNPRICED};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
 /// Folds one deal at a time.
@@ -128,9 +128,11 @@ impl<'a> Machine<'a> {
     fn apply_attributes(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
         let deal = &mut self.deal;
         if event.amount != NO_AMOUNT {
-            deal.amount = event.amount;
-            if deal.created_amount == NO_AMOUNT {
-                deal.created_amount = event.amount;
+            deal.is_unpriced = event.amount == UNPRICED;
+            deal.amount = if deal.is_unpriced { NO_AMOUNT } else { event.amount };
+            if !deal.has_had_amount {
+                deal.created_amount = deal.amount;
+                deal.has_had_amount = true;
             }
         }
         if event.owner != NO_CODE {

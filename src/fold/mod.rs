@@ -11,6 +11,7 @@ pub mod deal;
 pub mod levels;
 pub mod machine;
 pub mod order;
+pub mod pricing;
 pub mod scatter;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ pub use columns::{Chunk, DealRow, Tally, VisitRow};
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter};
 
-use crate::config::Ties;
+use crate::config::{MoneyPolicy, Ties};
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
@@ -31,6 +32,7 @@ use crate::spill::Complete;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 use levels::Leveller;
 use machine::Event;
+use pricing::{Pricing, Purse};
 
 /// What the fold needs to know beside the events.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +47,8 @@ pub struct Settings<'a> {
     pub ties: Ties,
     /// The run's instant.
     pub as_of: Instant,
+    /// What amounts are worth, where any has a currency of its own.
+    pub pricing: Option<&'a Pricing>,
 }
 
 /// Folds all scattered events and hands what comes out over, a chunk at a time, in no particular
@@ -161,15 +165,10 @@ impl<'a> Folder<'a> {
             self.rows = rows;
             return;
         }
-        self.machine.begin();
-        for row in &rows {
-            let at = *row as usize;
-            let dimension = |i: usize| {
-                events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
-            };
-            self.machine.apply(&event(events, at), dimension);
-        }
-        let kept = self.machine.finish();
+        let kept = match self.settings.pricing {
+            None => self.apply(events, &rows, |_| None),
+            Some(pricing) => self.apply_priced(pricing, events, &rows),
+        };
         self.count_deal(kept);
         if kept {
             let first = rows.first().map_or(0, |row| *row as usize);
@@ -177,6 +176,44 @@ impl<'a> Folder<'a> {
             self.emit_visits();
         }
         self.rows = rows;
+    }
+
+    /// Folds the rows of one deal; `amount` gives what stands in the place of a row's amount.
+    #[inline]
+    fn apply(
+        &mut self,
+        events: &EventBatch,
+        rows: &[u32],
+        mut amount: impl FnMut(usize) -> Option<i64>,
+    ) -> bool {
+        self.machine.begin();
+        for row in rows {
+            let at = *row as usize;
+            let dimension = |i: usize| {
+                events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
+            };
+            let mut event = event(events, at);
+            event.amount = amount(at).unwrap_or(event.amount);
+            self.machine.apply(&event, dimension);
+        }
+        self.machine.finish()
+    }
+
+    fn apply_priced(&mut self, pricing: &Pricing, events: &EventBatch, rows: &[u32]) -> bool {
+        let priced = |folder: &mut Self, mut purse: Purse| {
+            folder.apply(events, rows, |at| Some(pricing.price(events, at, &mut purse)))
+        };
+        let kept = priced(self, pricing.purse());
+        let closed = self.machine.deal.closed;
+        if pricing.policy == MoneyPolicy::None {
+            let is_foreign = kept && pricing.is_foreign(events, rows);
+            self.out.tally.foreign_deals += u64::from(is_foreign);
+            return kept;
+        }
+        if kept && closed != NO_INSTANT && pricing.waits_for_close(events, rows) {
+            return priced(self, pricing.purse_of_close(closed));
+        }
+        kept
     }
 
     fn count_deal(&mut self, kept: bool) {
@@ -189,6 +226,7 @@ impl<'a> Folder<'a> {
         if !kept {
             return;
         }
+        tally.unpriced_deals += u64::from(deal.is_unpriced);
         tally.no_customer += u64::from(deal.customer.is_none());
         tally.no_stage += u64::from(self.machine.visits.is_empty());
         if deal.outcome == Outcome::Won {

@@ -245,7 +245,7 @@ fn drop_equal(events: &EventBatch, rows: &mut Vec<u32>) {
     }
 }
 
-type Content = (Option<EventKind>, Option<Id>, [Option<i64>; 5]);
+type Content = (Option<EventKind>, Option<Id>, [Option<i64>; 6]);
 
 fn content(events: &EventBatch, row: u32) -> Content {
     let at = row as usize;
@@ -256,6 +256,7 @@ fn content(events: &EventBatch, row: u32) -> Content {
         [
             events.stage.get(at).map(|s| i64::from(*s)),
             events.amount.get(at).copied(),
+            wide(events.currency.get(at)),
             wide(events.owner.get(at)),
             events.expected_close.get(at).map(|d| i64::from(*d)),
             events.seq.get(at).copied(),

@@ -30,7 +30,7 @@ pub struct Scattered {
 }
 
 /// What the columns are, in order; identifiers are two words each.
-pub const FIELDS: [&str; 15] = [
+pub const FIELDS: [&str; 16] = [
     "deal_high",
     "deal_low",
     "time",
@@ -38,6 +38,7 @@ pub const FIELDS: [&str; 15] = [
     "stage",
     "row",
     "amount",
+    "currency",
     "owner",
     "customer_high",
     "customer_low",
@@ -124,6 +125,7 @@ pub fn scatter(unit: usize, batch: &EventBatch, bits: u32) -> Scattered {
         Column::pack(&batch.stage, at, stage(NO_STAGE), one, stage),
         Column::pack(&batch.row, at, i64::MIN, one, wide),
         Column::pack(&batch.amount, at, NO_AMOUNT, one, |v| v),
+        Column::pack(&batch.currency, at, no_code, one, wide),
         Column::pack(&batch.owner, at, no_code, one, wide),
         customer_high,
         customer_low,
@@ -204,6 +206,7 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
             stage,
             row,
             amount,
+            currency,
             owner,
             customer_high,
             customer_low,
@@ -226,6 +229,7 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
     stage.unpack(rows(), &mut to.stage, |v| v as u16);
     row.unpack(rows(), &mut to.row, code);
     amount.unpack(rows(), &mut to.amount, |v| v);
+    currency.unpack(rows(), &mut to.currency, code);
     owner.unpack(rows(), &mut to.owner, code);
     unpack_ids(customer_high, customer_low, rows(), &mut to.customer);
     expected_close.unpack(rows(), &mut to.expected_close, |v| v as i32);
@@ -287,6 +291,7 @@ mod tests {
             stage: seeds.iter().map(|n| if n % 5 == 0 { NO_STAGE } else { *n as u16 }).collect(),
             row: (0..seeds.len() as u32).collect(),
             amount: all(&|n| if n % 3 == 0 { NO_AMOUNT } else { n.cast_signed() / 9 }),
+            currency: seeds.iter().map(|n| (n % 4) as u32).collect(),
             owner: seeds.iter().map(code).collect(),
             customer: ids(11),
             expected_close: vec![NO_DAY; seeds.len()],
@@ -361,6 +366,7 @@ mod tests {
         to.stage.append(&mut from.stage);
         to.row.append(&mut from.row);
         to.amount.append(&mut from.amount);
+        to.currency.append(&mut from.currency);
         to.owner.append(&mut from.owner);
         to.customer.append(&mut from.customer);
         to.expected_close.append(&mut from.expected_close);

@@ -116,6 +116,11 @@ rules! {
     DuplicateKeys "duplicate_keys" Rows Warn "The look-up table has the key more than once; the first row counts."
     RowsWithoutKey "rows_without_key" Rows Warn "A row of the look-up table has no key and is never found."
     OrphanChannels "orphan_channels" Rows Warn "Spend on a channel that no deal has; it has no customers, and they may stand under another name."
+    BadRate "bad_rate" Rows Quarantine "A row of exchange rates without a day, a currency, or a rate above 0 and below a million."
+    DuplicateRates "duplicate_rates" Rows Warn "A currency has two different rates on one day; the first row counts."
+    CurrenciesWithoutRate "currencies_without_rate" Values Warn "Currencies of amounts that have no exchange rate at all (G16)."
+    UnpricedDeals "unpriced_deals" Deals Warn "The deal's amount has no exchange rate on its day; the deal counts, its amount is unknown (G16)."
+    UnpricedSpend "unpriced_spend" Rows Warn "Spend in a currency without an exchange rate on its day; its amount is unknown (G16)."
     NullSpend "null_spend" Rows Warn "A row of spend without an amount."
 }
 
@@ -149,6 +154,7 @@ impl Rule {
             | Self::MissingStage
             | Self::Undated
             | Self::OutcomeWithoutDate
+            | Self::BadRate
             | Self::TiedDeals => matches!(severity, Severity::Quarantine | Severity::Fail),
             Self::BadAmount | Self::InexactAmount | Self::UnknownStageEvents | Self::NullSpend => {
                 true

@@ -5,16 +5,18 @@ use std::fmt::Write;
 
 use super::RunOptions;
 use super::inputs::event_dimensions;
+use super::pricing;
 use crate::config::{Config, Resolved, Ties};
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::fold::levels::Leveller;
 use crate::fold::machine::{Event, Machine, Visit};
+use crate::fold::pricing::{Pricing, Purse};
 use crate::fold::{self, Move, Outcome, Scattered, order, scatter};
-use crate::money::{self, NO_AMOUNT};
+use crate::money::{self, NO_AMOUNT, UNPRICED};
 use crate::quality::Ledger;
 use crate::relations::visits::MOVES;
-use crate::source::{DealSource, Interners, RowNumbers};
+use crate::source::{DealSource, FxSource, Interners, Names, RowNumbers};
 use crate::time::{Instant, NO_DAY, NO_INSTANT, day_text, instant_text};
 
 /// The story of one deal as text.
@@ -40,11 +42,14 @@ pub fn explain_deal(
         &names,
         &stages,
         &ledger,
-        &resolved.currency,
+        &resolved.native,
         None,
         &config.pipeline.only,
         |unit, batch| scatter(unit, &only(batch, &hashes), 0),
     )?;
+    let rates = FxSource::open(&config, resolved.calendar)?.read(&ledger)?;
+    let as_of = resolved.as_of.unwrap_or(read.latest);
+    let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
     let (mut events, mut units) = (EventBatch::default(), Vec::new());
     let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
@@ -55,7 +60,9 @@ pub fn explain_deal(
         stages: &stages,
         config: &config,
         resolved,
-        as_of: resolved.as_of.unwrap_or(read.latest),
+        as_of,
+        pricing: pricing.as_ref(),
+        currencies: names.currency.freeze(),
     };
     story.refused(&ledger, deal);
     if events.is_empty() && story.text.is_empty() {
@@ -94,6 +101,8 @@ struct Story<'a> {
     config: &'a Config,
     resolved: &'a Resolved,
     as_of: Instant,
+    pricing: Option<&'a Pricing>,
+    currencies: Names,
 }
 
 impl Story<'_> {
@@ -148,11 +157,17 @@ impl Story<'_> {
                 "kept out of every table by rule tied_deals: ties = \"reject\" (G2); otherwise:",
             );
         }
+        let mut purse = self.pricing.map(|pricing| self.purse(pricing, &mut machine, &kept));
         self.line("events, in the order they are folded:");
         for row in early {
             let verdict = if kept.contains(&row) {
-                let event = fold::event(self.events, row as usize);
-                self.apply(&mut machine, &event, row as usize)
+                let mut event = fold::event(self.events, row as usize);
+                let native = event.amount;
+                if let (Some(pricing), Some(purse)) = (self.pricing, &mut purse) {
+                    event.amount = pricing.price(self.events, row as usize, purse);
+                }
+                let said = self.apply(&mut machine, &event, row as usize);
+                said + &self.priced(row as usize, native, event.amount)
             } else {
                 "duplicate, not counted again (G3)".into()
             };
@@ -167,6 +182,35 @@ impl Story<'_> {
         let owner = names.owner.freeze();
         let owner = owner.get(machine.deal.owner).unwrap_or("unknown").to_owned();
         self.line(&format!("owner now: {owner}"));
+    }
+
+    /// What the deal's amounts are converted by; for a close in another currency, the deal is folded
+    /// once to know it.
+    fn purse(&self, pricing: &Pricing, machine: &mut Machine<'_>, rows: &[u32]) -> Purse {
+        let mut purse = pricing.purse();
+        if !pricing.waits_for_close(self.events, rows) {
+            return purse;
+        }
+        for row in rows {
+            let mut event = fold::event(self.events, *row as usize);
+            event.amount = pricing.price(self.events, *row as usize, &mut purse);
+            machine.apply(&event, |_| NO_CODE);
+        }
+        machine.finish();
+        let closed = machine.deal.closed;
+        machine.begin();
+        if closed == NO_INSTANT { pricing.purse() } else { pricing.purse_of_close(closed) }
+    }
+
+    /// How an amount in a currency of its own was converted.
+    fn priced(&self, row: usize, native: i64, worth: i64) -> String {
+        let code = self.events.currency.get(row).copied().unwrap_or(NO_CODE);
+        let Some(currency) = self.currencies.get(code).filter(|_| native != NO_AMOUNT) else {
+            return String::new();
+        };
+        let given = money::to_text(native, self.resolved.native.scale);
+        let verdict = if worth == UNPRICED { ", which has no rate (G16)" } else { "" };
+        format!("; given as {given} {currency}{verdict}")
     }
 
     fn apply(&self, machine: &mut Machine<'_>, event: &Event, row: usize) -> String {

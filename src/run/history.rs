@@ -7,7 +7,7 @@ use std::time::Instant as Stopwatch;
 
 use super::memory::Memory;
 use super::orders::Orders;
-use super::{inputs, needs};
+use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
 use crate::engine::Sums;
@@ -190,7 +190,7 @@ impl Milling<'_> {
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let (mut source, lookups, spend) =
+        let inputs::Opened { deals: mut source, lookups, spend, rates } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -200,7 +200,10 @@ impl Milling<'_> {
         let lookups = lookups.read(ledger)?;
         let names = Interners::new(&event_dimensions);
         let (events, as_of) = self.events(&config, &source, &stages, &names, &memory)?;
-        let spend = spend.read(resolved.calendar, &resolved.currency, as_of, ledger)?;
+        let rates = rates.read(ledger)?;
+        let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
+        let priced = pricing::Spending { resolved, rates: &rates, as_of };
+        let (spend, foreign_spend) = priced.read(spend, ledger)?;
         watch.lap("read");
         on_step("fold");
         let periods = resolved.every_period();
@@ -227,13 +230,16 @@ impl Milling<'_> {
             rules: fold::rules(&config),
             ties: config.fold.ties,
             as_of,
+            pricing: pricing.as_ref(),
         };
         let Folded { tally, deals, orders, spilled_bytes } =
             fold_events(events, &settings, &assembler, &taker, &memory)?;
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
+        pricing::refuse_mixed(resolved, &names, (tally.foreign_deals, foreign_spend))?;
         self.record_fold(&source, &tally, &stages);
+        pricing::record_missing(resolved, &names, &rates, ledger);
         watch.lap("fold");
         on_step("customers");
         let orders = orders.complete()?;
@@ -242,15 +248,10 @@ impl Milling<'_> {
         tracing::debug!(spilled_bytes, "scratch");
         drop(orders);
         let present = present(&assembler, spend.as_ref());
-        if let Some(spend) = spend.as_ref().filter(|_| wanted.relation(Relation::Spend)) {
-            taker.take(&assembler.spend(&spend.rows)?)?;
-        }
-        let mut dictionaries = assembler.into_dictionaries();
-        let findings = findings::batch(ledger, &mut dictionaries, wanted)?;
-        taker.take(&findings)?;
+        let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
         watch.lap("customers");
         let counts = inputs::deal_counts(&source, ledger);
-        let inputs = inputs::all(source, lookups, spend.map(|s| s.inputs));
+        let inputs = inputs::all(source, lookups, spend.map(|s| s.inputs), rates.inputs);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
             present,
@@ -261,6 +262,21 @@ impl Milling<'_> {
             inputs,
         };
         Ok(Some((history, taker)))
+    }
+
+    /// Hands over the relations that are given, not folded; with the names behind all codes.
+    fn small_relations<T: Taker>(
+        &self,
+        assembler: Assembler<'_>,
+        spend: Option<&Spend>,
+        taker: &T,
+    ) -> Result<Dictionaries, Error> {
+        if let Some(spend) = spend.filter(|_| self.wanted.relation(Relation::Spend)) {
+            taker.take(&assembler.spend(&spend.rows)?)?;
+        }
+        let mut dictionaries = assembler.into_dictionaries();
+        taker.take(&findings::batch(self.ledger, &mut dictionaries, self.wanted)?)?;
+        Ok(dictionaries)
     }
 
     /// Reads the events into their buckets; with the run's instant.
@@ -279,7 +295,7 @@ impl Milling<'_> {
             names,
             stages,
             self.ledger,
-            &resolved.currency,
+            &resolved.native,
             resolved.as_of,
             &config.pipeline.only,
             |unit, batch| events.add(fold::scatter(unit, batch, bits)),
@@ -307,6 +323,7 @@ impl Milling<'_> {
             (Rule::NullAmountWon, tally.null_amount_won),
             (Rule::ZeroAmountWon, tally.zero_amount_won),
             (Rule::NegativeAmountWon, tally.negative_amount_won),
+            (Rule::UnpricedDeals, tally.unpriced_deals),
             (Rule::NegativeCycle, tally.negative_cycle),
             (Rule::DeletedDeals, tally.deleted_deals),
             (Rule::TiedDeals, tally.tied_deals),

@@ -2,9 +2,9 @@
 
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::quality::{Counts, Ledger};
-use crate::source::{CheckedInput, DealSource, Lookup, LookupSource, SpendSource};
+use crate::source::{CheckedInput, DealSource, FxSource, Lookup, LookupSource, SpendSource};
 use crate::time::{Instant, NO_INSTANT};
 
 /// Opens every input and says all that is wrong with any of them.
@@ -13,36 +13,38 @@ pub(super) fn open(
     resolved: &Resolved,
     stages: &StageTable,
     event_dimensions: &[String],
-) -> Result<(DealSource, LookupSource, SpendSource), Error> {
-    together(
-        DealSource::open(config, resolved.calendar, stages, event_dimensions),
-        LookupSource::open(config, resolved.calendar),
-        SpendSource::open(config, resolved.calendar),
-    )
+) -> Result<Opened, Error> {
+    let calendar = resolved.calendar;
+    let mut faults = Vec::new();
+    let deals = kept(DealSource::open(config, calendar, stages, event_dimensions), &mut faults)?;
+    let lookups = kept(LookupSource::open(config, calendar), &mut faults)?;
+    let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
+    let rates = kept(FxSource::open(config, calendar), &mut faults)?;
+    match (deals, lookups, spend, rates) {
+        (Some(deals), Some(lookups), Some(spend), Some(rates)) => {
+            Ok(Opened { deals, lookups, spend, rates })
+        }
+        _ => Err(Error::Faults(faults)),
+    }
 }
 
-/// All three, or the faults of all of them in one error.
-fn together<A, B, C>(
-    a: Result<A, Error>,
-    b: Result<B, Error>,
-    c: Result<C, Error>,
-) -> Result<(A, B, C), Error> {
-    let mut all = Vec::new();
-    let mut keep = |error: Error| match error {
-        Error::Faults(faults) => {
-            all.extend(faults);
-            Ok(())
+/// Every input, opened and checked.
+pub(super) struct Opened {
+    pub(super) deals: DealSource,
+    pub(super) lookups: LookupSource,
+    pub(super) spend: SpendSource,
+    pub(super) rates: FxSource,
+}
+
+/// What was opened; faults are kept, so that those of all inputs can be told together.
+fn kept<T>(opened: Result<T, Error>, faults: &mut Vec<Fault>) -> Result<Option<T>, Error> {
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(Error::Faults(more)) => {
+            faults.extend(more);
+            Ok(None)
         }
-        other => Err(other),
-    };
-    match (a, b, c) {
-        (Ok(a), Ok(b), Ok(c)) => Ok((a, b, c)),
-        (a, b, c) => {
-            a.map_or_else(&mut keep, |_| Ok(()))?;
-            b.map_or_else(&mut keep, |_| Ok(()))?;
-            c.map_or_else(&mut keep, |_| Ok(()))?;
-            Err(Error::Faults(all))
-        }
+        Err(other) => Err(other),
     }
 }
 
@@ -106,10 +108,12 @@ pub(super) fn all(
     source: DealSource,
     lookups: Vec<Lookup>,
     spend: Option<Vec<CheckedInput>>,
+    rates: Vec<CheckedInput>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
     inputs.extend(spend.unwrap_or_default());
+    inputs.extend(rates);
     inputs
         .into_iter()
         .map(|input| {

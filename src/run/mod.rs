@@ -7,6 +7,7 @@ mod inputs;
 mod needs;
 mod memory;
 mod orders;
+mod pricing;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant as Stopwatch;

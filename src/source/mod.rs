@@ -8,6 +8,7 @@ mod convert;
 mod discover;
 mod events;
 mod footprint;
+mod fx_rates;
 mod guard;
 mod intern;
 mod lookup;
@@ -31,12 +32,13 @@ use rayon::prelude::*;
 
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use footprint::Footprint;
+pub use fx_rates::{FxRates, FxSource};
 pub use guard::is_guarded;
 pub use intern::{Interner, Names};
 pub use lookup::{Lookup, LookupKey, LookupSource};
 pub use needs::{Attribute, Width};
 pub use read::CheckedInput;
-pub use spend::{Spend, SpendRow, SpendSource};
+pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
 
 use crate::config::{Config, Input, Outcome, Shape, Ties};
 use crate::contract::{CanonicalColumn, ColumnType};
@@ -59,6 +61,8 @@ pub struct Interners {
     pub customer: Interner,
     /// Owners.
     pub owner: Arc<Interner>,
+    /// Currencies of amounts.
+    pub currency: Interner,
     /// Events with textual identifiers.
     pub event: Interner,
     /// Each dimension that comes with the events, in the order of [`DealSource::dimensions`].
@@ -112,6 +116,7 @@ pub(crate) struct Layout {
     stage_id: Option<usize>,
     pipeline_id: Option<usize>,
     amount: Option<usize>,
+    currency: Option<usize>,
     owner_id: Option<usize>,
     customer_id: Option<usize>,
     expected_close: Option<usize>,
@@ -131,6 +136,8 @@ pub(crate) struct Layout {
 pub struct Present {
     /// The amount of a deal.
     pub amount: bool,
+    /// Its currency.
+    pub currency: bool,
     /// The owner.
     pub owner: bool,
     /// The customer.
@@ -270,6 +277,7 @@ impl DealSource {
         let has = |f: fn(&Layout) -> Option<usize>| inputs.iter().any(|i| f(&i.layout).is_some());
         self.present = Present {
             amount: has(|l| l.amount),
+            currency: has(|l| l.currency),
             owner: has(|l| l.owner_id),
             customer: has(|l| l.customer_id),
             expected_close: has(|l| l.expected_close),
@@ -416,6 +424,7 @@ fn open_input(
         stage_id: position("stage_id"),
         pipeline_id: position("pipeline_id"),
         amount: position("amount"),
+        currency: position("currency"),
         owner_id: position("owner_id"),
         customer_id: position("customer_id"),
         expected_close: position("expected_close"),

@@ -82,6 +82,7 @@ fn leave_out(layout: &mut Layout, needed: &BTreeSet<Attribute>, judged: bool) ->
     ];
     if !judged && !needed.contains(&Attribute::Amount) {
         drop(&mut layout.amount);
+        drop(&mut layout.currency);
     }
     for (slot, attribute) in named {
         if !needed.contains(&attribute) {

@@ -11,7 +11,7 @@ use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Severity, Shape};
 use crate::contract::SPEND;
 use crate::error::Error;
-use crate::money::{Currency, NO_AMOUNT};
+use crate::money::{Currency, NO_AMOUNT, UNPRICED};
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::time::{Calendar, Day, Instant};
 
@@ -26,6 +26,17 @@ pub struct SpendRow {
     pub channel: Option<String>,
     /// The kind of cost, if given.
     pub cost_type: Option<String>,
+}
+
+/// An amount of spend as it was read.
+#[derive(Debug, Clone, Copy)]
+pub struct SpentIn<'a> {
+    /// The civil day.
+    pub day: Day,
+    /// As given, never unknown.
+    pub amount: i64,
+    /// Its currency; the reporting one if none is given.
+    pub currency: Option<&'a str>,
 }
 
 /// All spend of a run.
@@ -57,7 +68,8 @@ impl SpendSource {
         Ok(Self { inputs })
     }
 
-    /// Reads every row, of which there are few. Returns `None` if there is no such input.
+    /// Reads every row, of which there are few. Returns `None` if there is no such input. `price`
+    /// gives what an amount is worth in the reporting currency, or [`UNPRICED`].
     ///
     /// # Errors
     /// The first file that cannot be decoded.
@@ -65,10 +77,11 @@ impl SpendSource {
         self,
         calendar: Calendar,
         currency: &Currency,
+        price: &dyn Fn(&SpentIn<'_>) -> i64,
         as_of: Instant,
         ledger: &Ledger,
     ) -> Result<Option<Spend>, Error> {
-        let mut reading = Reading { calendar, currency, as_of, ledger, rows: Vec::new() };
+        let mut reading = Reading { calendar, currency, price, as_of, ledger, rows: Vec::new() };
         for (checked, input) in &self.inputs {
             let mut part = Part::default();
             for unit in checked.units() {
@@ -88,6 +101,7 @@ impl SpendSource {
 struct Reading<'a> {
     calendar: Calendar,
     currency: &'a Currency,
+    price: &'a dyn Fn(&SpentIn<'_>) -> i64,
     as_of: Instant,
     ledger: &'a Ledger,
     rows: Vec<SpendRow>,
@@ -113,8 +127,8 @@ impl Reading<'_> {
         first_row: u64,
         part: &mut Part,
     ) -> Result<(), Error> {
-        let [date, amount, channel, cost_type] = arrays else {
-            return Err(Error::Bug("spend has four columns".into()));
+        let [date, amount, channel, cost_type, currency] = arrays else {
+            return Err(Error::Bug("spend has five columns".into()));
         };
         let (Some(date), Some(amount)) = (date, amount) else {
             return Err(Error::Bug("required columns of spend are missing".into()));
@@ -126,8 +140,9 @@ impl Reading<'_> {
             None => Ok(vec![None; dates.len()]),
         };
         let (channels, cost_types) = (names(channel, "channel")?, names(cost_type, "cost_type")?);
-        let columns = dates.iter().zip(amounts).zip(channels).zip(cost_types);
-        for (row, (((at, amount), channel), cost_type)) in columns.enumerate() {
+        let currencies = names(currency, "currency")?;
+        let columns = dates.iter().zip(amounts).zip(channels).zip(cost_types).zip(currencies);
+        for (row, ((((at, amount), channel), cost_type), currency)) in columns.enumerate() {
             part.counts.rows_in += 1;
             let is_inexact = inexact.binary_search(&row).is_ok();
             match self.judge(*at, amount, is_inexact, &mut part.counts) {
@@ -146,8 +161,16 @@ impl Reading<'_> {
                 Ok(Fate::AfterAsOf) => part.counts.after_as_of += 1,
                 Ok(Fate::Kept) => {
                     part.counts.folded += 1;
-                    let amount = if amount == BAD_AMOUNT { NO_AMOUNT } else { amount };
                     let day = self.calendar.day(*at);
+                    let amount = match amount {
+                        BAD_AMOUNT | NO_AMOUNT => NO_AMOUNT,
+                        amount => {
+                            let currency = currency.as_deref();
+                            (self.price)(&SpentIn { day, amount, currency })
+                        }
+                    };
+                    part.counts.add(Rule::UnpricedSpend, u64::from(amount == UNPRICED));
+                    let amount = if amount == UNPRICED { NO_AMOUNT } else { amount };
                     self.rows.push(SpendRow { day, amount, channel, cost_type });
                 }
             }

@@ -22,6 +22,7 @@ pub(super) struct Decoded {
     pub(super) amount: Vec<i64>,
     /// Rows whose amount was rounded, ascending.
     pub(super) inexact: Vec<usize>,
+    pub(super) currency: Vec<u32>,
     pub(super) owner: Vec<u32>,
     pub(super) customer: Vec<Id>,
     pub(super) expected_close: Vec<i32>,
@@ -36,6 +37,7 @@ pub(super) struct Decoded {
 /// Names already looked up, a column.
 #[derive(Default)]
 struct SeenNames {
+    currency: Seen<u32>,
     owner: Seen<u32>,
     pipeline: Seen<bool>,
     dimensions: Vec<Seen<u32>>,
@@ -178,6 +180,10 @@ impl<'a> TaskState<'a> {
         if let Some(array) = get(self.layout.amount) {
             (decoded.amount, decoded.inexact) = convert::money(array, d.currency)?;
         }
+        if let Some(array) = get(self.layout.currency) {
+            let (seen, replace) = (&mut self.seen.currency, d.replacement("currency"));
+            decoded.currency = convert::codes(array, seen, &d.names.currency, replace)?;
+        }
         if let Some(array) = get(self.layout.owner_id) {
             let (seen, replace) = (&mut self.seen.owner, d.replacement("owner_id"));
             decoded.owner = convert::codes(array, seen, &d.names.owner, replace)?;
@@ -220,6 +226,8 @@ impl<'a> TaskState<'a> {
         extend(&mut events.deal, &decoded.deal, rows, Some(Id::NONE));
         let none = present.amount.then_some(NO_AMOUNT);
         extend(&mut events.amount, &decoded.amount, rows, none);
+        let none = present.currency.then_some(NO_CODE);
+        extend(&mut events.currency, &decoded.currency, rows, none);
         let none = present.owner.then_some(NO_CODE);
         extend(&mut events.owner, &decoded.owner, rows, none);
         let none = present.customer.then_some(Id::NONE);

@@ -5,6 +5,7 @@
 
 mod forms;
 mod layout;
+mod money;
 mod pruning;
 mod rules;
 mod shapes;

@@ -22,7 +22,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("allocator", &[]),
     ("error", &[]),
     ("time", &[]),
-    ("money", &[]),
+    ("money", &["time"]),
     ("stats", &[]),
     ("table", &["error", "time"]),
     ("contract", &["config", "error", "relations"]),

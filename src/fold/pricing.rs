@@ -1,0 +1,102 @@
+//! Amounts in other currencies to the reporting one, while a deal is folded (G16).
+//!
+//! Every amount of a deal is converted as its event is applied, by the rate of the day that the
+//! policy names, so that whatever comes out of the fold is in one currency. The day of the close is
+//! known only when the deal has been folded, so such a deal is folded a second time; a deal without
+//! another currency never is.
+//!
+//! Invariant: an amount without a rate is unknown, never zero and never in its own currency.
+
+use crate::config::MoneyPolicy;
+use crate::contract::{EventBatch, NO_CODE};
+use crate::money::{Currency, NO_AMOUNT, Rates, UNPRICED, by_rate};
+use crate::time::{Calendar, Day, Instant};
+
+/// What amounts are worth.
+#[derive(Debug, Clone)]
+pub struct Pricing {
+    /// By the rate of which day.
+    pub policy: MoneyPolicy,
+    /// The reporting currency.
+    pub base: Currency,
+    /// Digits after the point of the amounts as they were read.
+    pub scale: u8,
+    /// By the code of each currency: its rates, or that it is the reporting currency itself.
+    pub currencies: Vec<Worth>,
+    /// The run's day, or the one of policy `constant`.
+    pub day: Day,
+    /// For the days of events and closes.
+    pub calendar: Calendar,
+}
+
+/// What a currency is worth.
+#[derive(Debug, Clone)]
+pub enum Worth {
+    /// It is the reporting currency.
+    Base,
+    /// By these rates; there may be none.
+    Rates(Rates),
+}
+
+/// The currency of a deal's amounts, from event to event.
+#[derive(Debug, Clone, Copy)]
+pub struct Purse {
+    /// Code of the latest currency given.
+    currency: u32,
+    /// The day whose rates hold; of each event where there is none.
+    day: Option<Day>,
+}
+
+impl Pricing {
+    /// What to convert a deal's amounts by at first.
+    #[must_use]
+    pub fn purse(&self) -> Purse {
+        let day = (self.policy != MoneyPolicy::AtEvent).then_some(self.day);
+        Purse { currency: NO_CODE, day }
+    }
+
+    /// What to convert them by once the close is known.
+    #[must_use]
+    pub fn purse_of_close(&self, closed: Instant) -> Purse {
+        Purse { currency: NO_CODE, day: Some(self.calendar.day(closed)) }
+    }
+
+    /// Whether a deal with these rows has to be folded again when its close is known.
+    #[must_use]
+    pub fn waits_for_close(&self, events: &EventBatch, rows: &[u32]) -> bool {
+        self.policy == MoneyPolicy::AtClose && self.is_foreign(events, rows)
+    }
+
+    /// Whether any of these rows is in another currency than the reporting one.
+    #[must_use]
+    pub fn is_foreign(&self, events: &EventBatch, rows: &[u32]) -> bool {
+        let code = |row: &u32| events.currency.get(*row as usize).copied().unwrap_or(NO_CODE);
+        rows.iter().any(|row| !matches!(self.worth(code(row)), Worth::Base))
+    }
+
+    /// The amount of a row in minor units of the reporting currency; [`UNPRICED`] without a rate.
+    /// Rows of a deal are given in order.
+    #[must_use]
+    pub fn price(&self, events: &EventBatch, row: usize, purse: &mut Purse) -> i64 {
+        if let Some(code) = events.currency.get(row).filter(|code| **code != NO_CODE) {
+            purse.currency = *code;
+        }
+        let amount = events.amount.get(row).copied().unwrap_or(NO_AMOUNT);
+        if amount == NO_AMOUNT || self.policy == MoneyPolicy::None {
+            return amount;
+        }
+        const ONE: i64 = 10_i64.pow(crate::money::RATE_SCALE as u32);
+        let rate = match self.worth(purse.currency) {
+            Worth::Base => Some(ONE),
+            Worth::Rates(rates) => {
+                let own = || events.time.get(row).map(|at| self.calendar.day(*at));
+                purse.day.or_else(own).and_then(|day| rates.on(day))
+            }
+        };
+        rate.and_then(|rate| by_rate(amount, self.scale, rate, &self.base)).unwrap_or(UNPRICED)
+    }
+
+    fn worth(&self, code: u32) -> &Worth {
+        self.currencies.get(code as usize).unwrap_or(&Worth::Base)
+    }
+}

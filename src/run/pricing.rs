@@ -1,0 +1,140 @@
+//! Which rates hold for a run's amounts, and what is said where there are none (G16).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::{MoneyPolicy, Resolved};
+use crate::error::{Error, Fault};
+use crate::fold::pricing::{Pricing, Worth};
+use crate::money::{RATE_SCALE, UNPRICED, by_rate};
+use crate::quality::{Counts, Ledger, Rule};
+use crate::source::{FxRates, Interners, Spend, SpendSource, SpentIn};
+use crate::time::{Day, Instant};
+
+/// How the deals' amounts are converted; `None` where all of them are as they are to be.
+pub(super) fn of_deals(
+    resolved: &Resolved,
+    names: &Interners,
+    rates: &FxRates,
+    as_of: Instant,
+) -> Option<Pricing> {
+    let policy = resolved.config.money.policy;
+    let names = names.currency.freeze();
+    if policy == MoneyPolicy::None && names.bound() == 0 {
+        return None;
+    }
+    let worth = |(_, name): (u32, &str)| {
+        let name = name.to_uppercase();
+        if name == resolved.currency.code {
+            return Worth::Base;
+        }
+        Worth::Rates(rates.rates.get(&name).cloned().unwrap_or_default())
+    };
+    Some(Pricing {
+        policy,
+        base: resolved.currency.clone(),
+        scale: resolved.native.scale,
+        currencies: names.iter().map(worth).collect(),
+        day: day(resolved, as_of),
+        calendar: resolved.calendar,
+    })
+}
+
+/// The day whose rates hold where the policy names one.
+fn day(resolved: &Resolved, as_of: Instant) -> Day {
+    resolved.constant_day.unwrap_or_else(|| resolved.calendar.day(as_of))
+}
+
+/// How spend is converted: by the rate of its own day, unless the policy names one.
+pub(super) struct Spending<'a> {
+    pub(super) resolved: &'a Resolved,
+    pub(super) rates: &'a FxRates,
+    pub(super) as_of: Instant,
+}
+
+impl Spending<'_> {
+    /// Reads all spend, with the number of rows in another currency where none is converted.
+    pub(super) fn read(
+        &self,
+        source: SpendSource,
+        ledger: &Ledger,
+    ) -> Result<(Option<Spend>, u64), Error> {
+        let resolved = self.resolved;
+        let foreign = AtomicU64::new(0);
+        let price = |spent: &SpentIn<'_>| self.price(spent, &foreign);
+        let spend = source.read(resolved.calendar, &resolved.native, &price, self.as_of, ledger)?;
+        Ok((spend, foreign.into_inner()))
+    }
+
+    fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
+        let Spending { resolved, rates, as_of } = *self;
+        let currency = spent.currency.map(str::to_uppercase);
+        let other = currency.filter(|currency| *currency != resolved.currency.code);
+        let day = match resolved.config.money.policy {
+            MoneyPolicy::None => {
+                foreign.fetch_add(u64::from(other.is_some()), Ordering::Relaxed);
+                return spent.amount;
+            }
+            MoneyPolicy::AtClose | MoneyPolicy::AtEvent => spent.day,
+            MoneyPolicy::AtAsOf | MoneyPolicy::Constant => day(resolved, as_of),
+        };
+        let rate = match other {
+            None => Some(10_i64.pow(u32::from(RATE_SCALE))),
+            Some(currency) => rates.rates.get(&currency).and_then(|rates| rates.on(day)),
+        };
+        let worth = |rate| by_rate(spent.amount, resolved.native.scale, rate, &resolved.currency);
+        rate.and_then(worth).unwrap_or(UNPRICED)
+    }
+}
+
+/// Refuses amounts in other currencies where none is converted: their sums would mean nothing.
+pub(super) fn refuse_mixed(
+    resolved: &Resolved,
+    names: &Interners,
+    (deals, spend): (u64, u64),
+) -> Result<(), Error> {
+    if resolved.config.money.policy != MoneyPolicy::None || deals + spend == 0 {
+        return Ok(());
+    }
+    let (known, _) = names.currency.freeze().ranked();
+    let base = &resolved.currency.code;
+    let others: Vec<&str> = known
+        .iter()
+        .filter(|name| name.to_uppercase() != *base)
+        .map(String::as_str)
+        .take(NAMED_MAX)
+        .collect();
+    let found = if deals > 0 { format!("{deals} deals") } else { format!("{spend} rows of spend") };
+    let input = if deals > 0 { "deal_events" } else { "spend" };
+    let file = resolved.inputs.get(input).map(|i| i.path.clone()).unwrap_or_default();
+    let listed = if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
+    Err(Error::Faults(vec![Fault {
+        file,
+        place: "column \"currency\"".into(),
+        problem: format!("{found} in other currencies than {base}{listed}"),
+        hint: format!(
+            "say how to convert them: [money] policy with [inputs.fx_rates]; if all are in one \
+             currency, say so: [money] currency (now {base})"
+        ),
+    }]))
+}
+
+/// So many names of currencies in one message.
+const NAMED_MAX: usize = 5;
+
+/// Counts the currencies that have no rate at all.
+pub(super) fn record_missing(
+    resolved: &Resolved,
+    names: &Interners,
+    rates: &FxRates,
+    ledger: &Ledger,
+) {
+    let Some(input) = rates.inputs.first() else { return };
+    let (known, _) = names.currency.freeze().ranked();
+    let is_missing = |name: &&String| {
+        let name = name.to_uppercase();
+        name != resolved.currency.code && !rates.rates.contains_key(&name)
+    };
+    let mut counts = Counts::default();
+    counts.add(Rule::CurrenciesWithoutRate, known.iter().filter(is_missing).count() as u64);
+    ledger.record(&input.name, &counts);
+}
