@@ -169,7 +169,7 @@ pub struct Pipeline {
 }
 
 /// By what the numbers are split.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dimensions {
     /// Names of the dimensions; each is a column of the deal events unless `from` says otherwise.
@@ -180,6 +180,21 @@ pub struct Dimensions {
     pub from: BTreeMap<String, String>,
     /// Which value of a dimension a deal carries when it changes over time.
     pub at: DimensionAt,
+    /// So many values of a dimension are named, the most frequent ones; all others together are
+    /// "(other)". The acquisition channel has no such bound.
+    pub values_max: usize,
+}
+
+impl Default for Dimensions {
+    fn default() -> Self {
+        Self {
+            columns: Vec::new(),
+            slices: None,
+            from: BTreeMap::new(),
+            at: DimensionAt::default(),
+            values_max: 10_000,
+        }
+    }
 }
 
 /// Which value of a dimension a deal carries when it changes over time.

@@ -145,6 +145,9 @@ fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
             problems.add(key, format!("the name {name:?} is taken by {taken}; {advice}"));
         }
     }
+    if dimensions.values_max == 0 {
+        problems.add("dimensions.values_max", "expected 1 or more, found 0");
+    }
     if let Some(slices) = &dimensions.slices {
         check_slices("dimensions.slices", slices, config, problems);
     }

@@ -12,7 +12,9 @@ use std::ops::Range;
 pub use packed::{Column, Packed};
 
 use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_STAGE};
+use crate::error::Error;
 use crate::money::NO_AMOUNT;
+use crate::spill::Complete;
 use crate::time::{NO_DAY, NO_INSTANT};
 use packed::Steps;
 
@@ -194,6 +196,36 @@ pub fn gather(
             append(all, part, &rows);
         }
     }
+}
+
+/// How many events have each of so many values of a dimension.
+///
+/// # Errors
+/// Events that cannot be read back.
+pub fn count_codes(
+    events: &Complete<Scattered>,
+    dimension: usize,
+    values: usize,
+) -> Result<Vec<u64>, Error> {
+    let mut counts = vec![0; values];
+    let mut count = |part: &Scattered, rows: Range<usize>| {
+        let Some(column) = part.columns.get(FIELDS.len() + dimension) else { return };
+        column.for_each(rows, |code| {
+            if let Some(n) = usize::try_from(code).ok().and_then(|code| counts.get_mut(code)) {
+                *n += 1;
+            }
+        });
+    };
+    if let Some(parts) = events.held() {
+        parts.iter().for_each(|part| count(part, 0..part.len()));
+        return Ok(counts);
+    }
+    for (number, buckets) in events.ranges().iter().enumerate() {
+        for part in events.range(number)? {
+            count(&part, part.rows_in(buckets));
+        }
+    }
+    Ok(counts)
 }
 
 fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {

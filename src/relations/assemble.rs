@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use hashbrown::HashMap;
-
 use super::batch::{Batch, Wanted};
+use super::cap::cap;
 use super::emit::Deals;
+use super::joins::{Join, Key, attribute};
 use super::orders_pass::OrderColumns;
 use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
-use crate::contract::{Id, NO_CODE, StageTable};
+use crate::contract::{NO_CODE, StageTable};
 use crate::error::Error;
 use crate::fold::machine::Outcome;
 use crate::fold::{Chunk, DealRow};
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{Interners, Lookup, LookupKey, Names, Spend, SpendRow};
+use crate::source::{Interners, Lookup, Names, Spend, SpendRow};
 use crate::time::{Calendar, Instant, Period, Resolution, Starts};
 
 /// What assembling needs to know of the run.
@@ -37,6 +37,10 @@ pub struct Parts<'a> {
     pub event_names: Vec<Vec<String>>,
     /// Rank of each dimension's numbers among them.
     pub event_ranks: Vec<Vec<u32>>,
+    /// How often each of its numbers occurs; empty where it has too few for that to matter.
+    pub event_counts: Vec<Vec<u64>>,
+    /// So many values a dimension may have.
+    pub values_max: usize,
     /// Sorted names of the owners.
     pub owners: Vec<String>,
     /// Rank of each owner's number.
@@ -81,7 +85,7 @@ pub struct Assembler<'a> {
     pub(super) dimensions: Vec<String>,
     sources: Vec<Column>,
     lookups: Vec<Join<'a>>,
-    customers: Names,
+    pub(super) customers: Names,
     pub(super) names: &'a Interners,
     pub(super) channel: Option<usize>,
     pub(super) cost_types: &'a [String],
@@ -91,40 +95,25 @@ pub struct Assembler<'a> {
     /// First days of every configured period.
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
-    dimension_at: DimensionAt,
-    ledger: &'a Ledger,
+    pub(super) dimension_at: DimensionAt,
+    pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
     has_customers: AtomicBool,
     /// Sum of the absolute amounts so far.
     amounts: AtomicU64,
     /// The names behind the codes.
     pub dictionaries: Dictionaries,
+    /// How many values of dimensions are reported as [`super::cap::OTHER`].
+    pub lumped: u64,
 }
 
 /// Where a dimension's code comes from.
 #[derive(Debug, Clone)]
-enum Column {
+pub(super) enum Column {
     /// The fold's column, by position, and the final code of each of its codes.
     Event(usize, Vec<u32>),
     /// A look-up table and the code of each of its rows.
     Lookup(usize, Vec<u32>),
-}
-
-/// A look-up table made ready for joining.
-struct Join<'a> {
-    lookup: &'a Lookup,
-    /// Row of each key.
-    rows: HashMap<&'a str, u32>,
-    by: JoinBy,
-}
-
-/// What a look-up table is joined by.
-enum JoinBy {
-    /// Where each owner's rank leads.
-    Owner(Vec<Key>),
-    /// The fold's column, and where each of its codes leads.
-    Dimension(usize, Vec<Key>),
-    Customer,
 }
 
 impl<'a> Assembler<'a> {
@@ -155,6 +144,9 @@ impl<'a> Assembler<'a> {
                 .ok_or_else(|| Error::Bug(format!("dimension {name:?} has no source")))?;
             dimensions.push(Dimension { name: name.clone(), names, source });
         }
+        // The channel is matched with that of the spend, whatever its values.
+        let capped = dimensions.iter_mut().filter(|d| Some(d.name.as_str()) != parts.channel);
+        let lumped = capped.map(|dimension| dimension.cap(&parts) as u64).sum();
         let cost_types = merge_channel_names(&parts, &mut dimensions);
         let dictionaries = dictionaries(&parts, &dimensions, cost_types);
         let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
@@ -182,6 +174,7 @@ impl<'a> Assembler<'a> {
             has_customers: AtomicBool::new(false),
             amounts: AtomicU64::new(0),
             dictionaries,
+            lumped,
         })
     }
 
@@ -270,47 +263,6 @@ impl<'a> Assembler<'a> {
         }
         Ok(())
     }
-
-    /// Whether anybody wants what a look-up table has. Where nobody does, its key may not have been
-    /// read.
-    fn is_joined(&self, join: &Join<'_>) -> bool {
-        let asked = |r: Relation| join.lookup.dimensions.iter().any(|d| self.wanted.column(r, d));
-        self.wanted.relation(Relation::Findings) || Relation::EVERY.into_iter().any(asked)
-    }
-
-    /// Where each deal of a chunk leads in a look-up table.
-    fn join(&self, join: &Join<'_>, chunk: &Chunk) -> Vec<Key> {
-        let lead = |keys: &[Key], code: u32| keys.get(code as usize).copied().unwrap_or(Key::Null);
-        let keys: Vec<Key> = match &join.by {
-            JoinBy::Owner(keys) => {
-                let owner = |row: &DealRow| {
-                    let rank = self.owner_ranks.get(owner_at(row, self.dimension_at) as usize);
-                    rank.map_or(Key::Null, |rank| lead(keys, *rank))
-                };
-                chunk.deals.iter().map(owner).collect()
-            }
-            JoinBy::Dimension(place, keys) => match chunk.dimensions.get(*place) {
-                Some(codes) => codes.iter().map(|code| lead(keys, *code)).collect(),
-                None => vec![Key::Null; chunk.deals.len()],
-            },
-            JoinBy::Customer => {
-                let mut known: HashMap<Id, Key> = HashMap::new();
-                let find = |key: &str| join.rows.get(key).map_or(Key::Orphan, |row| Key::Row(*row));
-                let lead = |id: Id| self.customers.text(id).map_or(Key::Null, |name| find(&name));
-                let customer = |row: &DealRow| {
-                    let id = row.deal.customer;
-                    *known.entry(id).or_insert_with(|| lead(id))
-                };
-                chunk.deals.iter().map(customer).collect()
-            }
-        };
-        let mut counts = Counts::of_deals(keys.len() as u64);
-        let count = |wanted| keys.iter().filter(|k| **k == wanted).count() as u64;
-        counts.add(Rule::Orphans, count(Key::Orphan));
-        counts.add(Rule::NullKeys, count(Key::Null));
-        self.ledger.record(&join.lookup.input, &counts);
-        keys
-    }
 }
 
 /// A dimension of the run, a deal.
@@ -338,51 +290,22 @@ struct Dimension {
     source: Column,
 }
 
-/// Where a deal's key leads in a look-up table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
-    Null,
-    Orphan,
-    Row(u32),
-}
-
-impl<'a> Join<'a> {
-    fn new(
-        parts: &Parts<'a>,
-        lookup: &'a Lookup,
-        known: &BTreeMap<String, (Vec<String>, Column)>,
-    ) -> Result<Self, Error> {
-        let keys = lookup.rows.keys();
-        let rows: HashMap<&str, u32> =
-            keys.zip(0..).map(|(key, row)| (key.as_str(), row)).collect();
-        let lead = |names: &[String]| -> Vec<Key> {
-            let find = |key: &String| rows.get(key.as_str()).map_or(Key::Orphan, |r| Key::Row(*r));
-            names.iter().map(find).collect()
+impl Dimension {
+    /// Bounds the number of its values; gives how many are no longer named.
+    fn cap(&mut self, parts: &Parts<'_>) -> usize {
+        let (codes, counts) = match &mut self.source {
+            Column::Event(place, codes) => {
+                (codes, parts.event_counts.get(*place).cloned().unwrap_or_default())
+            }
+            Column::Lookup(_, codes) => {
+                let counts = vec![1; codes.len()];
+                (codes, counts)
+            }
         };
-        let by = match &lookup.key {
-            LookupKey::Owner => JoinBy::Owner(lead(&parts.owners)),
-            LookupKey::Customer => JoinBy::Customer,
-            LookupKey::Dimension(name) => match known.get(name) {
-                Some((names, Column::Event(place, ranks))) => {
-                    let keys = lead(names);
-                    let key = |rank: &u32| keys.get(*rank as usize).copied().unwrap_or(Key::Null);
-                    JoinBy::Dimension(*place, ranks.iter().map(key).collect())
-                }
-                _ => return Err(Error::Bug(format!("look-up by unknown dimension {name:?}"))),
-            },
-        };
-        Ok(Self { lookup, rows, by })
-    }
-}
-
-/// The owner whose attributes a deal carries: of the time that its dimensions are of (G18).
-fn owner_at(row: &DealRow, at: DimensionAt) -> u32 {
-    let deal = &row.deal;
-    match at {
-        DimensionAt::AsOf => deal.owner,
-        DimensionAt::Created => deal.created_owner,
-        DimensionAt::Close if deal.closed_owner == NO_CODE => deal.owner,
-        DimensionAt::Close => deal.closed_owner,
+        let names = std::mem::take(&mut self.names);
+        let capped = cap(names, std::mem::take(codes), &counts, parts.values_max);
+        (self.names, *codes) = (capped.names, capped.ranks);
+        capped.lumped
     }
 }
 
@@ -390,17 +313,6 @@ fn owner_at(row: &DealRow, at: DimensionAt) -> u32 {
 pub(super) fn shard(hash: u64) -> i16 {
     const BITS: u32 = (SHARDS_MAX as u32).trailing_zeros();
     (hash >> (64 - BITS)) as i16
-}
-
-/// The sorted names of a look-up's attribute, and the code of each row.
-fn attribute(lookup: &Lookup, index: usize) -> (Vec<String>, Vec<u32>) {
-    let value = |values: &Vec<Option<String>>| values.get(index).cloned().flatten();
-    let mut names: Vec<String> = lookup.rows.values().filter_map(value).collect();
-    names.sort();
-    names.dedup();
-    let code = |name: String| names.binary_search(&name).map_or(NO_CODE, |c| c as u32);
-    let codes = lookup.rows.values().map(|v| value(v).map_or(NO_CODE, code)).collect();
-    (names, codes)
 }
 
 /// Counts spend on channels that no deal has: their cost would find no customers.

@@ -16,7 +16,9 @@ pub mod customer_periods;
 pub mod customers;
 mod customers_emit;
 pub mod deals;
+mod cap;
 mod emit;
+mod joins;
 pub mod export;
 pub mod findings;
 #[cfg(test)]

@@ -17,7 +17,9 @@ use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
-use crate::source::{Attribute, CheckedInput, DealSource, Interners, Lookup, Spend, Width};
+use crate::source::{
+    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Width,
+};
 use crate::spill::{Complete, Room};
 use crate::time::{Calendar, Instant, Period};
 
@@ -202,13 +204,14 @@ impl Milling<'_> {
         let (events, as_of) = self.events(&config, &source, &stages, &names, &memory)?;
         let rates = rates.read(ledger)?;
         let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-        let priced = pricing::Spending { resolved, rates: &rates, as_of };
-        let (spend, foreign_spend) = priced.read(spend, ledger)?;
+        let (spend, foreign_spend) =
+            pricing::Spending { resolved, rates: &rates, as_of }.read(spend, ledger)?;
         watch.lap("read");
         on_step("fold");
         let periods = resolved.every_period();
         let channel = channel(&config);
         stages.keep_used();
+        let event_counts = self.value_counts(&events, &names)?;
         let assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
@@ -222,6 +225,7 @@ impl Milling<'_> {
             as_of,
             ledger,
             wanted,
+            event_counts,
         })?;
         let taker = begin(&assembler.dictionaries)?.within(&memory.room());
         let settings = fold::Settings {
@@ -238,14 +242,13 @@ impl Milling<'_> {
             return Ok(None);
         }
         pricing::refuse_mixed(resolved, &names, (tally.foreign_deals, foreign_spend))?;
-        self.record_fold(&source, &tally, &stages);
         pricing::record_missing(resolved, &names, &rates, ledger);
+        self.record_fold(&source, &tally, &stages, assembler.lumped);
         watch.lap("fold");
         on_step("customers");
         let orders = orders.complete()?;
         orders.customers(&assembler, |batch| taker.take(batch))?;
-        let spilled_bytes = spilled_bytes + orders.spilled_bytes();
-        tracing::debug!(spilled_bytes, "scratch");
+        tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
         drop(orders);
         let present = present(&assembler, spend.as_ref());
         let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
@@ -262,6 +265,20 @@ impl Milling<'_> {
             inputs,
         };
         Ok(Some((history, taker)))
+    }
+
+    /// How often each value of the dimensions occurs that have more values than are to be named.
+    fn value_counts(
+        &self,
+        events: &Complete<Scattered>,
+        names: &Interners,
+    ) -> Result<Vec<Vec<u64>>, Error> {
+        let most = self.resolved.config.dimensions.values_max;
+        let count = |(dimension, names): (usize, &Arc<Interner>)| {
+            let n = names.count();
+            if n > most { fold::scatter::count_codes(events, dimension, n) } else { Ok(Vec::new()) }
+        };
+        names.dimensions.iter().enumerate().map(count).collect()
     }
 
     /// Hands over the relations that are given, not folded; with the names behind all codes.
@@ -306,7 +323,13 @@ impl Milling<'_> {
     }
 
     /// Brings what the fold counted into the ledger, under the first input of the deal history.
-    fn record_fold(&self, source: &DealSource, tally: &fold::Tally, stages: &StageTable) {
+    fn record_fold(
+        &self,
+        source: &DealSource,
+        tally: &fold::Tally,
+        stages: &StageTable,
+        lumped: u64,
+    ) {
         let ledger = self.ledger;
         let Some(first) = source.inputs().next().map(|i| i.name.clone()) else { return };
         let mut counts = Counts::of_deals(tally.deals);
@@ -318,6 +341,7 @@ impl Milling<'_> {
             (Rule::AfterDeletion, tally.after_deletion),
             (Rule::UnknownStageEvents, tally.unknown_stage_events),
             (Rule::UnknownStages, stages.unknown().len() as u64),
+            (Rule::OtherValues, lumped),
             (Rule::NoCustomer, tally.no_customer),
             (Rule::NoStage, tally.no_stage),
             (Rule::NullAmountWon, tally.null_amount_won),
@@ -401,6 +425,7 @@ struct AssemblyOf<'a> {
     as_of: Instant,
     ledger: &'a Ledger,
     wanted: &'a Wanted,
+    event_counts: Vec<Vec<u64>>,
 }
 
 fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
@@ -416,6 +441,8 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         event_dimensions: of.event_dimensions,
         event_names,
         event_ranks,
+        event_counts: of.event_counts.clone(),
+        values_max: of.config.dimensions.values_max,
         owners,
         owner_ranks,
         names: of.names,

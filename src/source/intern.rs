@@ -89,6 +89,12 @@ impl Interner {
         }
     }
 
+    /// How many names there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.next.load(Memory::Relaxed) as usize
+    }
+
     /// All names by number.
     #[must_use]
     pub fn freeze(&self) -> Names {

@@ -1,4 +1,5 @@
-//! Shape `lookup`: small tables that give dimensions by a key of the deal.
+//! Shape `lookup`: small tables that give dimensions by a key of the deal, always or from time to
+//! time: with `valid_from` and `valid_to`, a key has one row at any instant.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,9 @@ use crate::config::{Config, Input, Shape};
 use crate::contract::{ColumnType, Need};
 use crate::error::Error;
 use crate::quality::{Counts, Ledger, Rule};
+use crate::source::convert::{BAD_INSTANT, is_plausible};
 use crate::source::preflight::Wanted;
-use crate::time::Calendar;
+use crate::time::{Calendar, Instant, NO_INSTANT};
 
 /// By what a look-up table is joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +25,26 @@ pub enum LookupKey {
     Dimension(String),
 }
 
-/// A look-up table: at most one row a key, so that a join cannot fan out.
+/// What a key has, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// From when on.
+    pub from: Instant,
+    /// Until when, exclusive.
+    pub to: Instant,
+    /// The values, in the order of [`Lookup::dimensions`].
+    pub values: Vec<Option<String>>,
+}
+
+impl Held {
+    /// Whether it holds at every instant.
+    #[must_use]
+    pub fn is_always(&self) -> bool {
+        self.from == Instant::MIN && self.to == Instant::MAX
+    }
+}
+
+/// A look-up table: at any instant at most one row a key, so that a join cannot fan out.
 #[derive(Debug)]
 pub struct Lookup {
     /// Name of the input.
@@ -32,8 +53,8 @@ pub struct Lookup {
     pub key: LookupKey,
     /// The dimensions it gives, in the order of the values.
     pub dimensions: Vec<String>,
-    /// Values by key.
-    pub rows: BTreeMap<String, Vec<Option<String>>>,
+    /// What each key has, in order of time, no two at once.
+    pub rows: BTreeMap<String, Vec<Held>>,
     /// The checked files.
     pub checked: CheckedInput,
 }
@@ -108,27 +129,37 @@ fn open_table(
         first.source.clone_from(named);
     }
     wanted.extend(used.iter().map(|(_, c)| column(c)));
+    let validity = |canonical: &str| Wanted {
+        holds: ColumnType::Instant,
+        need: Need::Optional,
+        ..column(canonical)
+    };
+    wanted.extend([validity("valid_from"), validity("valid_to")]);
     let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
     Ok(OpenedTable { checked, input: input.clone(), used })
 }
 
 fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
     let OpenedTable { checked, input, used } = table;
-    let key_column = input.key.unwrap_or_default();
+    let key_column = input.key.clone().unwrap_or_default();
     let names: Vec<&String> =
         std::iter::once(&key_column).chain(used.iter().map(|(_, column)| column)).collect();
-    let mut rows: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
+    let mut rows: BTreeMap<String, Vec<Held>> = BTreeMap::new();
     let mut counts = Counts::default();
     for unit in checked.units() {
         checked.read(&unit, |arrays, _| {
-            let columns: Vec<Vec<Option<String>>> = arrays
-                .iter()
-                .zip(&names)
-                .map(|(array, name)| match array {
-                    Some(array) => texts(array, input.values.get(*name)),
-                    None => Ok(Vec::new()),
-                })
-                .collect::<Result<_, Error>>()?;
+            let mut columns: Vec<Vec<Option<String>>> = Vec::with_capacity(names.len());
+            for (array, name) in arrays.iter().zip(&names) {
+                columns.push(match array {
+                    Some(array) => texts(array, input.values.get(*name))?,
+                    None => Vec::new(),
+                });
+            }
+            let instants = |index: usize| match arrays.get(index) {
+                Some(Some(array)) => checked.instants(&unit, index, array),
+                _ => Ok(Vec::new()),
+            };
+            let (from, to) = (instants(names.len())?, instants(names.len() + 1)?);
             let Some((keys, attributes)) = columns.split_first() else { return Ok(()) };
             for (row, key) in keys.iter().enumerate() {
                 counts.rows_in += 1;
@@ -137,16 +168,17 @@ fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
                     counts.add(Rule::RowsWithoutKey, 1);
                     continue;
                 };
-                if rows.contains_key(key) {
-                    counts.add(Rule::DuplicateKeys, 1);
+                let Some((from, to)) = validity(from.get(row), to.get(row)) else {
+                    counts.add(Rule::BadValidity, 1);
                     continue;
-                }
-                let values = attributes.iter().map(|a| a.get(row).cloned().flatten());
-                rows.insert(key.clone(), values.collect());
+                };
+                let values = attributes.iter().map(|a| a.get(row).cloned().flatten()).collect();
+                rows.entry(key.clone()).or_default().push(Held { from, to, values });
             }
             Ok(())
         })?;
     }
+    rows.values_mut().for_each(|held| settle(held, &mut counts));
     ledger.record(&checked.name, &counts);
     let key = match key_column.as_str() {
         "customer_id" => LookupKey::Customer,
@@ -155,4 +187,64 @@ fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
     };
     let dimensions = used.into_iter().map(|(d, _)| d).collect();
     Ok(Lookup { input: checked.name.clone(), key, dimensions, rows, checked })
+}
+
+/// From when until when a row holds; stand-ins for none are without an end. `None` for what cannot
+/// be read, and where the end is not after the beginning.
+fn validity(from: Option<&Instant>, to: Option<&Instant>) -> Option<(Instant, Instant)> {
+    let settled = |at: Option<&Instant>, open: Instant| match at.copied() {
+        None | Some(NO_INSTANT) => Some(open),
+        Some(BAD_INSTANT) => None,
+        Some(at) if !is_plausible(at) => Some(open),
+        Some(at) => Some(at),
+    };
+    let (from, to) = (settled(from, Instant::MIN)?, settled(to, Instant::MAX)?);
+    (from < to).then_some((from, to))
+}
+
+/// Puts the rows of a key in order of time, so that no two hold at once: of rows that begin together
+/// the first counts, else the later one from its beginning.
+fn settle(held: &mut Vec<Held>, counts: &mut Counts) {
+    // Stable, so that the first row of the source is the first.
+    held.sort_by_key(|row| row.from);
+    let before = held.len();
+    held.dedup_by_key(|row| row.from);
+    counts.add(Rule::DuplicateKeys, (before - held.len()) as u64);
+    let begins: Vec<Instant> = held.iter().skip(1).map(|row| row.from).collect();
+    for (row, next) in held.iter_mut().zip(begins) {
+        counts.add(Rule::OverlappingValidity, u64::from(row.to > next));
+        row.to = row.to.min(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(spans: &[(Instant, Instant)]) -> (Vec<(Instant, Instant)>, Counts) {
+        let row = |(from, to): &(Instant, Instant)| Held { from: *from, to: *to, values: vec![] };
+        let (mut rows, mut counts) = (spans.iter().map(row).collect(), Counts::default());
+        settle(&mut rows, &mut counts);
+        (rows.iter().map(|row| (row.from, row.to)).collect(), counts)
+    }
+
+    #[test]
+    fn no_two_rows_of_a_key_hold_at_once() {
+        let (rows, counts) = held(&[(20, 40), (0, 30), (50, 60), (50, 90)]);
+        assert_eq!(rows, [(0, 20), (20, 40), (50, 60)]);
+        assert_eq!(counts.of(Rule::OverlappingValidity), 1);
+        assert_eq!(counts.of(Rule::DuplicateKeys), 1);
+    }
+
+    #[test]
+    fn a_missing_end_is_open_and_a_span_without_length_is_none() {
+        let day = 1_700_000_000_000_000;
+        assert_eq!(validity(None, None), Some((Instant::MIN, Instant::MAX)));
+        assert_eq!(validity(Some(&day), Some(&NO_INSTANT)), Some((day, Instant::MAX)));
+        // 9999-12-31 and epoch 0 stand for none (G22).
+        let forever = 253_402_214_400_000_000;
+        assert_eq!(validity(Some(&0), Some(&forever)), Some((Instant::MIN, Instant::MAX)));
+        assert_eq!(validity(Some(&day), Some(&day)), None);
+        assert_eq!(validity(Some(&BAD_INSTANT), None), None);
+    }
 }

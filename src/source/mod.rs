@@ -35,7 +35,7 @@ pub use footprint::Footprint;
 pub use fx_rates::{FxRates, FxSource};
 pub use guard::is_guarded;
 pub use intern::{Interner, Names};
-pub use lookup::{Lookup, LookupKey, LookupSource};
+pub use lookup::{Held, Lookup, LookupKey, LookupSource};
 pub use needs::{Attribute, Width};
 pub use read::CheckedInput;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};

@@ -1,0 +1,170 @@
+//! Look-up tables joined to deals: which row each deal leads to, as of the instant that the deal's
+//! dimensions are of (G18). A key has at most one row at an instant, so a join never fans out.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use super::Relation;
+use super::assemble::{Assembler, Column, Parts};
+use crate::config::DimensionAt;
+use crate::contract::{Id, NO_CODE};
+use crate::error::Error;
+use crate::fold::{Chunk, DealRow};
+use crate::quality::{Counts, Rule};
+use crate::source::{Lookup, LookupKey};
+use crate::time::{Instant, NO_INSTANT};
+
+/// A look-up table made ready for joining.
+pub(super) struct Join<'a> {
+    pub(super) lookup: &'a Lookup,
+    /// Where each key leads.
+    keys: HashMap<&'a str, Key>,
+    /// From when until when each row holds.
+    spans: Vec<(Instant, Instant)>,
+    by: JoinBy,
+}
+
+/// What a look-up table is joined by.
+enum JoinBy {
+    /// Where each owner's rank leads.
+    Owner(Vec<Key>),
+    /// The fold's column, and where each of its codes leads.
+    Dimension(usize, Vec<Key>),
+    Customer,
+}
+
+/// Where a deal's key leads in a look-up table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Null,
+    Orphan,
+    Row(u32),
+    /// To one of so many rows from the first one on, by the deal's instant.
+    Dated {
+        first: u32,
+        rows: u32,
+    },
+}
+
+impl<'a> Join<'a> {
+    pub(super) fn new(
+        parts: &Parts<'a>,
+        lookup: &'a Lookup,
+        known: &BTreeMap<String, (Vec<String>, Column)>,
+    ) -> Result<Self, Error> {
+        let mut keys = HashMap::with_capacity(lookup.rows.len());
+        let mut spans: Vec<(Instant, Instant)> = Vec::with_capacity(lookup.rows.len());
+        for (key, held) in &lookup.rows {
+            let (first, rows) = (spans.len() as u32, held.len() as u32);
+            spans.extend(held.iter().map(|row| (row.from, row.to)));
+            let is_always = matches!(held.as_slice(), [row] if row.is_always());
+            let to = if is_always { Key::Row(first) } else { Key::Dated { first, rows } };
+            keys.insert(key.as_str(), to);
+        }
+        let lead = |names: &[String]| -> Vec<Key> {
+            let find = |key: &String| keys.get(key.as_str()).copied().unwrap_or(Key::Orphan);
+            names.iter().map(find).collect()
+        };
+        let by = match &lookup.key {
+            LookupKey::Owner => JoinBy::Owner(lead(&parts.owners)),
+            LookupKey::Customer => JoinBy::Customer,
+            LookupKey::Dimension(name) => match known.get(name) {
+                Some((names, Column::Event(place, ranks))) => {
+                    let keys = lead(names);
+                    let key = |rank: &u32| keys.get(*rank as usize).copied().unwrap_or(Key::Null);
+                    JoinBy::Dimension(*place, ranks.iter().map(key).collect())
+                }
+                _ => return Err(Error::Bug(format!("look-up by unknown dimension {name:?}"))),
+            },
+        };
+        Ok(Self { lookup, keys, spans, by })
+    }
+
+    /// The row that holds at an instant.
+    fn at(&self, key: Key, at: Instant) -> Key {
+        let Key::Dated { first, rows } = key else { return key };
+        let own = self.spans.get(first as usize..(first + rows) as usize).unwrap_or_default();
+        let holds = |(from, to): &(Instant, Instant)| (*from..*to).contains(&at);
+        let row = own.iter().zip(first..).find(|(span, _)| holds(span));
+        row.map_or(Key::Orphan, |(_, row)| Key::Row(row))
+    }
+}
+
+impl Assembler<'_> {
+    /// Whether anybody wants what a look-up table has. Where nobody does, its key may not have been
+    /// read.
+    pub(super) fn is_joined(&self, join: &Join<'_>) -> bool {
+        let asked = |r: Relation| join.lookup.dimensions.iter().any(|d| self.wanted.column(r, d));
+        self.wanted.relation(Relation::Findings) || Relation::EVERY.into_iter().any(asked)
+    }
+
+    /// Where each deal of a chunk leads in a look-up table.
+    pub(super) fn join(&self, join: &Join<'_>, chunk: &Chunk) -> Vec<Key> {
+        let lead = |keys: &[Key], code: u32| keys.get(code as usize).copied().unwrap_or(Key::Null);
+        let mut keys: Vec<Key> = match &join.by {
+            JoinBy::Owner(keys) => {
+                let owner = |row: &DealRow| {
+                    let rank = self.owner_ranks.get(owner_at(row, self.dimension_at) as usize);
+                    rank.map_or(Key::Null, |rank| lead(keys, *rank))
+                };
+                chunk.deals.iter().map(owner).collect()
+            }
+            JoinBy::Dimension(place, keys) => match chunk.dimensions.get(*place) {
+                Some(codes) => codes.iter().map(|code| lead(keys, *code)).collect(),
+                None => vec![Key::Null; chunk.deals.len()],
+            },
+            JoinBy::Customer => {
+                let mut known: HashMap<Id, Key> = HashMap::new();
+                let find = |key: &str| join.keys.get(key).copied().unwrap_or(Key::Orphan);
+                let lead = |id: Id| self.customers.text(id).map_or(Key::Null, |name| find(&name));
+                let customer = |row: &DealRow| {
+                    let id = row.deal.customer;
+                    *known.entry(id).or_insert_with(|| lead(id))
+                };
+                chunk.deals.iter().map(customer).collect()
+            }
+        };
+        for (key, row) in keys.iter_mut().zip(&chunk.deals) {
+            *key = join.at(*key, self.dimensions_as_of(row));
+        }
+        let mut counts = Counts::of_deals(keys.len() as u64);
+        let count = |wanted| keys.iter().filter(|k| **k == wanted).count() as u64;
+        counts.add(Rule::Orphans, count(Key::Orphan));
+        counts.add(Rule::NullKeys, count(Key::Null));
+        self.ledger.record(&join.lookup.input, &counts);
+        keys
+    }
+
+    /// The instant that a deal's dimensions are of.
+    fn dimensions_as_of(&self, row: &DealRow) -> Instant {
+        match self.dimension_at {
+            DimensionAt::Created => row.created,
+            DimensionAt::Close if row.deal.closed != NO_INSTANT => row.deal.closed,
+            DimensionAt::Close | DimensionAt::AsOf => self.as_of,
+        }
+    }
+}
+
+/// The owner whose attributes a deal carries: of the time that its dimensions are of (G18).
+fn owner_at(row: &DealRow, at: DimensionAt) -> u32 {
+    let deal = &row.deal;
+    match at {
+        DimensionAt::AsOf => deal.owner,
+        DimensionAt::Created => deal.created_owner,
+        DimensionAt::Close if deal.closed_owner == NO_CODE => deal.owner,
+        DimensionAt::Close => deal.closed_owner,
+    }
+}
+
+/// The sorted names of a look-up's attribute, and the code of each row.
+pub(super) fn attribute(lookup: &Lookup, index: usize) -> (Vec<String>, Vec<u32>) {
+    let rows = || lookup.rows.values().flatten();
+    let values = || rows().map(|row| row.values.get(index).cloned().flatten());
+    let mut names: Vec<String> = values().flatten().collect();
+    names.sort();
+    names.dedup();
+    let code = |name: String| names.binary_search(&name).map_or(NO_CODE, |c| c as u32);
+    let codes = values().map(|value| value.map_or(NO_CODE, code)).collect();
+    (names, codes)
+}
