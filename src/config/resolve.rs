@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
-use super::inputs::SPEND;
+use super::inputs::shape_by_name;
 use super::places::{Places, Problems};
 use super::{Config, Input, Shape, TableOptions, tables, validate};
 use crate::error::{Error, nearest_names};
@@ -195,8 +195,8 @@ fn inputs(
             zone(&key, text, problems);
         }
         let mut declared = input.clone();
-        if name == SPEND && declared.shape == Shape::Events {
-            declared.shape = Shape::Spend;
+        if let Some(shape) = shape_by_name(name).filter(|_| declared.shape == Shape::Events) {
+            declared.shape = shape;
         }
         let path = base.join(&input.path);
         resolved.insert(name.clone(), ResolvedInput { path, declared });

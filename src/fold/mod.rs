@@ -7,11 +7,14 @@
 //! rows were spread over files.
 
 pub mod columns;
+mod current;
 pub mod deal;
 pub mod levels;
 pub mod machine;
+pub mod observe;
 pub mod order;
 pub mod scatter;
+pub mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +22,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use columns::{Chunk, DealRow, Tally, VisitRow};
+pub use columns::{Chunk, DealRow, HistoryRow, Tally, VisitRow};
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter};
+pub use telling::{Quality, Telling, Told};
 
 use crate::config::Ties;
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
@@ -45,6 +49,8 @@ pub struct Settings<'a> {
     pub ties: Ties,
     /// The run's instant.
     pub as_of: Instant,
+    /// What the inputs tell.
+    pub telling: &'a Telling,
 }
 
 /// Folds all scattered events and hands what comes out over, a chunk at a time, in no particular
@@ -106,6 +112,8 @@ struct Folder<'a> {
     sorter: order::Sorter,
     ordered: order::Ordered,
     rows: Vec<u32>,
+    /// Where rows have to be compared.
+    observer: Option<observe::Observer<'a>>,
     out: Chunk,
 }
 
@@ -121,7 +129,8 @@ impl<'a> Folder<'a> {
             sorter: order::Sorter::default(),
             ordered: order::Ordered::default(),
             rows: Vec::new(),
-            out: Chunk::new(dimensions),
+            observer: (!settings.telling.is_plain()).then(|| observe::Observer::new(settings)),
+            out: Chunk { quality: settings.telling.quality(), ..Chunk::new(dimensions) },
         }
     }
 
@@ -162,12 +171,19 @@ impl<'a> Folder<'a> {
             return;
         }
         self.machine.begin();
-        for row in &rows {
-            let at = *row as usize;
-            let dimension = |i: usize| {
-                events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
-            };
-            self.machine.apply(&event(events, at), dimension);
+        if self.observer.is_some() {
+            if !self.compare(events, units, &rows) {
+                self.rows = rows;
+                return;
+            }
+        } else {
+            for row in &rows {
+                let at = *row as usize;
+                let dimension = |i: usize| {
+                    events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
+                };
+                self.machine.apply(&event(events, at), dimension);
+            }
         }
         let kept = self.machine.finish();
         self.count_deal(kept);
@@ -177,6 +193,17 @@ impl<'a> Folder<'a> {
             self.emit_visits();
         }
         self.rows = rows;
+    }
+
+    /// Applies what follows from comparing a deal's rows; `false` if that is nothing at all.
+    fn compare(&mut self, events: &EventBatch, units: &[(usize, usize)], rows: &[u32]) -> bool {
+        let Some(observer) = &mut self.observer else { return false };
+        observer.observe(events, units, rows);
+        for step in &observer.steps {
+            self.machine.apply(&step.event, |i| observer.dimension(events, step, i));
+        }
+        self.out.tally.compared.add(&observer.compared);
+        !observer.steps.is_empty()
     }
 
     fn count_deal(&mut self, kept: bool) {
@@ -215,6 +242,18 @@ impl<'a> Folder<'a> {
             levels: self.leveller.levels(&machine.visits, machine.deal.outcome),
             deal: machine.deal.clone(),
         });
+        if let Some(observer) = &self.observer {
+            let closed = machine.deal.closed;
+            let is_dated = observer.quality == Quality::Snapshot && closed != NO_INSTANT;
+            self.out.histories.push(HistoryRow {
+                quality: observer.quality,
+                close_uncertainty_seconds: if is_dated {
+                    s.telling.uncertainty_seconds(closed)
+                } else {
+                    0
+                },
+            });
+        }
         for (column, code) in self.out.dimensions.iter_mut().zip(&machine.dimensions) {
             column.push(*code);
         }
