@@ -48,38 +48,62 @@ fn check_path(name: &str, input: &Input, problems: &mut Problems<'_>) {
     }
 }
 
-fn check_shape(name: &str, input: &Input, problems: &mut Problems<'_>) {
-    let key = format!("inputs.{name}.shape");
-    let reserved = match input.shape {
-        Shape::FieldHistory => "\"field_history\"",
-        Shape::RowHistory => "\"row_history\"",
-        Shape::Intervals => "\"intervals\"",
-        Shape::Snapshots => "\"snapshots\"",
-        Shape::Events | Shape::StageDates | Shape::Spend | Shape::Lookup | Shape::FxRates => {
-            return check_role(&key, name, input.shape, problems);
-        }
-    };
-    let hint = "bring the rows to one per change (shape = \"events\") or one per deal with a date \
-                per stage (shape = \"stage_dates\")";
-    problems.reserve(&key, reserved, hint);
+/// The input of shape `deals`.
+pub(super) const DEALS: &str = "deals";
+/// The input of shape `stages`.
+pub(super) const STAGES: &str = "stages";
+
+/// The shape that an input has by its name alone.
+pub(super) fn shape_by_name(name: &str) -> Option<Shape> {
+    match name {
+        SPEND => Some(Shape::Spend),
+        FX_RATES => Some(Shape::FxRates),
+        DEALS => Some(Shape::Deals),
+        STAGES => Some(Shape::Stages),
+        _ => None,
+    }
+}
+
+/// The shape of an input, which one of the names above need not say.
+fn shape_of(name: &str, input: &Input) -> Shape {
+    match shape_by_name(name) {
+        Some(shape) if input.shape == Shape::Events => shape,
+        _ => input.shape,
+    }
+}
+
+/// Whether an input of this name tells deals' histories.
+fn is_history(name: &str) -> bool {
+    name == DEAL_EVENTS || name.strip_prefix(DEAL_EVENTS).is_some_and(|rest| rest.starts_with('_'))
 }
 
 /// Whether the shape suits what the input is for.
-fn check_role(key: &str, name: &str, shape: Shape, problems: &mut Problems<'_>) {
-    let expected = match (name, shape) {
-        (DEAL_EVENTS, Shape::Spend | Shape::Lookup | Shape::FxRates) => {
-            "\"events\" or \"stage_dates\""
-        }
-        (SPEND, Shape::StageDates | Shape::Lookup | Shape::FxRates) => "\"spend\"",
-        (FX_RATES, Shape::StageDates | Shape::Lookup | Shape::Spend) => "\"fx_rates\"",
-        (other, Shape::Events | Shape::StageDates | Shape::Spend | Shape::FxRates)
-            if ![DEAL_EVENTS, SPEND, FX_RATES].contains(&other) =>
-        {
-            "\"lookup\" (deal histories are inputs.deal_events, spend is inputs.spend)"
-        }
-        _ => return,
+fn check_shape(name: &str, input: &Input, problems: &mut Problems<'_>) {
+    let shape = shape_of(name, input);
+    let of_its_name = shape_by_name(name);
+    let tells = matches!(
+        shape,
+        Shape::Events
+            | Shape::StageDates
+            | Shape::FieldHistory
+            | Shape::RowHistory
+            | Shape::Intervals
+            | Shape::Snapshots
+    );
+    let expected = match of_its_name {
+        Some(expected) if expected == shape => return,
+        Some(_) => format!("{name:?}"),
+        None if is_history(name) && tells => return,
+        None if is_history(name) => "\"events\", \"stage_dates\", \"field_history\", \
+             \"row_history\", \"intervals\" or \"snapshots\""
+            .to_owned(),
+        None if shape == Shape::Lookup => return,
+        None => "\"lookup\" (deal histories are inputs.deal_events and inputs.deal_events_…, \
+             current deals inputs.deals, stages inputs.stages, spend inputs.spend)"
+            .to_owned(),
     };
-    problems.add(key, format!("inputs.{name} needs the shape {expected}"));
+    let key = format!("inputs.{name}.shape");
+    problems.add(&key, format!("inputs.{name} needs the shape {expected}"));
 }
 
 fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
@@ -107,9 +131,10 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
             problems.add(&key("outcome"), format!("{value:?} cannot mean both won and lost"));
         }
     }
+    check_fields(name, input, config, problems);
     let lookup = input.shape == Shape::Lookup;
     match (&input.key, lookup) {
-        (None, true) if ![DEAL_EVENTS, SPEND, FX_RATES].contains(&name) => {
+        (None, true) if !is_history(name) && shape_by_name(name).is_none() => {
             problems.add(&key("key"), "name the column that the rows are looked up by");
         }
         (Some(_), false) => problems.add(&key("key"), "only a look-up table has a key"),
@@ -117,20 +142,62 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
     }
 }
 
-/// Whether the mapped columns are ones that this shape has; a look-up table may have any.
-fn check_columns(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
-    let canonical = match input.shape {
-        _ if name == SPEND => contract::SPEND,
-        _ if name == FX_RATES => contract::FX_RATES,
+/// Whether a field history says what its fields are, and no other input does.
+fn check_fields(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
+    let key = format!("inputs.{name}.fields");
+    if input.shape != Shape::FieldHistory {
+        if !input.fields.is_empty() {
+            problems.add(&key, "only shape = \"field_history\" has fields");
+        }
+        return;
+    }
+    if input.fields.is_empty() {
+        problems.add(&key, "say what the fields are: \"field in the source\" = \"stage_id\", …");
+    }
+    let dimensions = config.dimensions.columns.iter().map(String::as_str);
+    let known: Vec<&str> = contract::FIELD_TARGETS.into_iter().chain(dimensions).collect();
+    for (field, target) in &input.fields {
+        if !known.contains(&target.as_str()) {
+            let meant = did_you_mean(target, known.iter().copied());
+            let known = contract::FIELD_TARGETS.join(", ");
+            let problem = format!("{target:?} is not one of {known}, nor a dimension{meant}");
+            problems.add(&format!("{key}.{field}"), problem);
+        }
+    }
+}
+
+/// The columns that an input can have by the contract; a look-up table may have any.
+fn contract_of(shape: Shape) -> Option<&'static [contract::CanonicalColumn]> {
+    Some(match shape {
         Shape::Events => contract::DEAL_EVENTS,
         Shape::StageDates => contract::STAGE_DATES,
-        _ => return,
-    };
+        Shape::FieldHistory => contract::FIELD_HISTORY,
+        Shape::RowHistory => contract::ROW_HISTORY,
+        Shape::Intervals => contract::INTERVALS,
+        Shape::Snapshots => contract::SNAPSHOTS,
+        Shape::Deals => contract::DEALS,
+        Shape::Stages => contract::STAGES,
+        Shape::Spend => contract::SPEND,
+        Shape::FxRates => contract::FX_RATES,
+        Shape::Lookup => return None,
+    })
+}
+
+/// Whether the mapped columns are ones that this shape has; a look-up table may have any.
+fn check_columns(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
+    let Some(canonical) = contract_of(shape_of(name, input)) else { return };
     let dimensions = config.dimensions.columns.iter().map(String::as_str);
     let known: Vec<&str> = canonical.iter().map(|c| c.name).chain(dimensions).collect();
     let mapped = input.columns.keys().map(|column| ("columns", column));
     let replaced = input.values.keys().map(|column| ("values", column));
+    // The values of a field are replaced by what the field is.
+    let is_field = |section: &str, column: &String| {
+        section == "values" && input.fields.values().any(|target| target == column)
+    };
     for (section, column) in mapped.chain(replaced) {
+        if is_field(section, column) {
+            continue;
+        }
         if !known.contains(&column.as_str()) {
             let meant = did_you_mean(column, known.iter().copied());
             let problem = format!("is neither a column of this shape nor a dimension{meant}");

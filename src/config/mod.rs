@@ -49,7 +49,8 @@ pub struct Config {
     pub acquisition: Acquisition,
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
-    /// Where the data is: `deal_events` (required), `spend`, and any look-up tables.
+    /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,
+    /// `deals`, `stages`, `spend`, and any look-up tables.
     pub inputs: BTreeMap<String, Input>,
     /// Your own metrics.
     pub metrics: Vec<CustomMetric>,
@@ -374,6 +375,14 @@ pub struct Input {
     pub stage_dates: BTreeMap<String, String>,
     /// For `stage_dates`: how a row tells its outcome.
     pub outcome: Option<Outcome>,
+    /// For `field_history`: the name of a field in the source = what it is: `created`, `stage_id`,
+    /// `outcome`, `amount`, `owner_id`, `customer_id`, `expected_close`, `is_deleted`, or a dimension.
+    /// Changes of other fields are counted and change nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// For `field_history`: what a field was before its first change, which is all that is logged.
+    #[serde(skip_serializing_if = "Initial::is_default")]
+    pub initial: Initial,
     /// For `lookup`: the canonical column or dimension whose values the column `key` holds.
     pub key: Option<String>,
     /// Follow symbolic links that lead out of the folder.
@@ -395,14 +404,35 @@ pub enum Shape {
     Lookup,
     /// Exchange rates: one row per day and currency, worth in the reporting currency.
     FxRates,
-    /// Old/new value rows per field (reserved).
+    /// One row per change of a field, with its new value and perhaps its old one.
     FieldHistory,
-    /// Full rows, to be compared (reserved).
+    /// Full rows: one per change of anything, compared with the one before.
     RowHistory,
-    /// Rows with validity intervals (reserved).
+    /// Full rows with the interval in which each holds.
     Intervals,
-    /// Periodic full extracts (reserved).
+    /// Every deal in every one of periodic extracts.
     Snapshots,
+    /// The current state of every deal, one row each.
+    Deals,
+    /// The registry of stages, one row each.
+    Stages,
+}
+
+/// What a field was before its first change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Initial {
+    /// The old value of the first change, from the creation of the deal on, where that is known.
+    #[default]
+    OldValue,
+    /// Not known.
+    Unknown,
+}
+
+impl Initial {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Type of a hive partition key.

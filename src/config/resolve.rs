@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
-use super::inputs::{FX_RATES, SPEND};
+use super::inputs::{FX_RATES, shape_by_name};
 use super::places::{Places, Problems};
 use super::{Config, Input, MoneyPolicy, Shape, TableOptions, tables, validate};
 use crate::error::{Error, nearest_names};
@@ -242,10 +242,8 @@ fn inputs(
             zone(&key, text, problems);
         }
         let mut declared = input.clone();
-        match (name.as_str(), declared.shape) {
-            (SPEND, Shape::Events) => declared.shape = Shape::Spend,
-            (FX_RATES, Shape::Events) => declared.shape = Shape::FxRates,
-            _ => {}
+        if let Some(shape) = shape_by_name(name).filter(|_| declared.shape == Shape::Events) {
+            declared.shape = shape;
         }
         let path = base.join(&input.path);
         resolved.insert(name.clone(), ResolvedInput { path, declared });

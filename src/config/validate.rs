@@ -91,7 +91,7 @@ fn check_pipeline(config: &Config, problems: &mut Problems<'_>) {
         );
         problems.add("pipeline.stages", &problem);
     }
-    if pipeline.stages.is_empty() {
+    if pipeline.stages.is_empty() && !config.inputs.contains_key(inputs::STAGES) {
         problems.add("pipeline.stages", "list the ids of the open stages, in order");
     }
     let classes = [

@@ -7,6 +7,11 @@ pub const NO_CODE: u32 = u32::MAX;
 /// Stands for "no stage" in the stage column.
 pub const NO_STAGE: u16 = u16::MAX;
 
+/// Stands for "has not ended" where an interval's end is.
+pub const OPEN_END: i64 = i64::MAX;
+/// Stands for an unknown creation in the time of what a table of current deals says: 1900-01-01.
+pub const NO_CREATION: i64 = -25_567 * 86_400_000_000;
+
 /// What an event does to its deal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[repr(u8)]
@@ -30,6 +35,26 @@ pub enum EventKind {
     Restored = 7,
     /// Merges the deal into another: it counts nowhere any more, whatever becomes of deleted deals.
     Merged = 8,
+    /// Takes the amount away: from now on it is unknown.
+    Cleared = 9,
+    /// Not an event yet: all that a full row says of its deal, which holds from then on. The fold
+    /// compares it with the row before. `seq` is the end of an interval, `ingested` the creation.
+    Observed = 10,
+    /// As [`Self::Observed`], of a row that is marked as deleted.
+    ObservedGone = 11,
+    /// Not an event: the value that a field had until then.
+    Before = 12,
+    /// Not an event: what a table of current deals says; `time` is the creation if it is known,
+    /// `ingested` the close. Whether the deal is open, won or lost is not told.
+    Current = 13,
+    /// As [`Self::Current`], of an open deal.
+    CurrentOpen = 14,
+    /// As [`Self::Current`], of a won deal.
+    CurrentWon = 15,
+    /// As [`Self::Current`], of a lost deal.
+    CurrentLost = 16,
+    /// Not an event: by the table of current deals the deal is deleted; `ingested` says when.
+    CurrentGone = 17,
 }
 
 impl EventKind {
@@ -46,8 +71,23 @@ impl EventKind {
             6 => Self::Deleted,
             7 => Self::Restored,
             8 => Self::Merged,
+            9 => Self::Cleared,
+            10 => Self::Observed,
+            11 => Self::ObservedGone,
+            12 => Self::Before,
+            13 => Self::Current,
+            14 => Self::CurrentOpen,
+            15 => Self::CurrentWon,
+            16 => Self::CurrentLost,
+            17 => Self::CurrentGone,
             _ => Self::Attribute,
         }
+    }
+
+    /// Whether a table of current deals says it.
+    #[must_use]
+    pub fn is_current(self) -> bool {
+        (Self::Current..=Self::CurrentGone).contains(&self)
     }
 
     /// The kind of an `event_type` of the contract, `None` if it is not one of them.

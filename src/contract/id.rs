@@ -89,6 +89,17 @@ impl Id {
         Self { high: INTERNED << TAG_SHIFT | u64::from(code), low: hash }
     }
 
+    /// The integer that a text of its digits stands for; other identifiers are what they are.
+    #[must_use]
+    pub fn as_number(self) -> Self {
+        let Spelling::Text(text) = self.spelling() else { return self };
+        match text.parse::<i64>() {
+            // "07" and "+7" are other identifiers than 7.
+            Ok(number) if number.to_string() == text => Self::integer(number),
+            _ => self,
+        }
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_none(self) -> bool {

@@ -5,10 +5,12 @@
 
 mod batch;
 mod id;
+mod shapes;
 mod stages;
 
-pub use batch::{EventBatch, EventKind, NO_CODE, NO_STAGE};
+pub use batch::{EventBatch, EventKind, NO_CODE, NO_CREATION, NO_STAGE, OPEN_END};
 pub use id::{Id, Spelling, hash_integer, hash_text};
+pub use shapes::{DEALS, FIELD_HISTORY, FIELD_TARGETS, INTERVALS, ROW_HISTORY, SNAPSHOTS, STAGES};
 pub use stages::{STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable};
 
 /// What a canonical column holds.
@@ -26,6 +28,8 @@ pub enum ColumnType {
     Money,
     /// A whole number.
     Integer,
+    /// Yes or no: a boolean, 0 or 1, or text.
+    Flag,
 }
 
 impl ColumnType {
@@ -39,6 +43,7 @@ impl ColumnType {
             Self::Date => "a date, a timestamp or text",
             Self::Money => "an integer, decimal, float or text",
             Self::Integer => "an integer or text",
+            Self::Flag => "a boolean, an integer or text",
         }
     }
 }

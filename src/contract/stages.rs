@@ -148,6 +148,18 @@ impl StageTable {
         self.lost
     }
 
+    /// The stage of a won deal: the one given if it is of that class.
+    #[must_use]
+    pub fn won_or(&self, stage: u16) -> u16 {
+        if self.stage(stage).class == StageClass::Won { stage } else { self.won }
+    }
+
+    /// The stage of a lost deal: the one given if it is of that class.
+    #[must_use]
+    pub fn lost_or(&self, stage: u16) -> u16 {
+        if self.stage(stage).class == StageClass::Lost { stage } else { self.lost }
+    }
+
     /// The first open stage.
     #[must_use]
     pub fn first_open(&self) -> u16 {

@@ -7,6 +7,8 @@
 
 use super::deal::{Deal, Outcome, Visit};
 use super::levels::Levels;
+use super::observe::Compared;
+use super::telling::Quality;
 use crate::contract::Id;
 use crate::time::Instant;
 
@@ -53,8 +55,21 @@ pub struct Chunk {
     pub deals: Vec<DealRow>,
     /// The value of each dimension that comes with the events, a deal.
     pub dimensions: Vec<Vec<u32>>,
+    /// How good each deal's history is; empty where all are of the same quality.
+    pub histories: Vec<HistoryRow>,
+    /// The quality of all histories where there is no such list.
+    pub quality: Quality,
     /// What was counted on the way.
     pub tally: Tally,
+}
+
+/// How good a deal's history is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// In one word.
+    pub quality: Quality,
+    /// How far off the close may be, to either side of the middle between two extracts.
+    pub close_uncertainty_seconds: i64,
 }
 
 impl Chunk {
@@ -68,6 +83,7 @@ impl Chunk {
     pub fn clear(&mut self) {
         self.visits.clear();
         self.deals.clear();
+        self.histories.clear();
         self.dimensions.iter_mut().for_each(Vec::clear);
         self.tally = Tally::default();
     }
@@ -97,6 +113,8 @@ pub struct Tally {
     pub negative_cycle: u64,
     pub deleted_deals: u64,
     pub tied_deals: u64,
+    /// What comparing rows and tables showed.
+    pub compared: Compared,
     /// Unit and row of every event of a deal kept out for its ties.
     pub rejected: Vec<(usize, u32)>,
 }
@@ -122,6 +140,7 @@ impl Tally {
         self.negative_cycle += other.negative_cycle;
         self.deleted_deals += other.deleted_deals;
         self.tied_deals += other.tied_deals;
+        self.compared.add(&other.compared);
         self.rejected.append(&mut other.rejected);
     }
 }

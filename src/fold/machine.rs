@@ -98,7 +98,8 @@ impl<'a> Machine<'a> {
             kind => kind,
         };
         if self.deal.deleted != NO_INSTANT && kind != EventKind::Restored {
-            self.deal.after_deletion += u64::from(kind != EventKind::Attribute);
+            let moves = !matches!(kind, EventKind::Attribute | EventKind::Cleared);
+            self.deal.after_deletion += u64::from(moves);
             return;
         }
         match kind {
@@ -122,6 +123,16 @@ impl<'a> Machine<'a> {
                 self.delete(event.time);
             }
             EventKind::Restored => self.restore(event),
+            EventKind::Cleared => self.deal.amount = NO_AMOUNT,
+            // They are compared before anything is applied.
+            EventKind::Observed
+            | EventKind::ObservedGone
+            | EventKind::Before
+            | EventKind::Current
+            | EventKind::CurrentOpen
+            | EventKind::CurrentWon
+            | EventKind::CurrentLost
+            | EventKind::CurrentGone => {}
         }
     }
 

@@ -7,12 +7,15 @@
 //! rows were spread over files.
 
 pub mod columns;
+mod current;
 pub mod deal;
 pub mod levels;
 pub mod machine;
+pub mod observe;
 pub mod order;
 pub mod pricing;
 pub mod scatter;
+pub mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -20,9 +23,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use columns::{Chunk, DealRow, Tally, VisitRow};
+pub use columns::{Chunk, DealRow, HistoryRow, Tally, VisitRow};
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter};
+pub use telling::{Quality, Telling, Told};
 
 use crate::config::{MoneyPolicy, Ties};
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
@@ -49,6 +53,8 @@ pub struct Settings<'a> {
     pub as_of: Instant,
     /// What amounts are worth, where any has a currency of its own.
     pub pricing: Option<&'a Pricing>,
+    /// What the inputs tell.
+    pub telling: &'a Telling,
 }
 
 /// Folds all scattered events and hands what comes out over, a chunk at a time, in no particular
@@ -110,6 +116,8 @@ struct Folder<'a> {
     sorter: order::Sorter,
     ordered: order::Ordered,
     rows: Vec<u32>,
+    /// Where rows have to be compared.
+    observer: Option<observe::Observer<'a>>,
     out: Chunk,
 }
 
@@ -125,7 +133,8 @@ impl<'a> Folder<'a> {
             sorter: order::Sorter::default(),
             ordered: order::Ordered::default(),
             rows: Vec::new(),
-            out: Chunk::new(dimensions),
+            observer: (!settings.telling.is_plain()).then(|| observe::Observer::new(settings)),
+            out: Chunk { quality: settings.telling.quality(), ..Chunk::new(dimensions) },
         }
     }
 
@@ -165,9 +174,10 @@ impl<'a> Folder<'a> {
             self.rows = rows;
             return;
         }
-        let kept = match self.settings.pricing {
-            None => self.apply(events, &rows, |_| None),
-            Some(pricing) => self.apply_priced(pricing, events, &rows),
+        let kept = self.fold_rows(events, units, &rows);
+        let Some(kept) = kept else {
+            self.rows = rows;
+            return;
         };
         self.count_deal(kept);
         if kept {
@@ -178,42 +188,78 @@ impl<'a> Folder<'a> {
         self.rows = rows;
     }
 
-    /// Folds the rows of one deal; `amount` gives what stands in the place of a row's amount.
+    /// Folds the rows of one deal, at its worth where amounts have currencies of their own. `None`
+    /// if comparing the rows leaves nothing; else whether the deal counts.
+    fn fold_rows(
+        &mut self,
+        events: &EventBatch,
+        units: &[(usize, usize)],
+        rows: &[u32],
+    ) -> Option<bool> {
+        let is_told = match &mut self.observer {
+            Some(observer) => {
+                observer.observe(events, units, rows);
+                self.out.tally.compared.add(&observer.compared);
+                !observer.steps.is_empty()
+            }
+            None => true,
+        };
+        if !is_told {
+            return None;
+        }
+        let Some(pricing) = self.settings.pricing else {
+            return Some(self.apply(events, rows, |_, event| event.amount));
+        };
+        let kept = self.apply_priced(pricing, pricing.purse(), events, rows);
+        let closed = self.machine.deal.closed;
+        if pricing.policy == MoneyPolicy::None {
+            let is_foreign = kept && pricing.is_foreign(events, rows);
+            self.out.tally.foreign_deals += u64::from(is_foreign);
+        } else if kept && closed != NO_INSTANT && pricing.waits_for_close(events, rows) {
+            let purse = pricing.purse_of_close(closed);
+            return Some(self.apply_priced(pricing, purse, events, rows));
+        }
+        Some(kept)
+    }
+
+    fn apply_priced(
+        &mut self,
+        pricing: &Pricing,
+        mut purse: Purse,
+        events: &EventBatch,
+        rows: &[u32],
+    ) -> bool {
+        self.apply(events, rows, |row, event| pricing.price(events, row, event, &mut purse))
+    }
+
+    /// Applies the events of one deal; `amount` gives what stands in the place of an event's amount,
+    /// by the row it comes from.
     #[inline]
     fn apply(
         &mut self,
         events: &EventBatch,
         rows: &[u32],
-        mut amount: impl FnMut(usize) -> Option<i64>,
+        mut amount: impl FnMut(usize, &Event) -> i64,
     ) -> bool {
         self.machine.begin();
+        if let Some(observer) = &self.observer {
+            for step in &observer.steps {
+                let amount = amount(step.row, &step.event);
+                let event = Event { amount, ..step.event };
+                self.machine.apply(&event, |i| observer.dimension(events, step, i));
+            }
+            return self.machine.finish();
+        }
         for row in rows {
             let at = *row as usize;
             let dimension = |i: usize| {
                 events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
             };
             let mut event = event(events, at);
-            event.amount = amount(at).unwrap_or(event.amount);
+            event.amount = amount(at, &event);
             self.machine.apply(&event, dimension);
         }
         self.machine.finish()
-    }
-
-    fn apply_priced(&mut self, pricing: &Pricing, events: &EventBatch, rows: &[u32]) -> bool {
-        let priced = |folder: &mut Self, mut purse: Purse| {
-            folder.apply(events, rows, |at| Some(pricing.price(events, at, &mut purse)))
-        };
-        let kept = priced(self, pricing.purse());
-        let closed = self.machine.deal.closed;
-        if pricing.policy == MoneyPolicy::None {
-            let is_foreign = kept && pricing.is_foreign(events, rows);
-            self.out.tally.foreign_deals += u64::from(is_foreign);
-            return kept;
-        }
-        if kept && closed != NO_INSTANT && pricing.waits_for_close(events, rows) {
-            return priced(self, pricing.purse_of_close(closed));
-        }
-        kept
     }
 
     fn count_deal(&mut self, kept: bool) {
@@ -253,6 +299,18 @@ impl<'a> Folder<'a> {
             levels: self.leveller.levels(&machine.visits, machine.deal.outcome),
             deal: machine.deal.clone(),
         });
+        if let Some(observer) = &self.observer {
+            let closed = machine.deal.closed;
+            let is_dated = observer.quality == Quality::Snapshot && closed != NO_INSTANT;
+            self.out.histories.push(HistoryRow {
+                quality: observer.quality,
+                close_uncertainty_seconds: if is_dated {
+                    s.telling.uncertainty_seconds(closed)
+                } else {
+                    0
+                },
+            });
+        }
         for (column, code) in self.out.dimensions.iter_mut().zip(&machine.dimensions) {
             column.push(*code);
         }

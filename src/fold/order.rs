@@ -135,14 +135,15 @@ fn sort(events: &EventBatch, keys: &mut [Key]) {
 /// stages in order, unknown stages, won, lost, and deletion last.
 fn rank(kind: EventKind, stage: u16, stages: &StageTable) -> u16 {
     match kind {
-        EventKind::Attribute => 0,
+        EventKind::Attribute | EventKind::Cleared | EventKind::Before => 0,
+        kind if kind.is_current() => 0,
         EventKind::Restored => 1,
         EventKind::Created => 2,
         EventKind::Reopened => 3,
         EventKind::Won => 40_001,
         EventKind::Lost => 40_002,
-        EventKind::Deleted | EventKind::Merged => 40_003,
-        EventKind::Stage => {
+        EventKind::Deleted | EventKind::Merged | EventKind::ObservedGone => 40_003,
+        _ => {
             let stage = stages.stage(stage);
             match stage.class {
                 StageClass::Ignored => 0,
@@ -275,7 +276,7 @@ fn count_ties(events: &EventBatch, rows: &[u32]) -> u64 {
             let named = events.stage.get(*row as usize).is_some_and(|s| *s != NO_STAGE);
             // Creation without a stage moves nothing, so it ties with nothing.
             matches!(k, EventKind::Stage | EventKind::Won | EventKind::Lost)
-                || (*k == EventKind::Created && named)
+                || (matches!(k, EventKind::Created | EventKind::Observed) && named)
         })
     };
     let place = |row: &u32| {

@@ -7,6 +7,7 @@
 //!
 //! Invariant: an amount without a rate is unknown, never zero and never in its own currency.
 
+use super::machine::Event;
 use crate::config::MoneyPolicy;
 use crate::contract::{EventBatch, NO_CODE};
 use crate::money::{Currency, NO_AMOUNT, Rates, UNPRICED, by_rate};
@@ -74,14 +75,14 @@ impl Pricing {
         rows.iter().any(|row| !matches!(self.worth(code(row)), Worth::Base))
     }
 
-    /// The amount of a row in minor units of the reporting currency; [`UNPRICED`] without a rate.
-    /// Rows of a deal are given in order.
+    /// The amount of an event in minor units of the reporting currency; [`UNPRICED`] without a
+    /// rate. `row` is where it comes from; events of a deal are given in order.
     #[must_use]
-    pub fn price(&self, events: &EventBatch, row: usize, purse: &mut Purse) -> i64 {
+    pub fn price(&self, events: &EventBatch, row: usize, event: &Event, purse: &mut Purse) -> i64 {
         if let Some(code) = events.currency.get(row).filter(|code| **code != NO_CODE) {
             purse.currency = *code;
         }
-        let amount = events.amount.get(row).copied().unwrap_or(NO_AMOUNT);
+        let amount = event.amount;
         if amount == NO_AMOUNT || self.policy == MoneyPolicy::None {
             return amount;
         }
@@ -89,8 +90,7 @@ impl Pricing {
         let rate = match self.worth(purse.currency) {
             Worth::Base => Some(ONE),
             Worth::Rates(rates) => {
-                let own = || events.time.get(row).map(|at| self.calendar.day(*at));
-                purse.day.or_else(own).and_then(|day| rates.on(day))
+                rates.on(purse.day.unwrap_or_else(|| self.calendar.day(event.time)))
             }
         };
         rate.and_then(|rate| by_rate(amount, self.scale, rate, &self.base)).unwrap_or(UNPRICED)

@@ -92,8 +92,10 @@ rules! {
     UnknownEventType "unknown_event_type" Rows Quarantine "The event type is not one of the contract's."
     MissingStage "missing_stage" Rows Quarantine "A stage event without a stage."
     Undated "undated" Rows Quarantine "A row of stage dates without any date."
-    UnknownOutcome "unknown_outcome" Rows Warn "A close date with an outcome that is neither won nor lost in [inputs.….outcome]; the deal stays open."
+    UnknownOutcome "unknown_outcome" Rows Warn "An outcome that is not one of the contract's, or neither won nor lost in [inputs.….outcome]; the deal stays as it was."
     OutcomeWithoutDate "outcome_without_date" Rows Quarantine "A won or lost deal of stage dates without a close date."
+    BadInterval "bad_interval" Rows Quarantine "The interval ends before it begins or cannot be read, or is neither active nor ended."
+    UnmappedFields "unmapped_fields" Rows Ignore "A change of a field that is not in [inputs.….fields]; it changes nothing."
     BadAmount "bad_amount" Rows Warn "The amount cannot be read or is not finite; taken as unknown."
     InexactAmount "inexact_amount" Rows Ignore "The amount was not within a millionth of a minor unit and was rounded half to even."
     DuplicateEvents "duplicate_events" Rows Ignore "The same event again (G3); counted once."
@@ -112,6 +114,13 @@ rules! {
     NegativeCycle "negative_cycle" Deals Warn "The close is before the cycle's start, or there is no start (G12); excluded from durations."
     DeletedDeals "deleted_deals" Deals Ignore "The deal is deleted at as_of (G17)."
     TiedDeals "tied_deals" Deals Quarantine "Deals with tied stage events, kept out by ties = \"reject\" (G2)."
+    OverlappingIntervals "overlapping_intervals" Rows Warn "The interval begins before another one of its deal has ended; the one that begins later holds."
+    VanishedDeals "vanished_deals" Deals Warn "The deal is missing in a later snapshot; taken as deleted from then on, until it is seen again."
+    ClosedWhenFirstSeen "closed_when_first_seen" Deals Warn "The deal was won or lost already when a snapshot first showed it; its close is dated then and may be long before."
+    HistoryDisagrees "history_disagrees" Deals Warn "The last stage or outcome of the history is not that of [inputs.deals]; the history counts."
+    UnloggedOutcomes "unlogged_outcomes" Deals Warn "The deal is won, lost or deleted by [inputs.deals] only; that is added to its history."
+    UnloggedDeals "unlogged_deals" Deals Ignore "The deal is in [inputs.deals] only; it has no history."
+    RepeatedDeals "repeated_deals" Rows Warn "The deal is in [inputs.deals] more than once; the first row counts."
     Orphans "orphans" Deals Warn "The deal's key is not in the look-up table; its dimensions are unknown."
     NullKeys "null_keys" Deals Ignore "The deal has no key for the look-up table."
     DuplicateKeys "duplicate_keys" Rows Warn "The look-up table has the key more than once; the first row counts."
@@ -158,6 +167,7 @@ impl Rule {
             | Self::Undated
             | Self::OutcomeWithoutDate
             | Self::BadRate
+            | Self::BadInterval
             | Self::TiedDeals => matches!(severity, Severity::Quarantine | Severity::Fail),
             Self::BadAmount | Self::InexactAmount | Self::UnknownStageEvents | Self::NullSpend => {
                 true

@@ -99,7 +99,20 @@ pub const COLUMNS: &[RelationColumn] = &[
         "owner at the close that holds at as_of; null if open",
     ),
     column("owner_at_creation", Kind::Dictionary("owner"), "first known owner"),
+    column(
+        "history_quality",
+        Kind::Name(HISTORY_QUALITY),
+        "what the deal's history shows: every change (events), one visit to each stage (wide), what extracts show (snapshot), or the current state only (current)",
+    ),
+    column(
+        "close_uncertainty_seconds",
+        Kind::Int,
+        "half the time between the extract that first showed the close that holds at as_of and the one before; 0 where it is exact, or where no extract is before",
+    ),
 ];
+
+/// How much of what happened to a deal its history shows.
+pub const HISTORY_QUALITY: &[&str] = &["events", "wide", "snapshot", "current"];
 
 /// How a sales cycle ended.
 pub const CYCLE_STATUS: &[&str] = &["open", "won", "lost", "deleted"];

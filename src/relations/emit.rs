@@ -147,6 +147,7 @@ impl Assembler<'_> {
             .name("owner_at_close", || each(rows, |row| self.owner(row.deal.closed_owner)))
             .name("owner_at_creation", || each(rows, |row| self.owner(row.deal.created_owner)));
         let builder = levels(builder, rows, self.stages.open_n);
+        let builder = histories(builder, deals.chunk);
         let dimensions = self.dimensions.iter().zip(&deals.dimensions);
         dimensions
             .fold(builder, |b, (name, codes)| b.dimension(name, || codes.clone()))
@@ -171,6 +172,24 @@ fn levels<'a>(builder: BatchBuilder<'a>, rows: &[DealRow], stages: i16) -> Batch
         .small("furthest_final_level", || each(rows, |row| row.levels.furthest_final))
         .int("touched_stages", || each(rows, |row| row.levels.touched))
         .small("first_level", || each(rows, |row| row.levels.first))
+}
+
+fn histories<'a>(builder: BatchBuilder<'a>, chunk: &Chunk) -> BatchBuilder<'a> {
+    let rows = chunk.deals.len();
+    let is_one = chunk.histories.is_empty();
+    builder
+        .name("history_quality", || {
+            if is_one {
+                return vec![chunk.quality as u32; rows];
+            }
+            each(&chunk.histories, |history| history.quality as u32)
+        })
+        .int("close_uncertainty_seconds", || {
+            if is_one {
+                return vec![0; rows];
+            }
+            each(&chunk.histories, |history| history.close_uncertainty_seconds)
+        })
 }
 
 /// One value a row.

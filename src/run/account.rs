@@ -9,7 +9,8 @@ use super::Summary;
 use super::history::History;
 use crate::config::Severity;
 use crate::error::Error;
-use crate::quality::{Ledger, QuarantinedRow};
+use crate::fold::Quality;
+use crate::quality::{Ledger, QuarantinedRow, Rule};
 use crate::sink::{
     Account, InputEntry, InputFile, QualityEntry, RowCounts, SkippedTable, Staging, Timing,
 };
@@ -131,11 +132,15 @@ pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
         .iter()
         .flat_map(|(input, _)| input.warnings.iter().map(|w| format!("{}: {w}", input.name)))
         .collect();
+    warnings.extend(history.qualities.iter().filter_map(|(name, quality)| {
+        Some(format!("{name}: history_quality = {}", quality_meaning(*quality)?))
+    }));
     for f in ledger.findings() {
         if f.affected > 0 && matches!(f.severity, Severity::Warn | Severity::Quarantine) {
             let what = f.rule.subject().name();
+            let share = share(f.rule, f.affected, f.checked);
             warnings.push(format!(
-                "{}: {} {what} of rule {}: {}",
+                "{}: {}{share} {what} of rule {}: {}",
                 f.input,
                 f.affected,
                 f.rule.name(),
@@ -156,6 +161,29 @@ pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
         warnings.push(format!("stages that are not in [pipeline]: {}{more}", named.join(", ")));
     }
     warnings
+}
+
+/// What cannot be known from histories of less than full quality.
+fn quality_meaning(quality: Quality) -> Option<&'static str> {
+    match quality {
+        Quality::Wide => {
+            Some("wide: each stage has one date, so regressions and second visits are not known")
+        }
+        Quality::Snapshot => Some(
+            "snapshot: times are those of the extract that first showed a change, and what came \
+             and went between two extracts is not known",
+        ),
+        Quality::Events | Quality::Current => None,
+    }
+}
+
+/// How many of how many, where that says more than the number alone.
+fn share(rule: Rule, affected: u64, checked: u64) -> String {
+    if rule != Rule::HistoryDisagrees || checked == 0 {
+        return String::new();
+    }
+    let percent = affected as f64 * 100.0 / checked as f64;
+    format!(" of {checked} ({percent:.1} %)")
 }
 
 /// Writes the rows that were kept out, one file an input.

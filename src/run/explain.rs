@@ -1,20 +1,23 @@
 //! The story of one deal: each event, where it stands, the rule applied to it, and what became of
 //! the deal. It uses the same order, the same machine and the same levels as the fold.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::RunOptions;
-use super::inputs::event_dimensions;
+use super::inputs::{event_dimensions, telling, with_registry};
 use super::pricing;
 use crate::config::{Config, Resolved, Ties};
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::fold::levels::Leveller;
 use crate::fold::machine::{Event, Machine, Visit};
+use crate::fold::observe::Observer;
 use crate::fold::pricing::{Pricing, Purse};
-use crate::fold::{self, Move, Outcome, Scattered, order, scatter};
+use crate::fold::{self, Move, Outcome, Scattered, Telling, order, scatter};
 use crate::money::{self, NO_AMOUNT, UNPRICED};
 use crate::quality::Ledger;
+use crate::relations::deals::HISTORY_QUALITY;
 use crate::relations::visits::MOVES;
 use crate::source::{DealSource, FxSource, Interners, Names, RowNumbers};
 use crate::time::{Instant, NO_DAY, NO_INSTANT, day_text, instant_text};
@@ -28,6 +31,7 @@ pub fn explain_deal(
     deal: &str,
     options: &RunOptions<'_>,
 ) -> Result<String, Error> {
+    let resolved = &*with_registry(resolved)?;
     let config = resolved.with_joined_paths();
     let stages = StageTable::new(&config.pipeline);
     let dimensions = event_dimensions(&config);
@@ -38,12 +42,14 @@ pub fn explain_deal(
     let names = Interners::new(&dimensions);
     let number = deal.parse().ok().map(|n| Id::integer(n).hash());
     let hashes: Vec<u64> = number.into_iter().chain([Id::hash_of_text(deal)]).collect();
+    // Where rows have to be compared, those after as_of would change what the earlier ones mean.
+    let is_compared = !telling(&source, BTreeMap::new()).is_plain();
     let (parts, read) = source.read(
         &names,
         &stages,
         &ledger,
         &resolved.native,
-        None,
+        resolved.as_of.filter(|_| is_compared),
         &config.pipeline.only,
         |unit, batch| scatter(unit, &only(batch, &hashes), 0),
     )?;
@@ -53,9 +59,12 @@ pub fn explain_deal(
     let (mut events, mut units) = (EventBatch::default(), Vec::new());
     let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
+    let told = telling(&source, read.extracts);
     let mut story = Story {
         text: String::new(),
         events: &events,
+        units: &units,
+        telling: &told,
         places: places(&source, &units, &events),
         stages: &stages,
         config: &config,
@@ -95,6 +104,9 @@ fn places(source: &DealSource, units: &[(usize, usize)], events: &EventBatch) ->
 struct Story<'a> {
     text: String,
     events: &'a EventBatch,
+    /// The first row of each unit.
+    units: &'a [(usize, usize)],
+    telling: &'a Telling,
     /// File and row of each event.
     places: Vec<String>,
     stages: &'a StageTable,
@@ -157,21 +169,23 @@ impl Story<'_> {
                 "kept out of every table by rule tied_deals: ties = \"reject\" (G2); otherwise:",
             );
         }
-        let mut purse = self.pricing.map(|pricing| self.purse(pricing, &mut machine, &kept));
+        let mut purse = self.purse(&kept, None);
         self.line("events, in the order they are folded:");
-        for row in early {
-            let verdict = if kept.contains(&row) {
-                let mut event = fold::event(self.events, row as usize);
-                let native = event.amount;
-                if let (Some(pricing), Some(purse)) = (self.pricing, &mut purse) {
-                    event.amount = pricing.price(self.events, row as usize, purse);
-                }
-                let said = self.apply(&mut machine, &event, row as usize);
-                said + &self.priced(row as usize, native, event.amount)
-            } else {
-                "duplicate, not counted again (G3)".into()
-            };
-            self.event_line(row as usize, &verdict);
+        if self.telling.is_plain() {
+            for row in early {
+                let verdict = if kept.contains(&row) {
+                    let event = fold::event(self.events, row as usize);
+                    let codes = &self.events.dimensions;
+                    let code = |i: usize| codes.get(i).and_then(|d| d.get(row as usize)).copied();
+                    let code = |i| code(i).unwrap_or(NO_CODE);
+                    self.apply_priced(&mut machine, &event, row as usize, &mut purse, code)
+                } else {
+                    "duplicate, not counted again (G3)".into()
+                };
+                self.event_line(row as usize, &verdict);
+            }
+        } else {
+            self.compare(&mut machine, &kept, dimensions);
         }
         for row in late {
             self.event_line(row as usize, "after as_of, does not exist yet (G1)");
@@ -184,40 +198,87 @@ impl Story<'_> {
         self.line(&format!("owner now: {owner}"));
     }
 
-    /// What the deal's amounts are converted by; for a close in another currency, the deal is folded
-    /// once to know it.
-    fn purse(&self, pricing: &Pricing, machine: &mut Machine<'_>, rows: &[u32]) -> Purse {
-        let mut purse = pricing.purse();
+    /// The amounts' currency while the events are told, where any has one of its own.
+    fn purse(&self, rows: &[u32], observer: Option<&Observer<'_>>) -> Option<Purse> {
+        let pricing = self.pricing?;
+        let first = pricing.purse();
         if !pricing.waits_for_close(self.events, rows) {
-            return purse;
+            return Some(first);
         }
-        for row in rows {
-            let mut event = fold::event(self.events, *row as usize);
-            event.amount = pricing.price(self.events, *row as usize, &mut purse);
-            machine.apply(&event, |_| NO_CODE);
+        // Folded once, to know the close.
+        let mut machine = Machine::new(self.stages, fold::rules(self.config), 0);
+        machine.begin();
+        match observer {
+            Some(observer) => {
+                observer.steps.iter().for_each(|step| machine.apply(&step.event, |_| NO_CODE));
+            }
+            None => rows.iter().for_each(|row| {
+                machine.apply(&fold::event(self.events, *row as usize), |_| NO_CODE);
+            }),
         }
         machine.finish();
         let closed = machine.deal.closed;
-        machine.begin();
-        if closed == NO_INSTANT { pricing.purse() } else { pricing.purse_of_close(closed) }
+        Some(if closed == NO_INSTANT { first } else { pricing.purse_of_close(closed) })
     }
 
-    /// How an amount in a currency of its own was converted.
-    fn priced(&self, row: usize, native: i64, worth: i64) -> String {
+    /// Applies an event at its worth, and says how its amount was converted.
+    fn apply_priced(
+        &self,
+        machine: &mut Machine<'_>,
+        event: &Event,
+        row: usize,
+        purse: &mut Option<Purse>,
+        dimension: impl Fn(usize) -> u32,
+    ) -> String {
+        let mut priced = *event;
+        if let (Some(pricing), Some(purse)) = (self.pricing, purse) {
+            priced.amount = pricing.price(self.events, row, event, purse);
+        }
+        let said = self.apply(machine, &priced, dimension);
         let code = self.events.currency.get(row).copied().unwrap_or(NO_CODE);
-        let Some(currency) = self.currencies.get(code).filter(|_| native != NO_AMOUNT) else {
-            return String::new();
+        let Some(currency) = self.currencies.get(code).filter(|_| event.amount != NO_AMOUNT) else {
+            return said;
         };
-        let given = money::to_text(native, self.resolved.native.scale);
-        let verdict = if worth == UNPRICED { ", which has no rate (G16)" } else { "" };
-        format!("; given as {given} {currency}{verdict}")
+        let given = money::to_text(event.amount, self.resolved.native.scale);
+        let verdict = if priced.amount == UNPRICED { ", which has no rate (G16)" } else { "" };
+        format!("{said}; given as {given} {currency}{verdict}")
     }
 
-    fn apply(&self, machine: &mut Machine<'_>, event: &Event, row: usize) -> String {
+    /// Tells what follows from rows that have to be compared.
+    fn compare(&mut self, machine: &mut Machine<'_>, rows: &[u32], dimensions: usize) {
+        let mut observer = Observer::new(&fold::Settings {
+            stages: self.stages,
+            dimensions,
+            rules: fold::rules(self.config),
+            ties: self.config.fold.ties,
+            as_of: self.as_of,
+            pricing: self.pricing,
+            telling: self.telling,
+        });
+        observer.observe(self.events, self.units, rows);
+        if observer.steps.is_empty() {
+            self.line("  nothing says when anything happened to it; it counts nowhere");
+        }
+        let mut purse = self.purse(rows, Some(&observer));
+        for step in &observer.steps {
+            let dimension = |i: usize| observer.dimension(self.events, step, i);
+            let verdict = self.apply_priced(machine, &step.event, step.row, &mut purse, dimension);
+            self.told_line(&step.event, step.row, &verdict);
+        }
+        if observer.compared.history_disagrees > 0 {
+            self.line("the table of current deals says otherwise (history_disagrees)");
+        }
+        let quality = HISTORY_QUALITY.get(observer.quality as usize).copied().unwrap_or_default();
+        self.line(&format!("history_quality: {quality}"));
+    }
+
+    fn apply(
+        &self,
+        machine: &mut Machine<'_>,
+        event: &Event,
+        dimension: impl Fn(usize) -> u32,
+    ) -> String {
         let before = (machine.visits.len(), machine.deal.clone());
-        let dimension = |i: usize| {
-            self.events.dimensions.get(i).and_then(|d| d.get(row)).copied().unwrap_or(NO_CODE)
-        };
         machine.apply(event, dimension);
         let (visits, deal) = before;
         let mut said = Vec::new();
@@ -261,13 +322,17 @@ impl Story<'_> {
     }
 
     fn event_line(&mut self, row: usize, verdict: &str) {
-        let at = self.events.time.get(row).copied().unwrap_or(NO_INSTANT);
-        let stage = self.events.stage.get(row).copied().unwrap_or(NO_STAGE);
-        let kind = self.events.kind.get(row).copied().unwrap_or_default();
+        let event = fold::event(self.events, row);
+        self.told_line(&event, row, verdict);
+    }
+
+    fn told_line(&mut self, event: &Event, row: usize, verdict: &str) {
+        let stage = event.stage;
         let name = if stage == NO_STAGE { String::new() } else { self.stage_name(stage) };
         let place = self.places.get(row).cloned().unwrap_or_default();
-        let kind = format!("{kind:?}").to_lowercase();
-        let line = format!("  {}  {kind} {name}: {verdict}\n      from {place}", instant_text(at));
+        let kind = format!("{:?}", event.kind).to_lowercase();
+        let at = instant_text(event.time);
+        let line = format!("  {at}  {kind} {name}: {verdict}\n      from {place}");
         self.line(&line);
     }
 

@@ -12,13 +12,13 @@ use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
 use crate::engine::Sums;
 use crate::error::{Error, Fault};
-use crate::fold::{self, Scattered};
+use crate::fold::{self, Scattered, Telling};
 use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
-    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Width,
+    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Registry, Spend, Width,
 };
 use crate::spill::{Complete, Room};
 use crate::time::{Calendar, Instant, Period};
@@ -39,6 +39,8 @@ pub struct History {
     pub unknown_stages: Vec<String>,
     /// Every checked input, with the compressed bytes read from it.
     pub inputs: Vec<(CheckedInput, u64)>,
+    /// How good the histories of each input of deals are.
+    pub qualities: Vec<(String, fold::Quality)>,
 }
 
 impl History {
@@ -121,6 +123,7 @@ pub fn read_history(
     on_step: &(dyn Fn(&str) + Sync),
     timings: &mut Vec<(String, f64)>,
 ) -> Result<History, Error> {
+    let resolved = &*inputs::with_registry(resolved)?;
     let begin = |_: &Dictionaries| Ok(Whole::default());
     let (mut history, whole) = mill(resolved, ledger, on_step, timings, &Wanted::All, begin)?;
     let whole = whole.0.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -188,6 +191,11 @@ impl Milling<'_> {
     ) -> Result<Option<(History, T)>, Error> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
+        let registry = Registry::open(&config, resolved.calendar)?;
+        if let Some(registry) = &registry {
+            // The pipeline is settled already; this counts what is wrong with the rows.
+            registry.pipeline(&config, ledger)?;
+        }
         let stages = StageTable::new(&config.pipeline);
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
@@ -201,7 +209,7 @@ impl Milling<'_> {
         on_step("read");
         let lookups = lookups.read(ledger)?;
         let names = Interners::new(&event_dimensions);
-        let (events, as_of) = self.events(&config, &source, &stages, &names, &memory)?;
+        let (events, as_of, telling) = self.events(&config, &source, &stages, &names, &memory)?;
         let rates = rates.read(ledger)?;
         let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
         let (spend, foreign_spend) =
@@ -235,6 +243,7 @@ impl Milling<'_> {
             ties: config.fold.ties,
             as_of,
             pricing: pricing.as_ref(),
+            telling: &telling,
         };
         let Folded { tally, deals, orders, spilled_bytes } =
             fold_events(events, &settings, &assembler, &taker, &memory)?;
@@ -254,7 +263,10 @@ impl Milling<'_> {
         let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
         watch.lap("customers");
         let counts = inputs::deal_counts(&source, ledger);
-        let inputs = inputs::all(source, lookups, spend.map(|s| s.inputs), rates.inputs);
+        let qualities = telling.inputs.iter().map(|told| told.quality);
+        let qualities = source.inputs().map(|i| i.name.clone()).zip(qualities).collect();
+        let spend = spend.map(|s| s.inputs);
+        let inputs = inputs::all(source, lookups, spend, rates.inputs, registry);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
             present,
@@ -263,6 +275,7 @@ impl Milling<'_> {
             deals,
             unknown_stages: stages.unknown(),
             inputs,
+            qualities,
         };
         Ok(Some((history, taker)))
     }
@@ -296,7 +309,7 @@ impl Milling<'_> {
         Ok(dictionaries)
     }
 
-    /// Reads the events into their buckets; with the run's instant.
+    /// Reads the events into their buckets; with the run's instant and what the inputs tell.
     fn events(
         &self,
         config: &Config,
@@ -304,7 +317,7 @@ impl Milling<'_> {
         stages: &StageTable,
         names: &Interners,
         memory: &Memory,
-    ) -> Result<(Complete<Scattered>, Instant), Error> {
+    ) -> Result<(Complete<Scattered>, Instant, Telling), Error> {
         let resolved = self.resolved;
         let bits = fold::bucket_bits(source.rows());
         let events = memory.events(bits, source.rows());
@@ -319,7 +332,7 @@ impl Milling<'_> {
         )?;
         stored.into_iter().collect::<Result<(), Error>>()?;
         let as_of = inputs::settle_as_of(resolved.as_of, read.latest, source)?;
-        Ok((events.complete(), as_of))
+        Ok((events.complete(), as_of, inputs::telling(source, read.extracts)))
     }
 
     /// Brings what the fold counted into the ledger, under the first input of the deal history.
@@ -363,7 +376,11 @@ impl Milling<'_> {
                 counts.add(rule, n);
             }
         }
+        for (rule, n) in inputs::compared_rules(&tally.compared) {
+            counts.add(rule, n);
+        }
         ledger.record(&first, &counts);
+        inputs::record_current(source, &tally.compared, ledger);
         // Rows of deals kept out were counted as folded when they were read.
         let mut rejected = source.locate(&tally.rejected);
         // A row that stands for several events is one row.

@@ -1,10 +1,18 @@
 //! The inputs of a run: opened together, and what is known of them in the end.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
 use crate::error::{Error, Fault};
-use crate::quality::{Counts, Ledger};
-use crate::source::{CheckedInput, DealSource, FxSource, Lookup, LookupSource, SpendSource};
+use crate::fold::observe::Compared;
+use crate::fold::{Quality, Telling, Told};
+use crate::quality::{Counts, Ledger, Rule};
+use crate::relations::deals::STAGES_MAX;
+use crate::source::{
+    CheckedInput, DealSource, FxSource, InputFacts, Lookup, LookupSource, Registry, SpendSource,
+};
 use crate::time::{Instant, NO_INSTANT};
 
 /// Opens every input and says all that is wrong with any of them.
@@ -91,6 +99,65 @@ pub(super) fn settle_as_of(
     })
 }
 
+/// What the inputs of deals can tell, now that their extracts are known.
+pub(super) fn telling(
+    source: &DealSource,
+    mut extracts: BTreeMap<String, BTreeSet<Instant>>,
+) -> Telling {
+    let told = |facts: InputFacts<'_>| Told {
+        shape: facts.shape,
+        quality: Quality::of(facts.shape),
+        has_amount: facts.has_amount,
+        has_ends: facts.has_ends,
+        is_created_told: facts.has_created,
+        extracts: extracts.remove(facts.name).unwrap_or_default().into_iter().collect(),
+    };
+    let inputs = source.facts().map(told).collect();
+    Telling { units: source.inputs_of_units(), inputs }
+}
+
+/// What comparing rows showed, by rule of the history.
+pub(super) fn compared_rules(compared: &Compared) -> [(Rule, u64); 3] {
+    [
+        (Rule::OverlappingIntervals, compared.overlapping_intervals),
+        (Rule::VanishedDeals, compared.vanished_deals),
+        (Rule::ClosedWhenFirstSeen, compared.closed_when_first_seen),
+    ]
+}
+
+/// Brings into the ledger how the histories compare with the table of current deals; the deals
+/// checked are those that are in both.
+pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &Ledger) {
+    let mut tables = source.facts().filter(|facts| facts.shape == Shape::Deals);
+    let Some(name) = tables.next().map(|facts| facts.name) else { return };
+    let mut counts = Counts::of_deals(compared.compared + compared.unlogged_deals);
+    counts.add(Rule::HistoryDisagrees, compared.history_disagrees);
+    counts.add(Rule::UnloggedOutcomes, compared.unlogged_outcomes);
+    counts.add(Rule::UnloggedDeals, compared.unlogged_deals);
+    counts.add(Rule::RepeatedDeals, compared.repeated_deals);
+    ledger.record(name, &counts);
+}
+
+/// The configuration with the pipeline that its registry of stages, if there is one, completes.
+///
+/// # Errors
+/// What is wrong with the registry's files.
+pub(super) fn with_registry(resolved: &Resolved) -> Result<Cow<'_, Resolved>, Error> {
+    let config = resolved.with_joined_paths();
+    let Some(registry) = Registry::open(&config, resolved.calendar)? else {
+        return Ok(Cow::Borrowed(resolved));
+    };
+    let ledger = Ledger::new(&config.quality.severity);
+    let mut settled = resolved.clone();
+    settled.config.pipeline = registry.pipeline(&config, &ledger)?;
+    let stages = settled.config.pipeline.stages.len();
+    if stages > STAGES_MAX {
+        let problem = format!("inputs.stages: {stages} open stages, of at most {STAGES_MAX}");
+        return Err(Error::Config(vec![problem]));
+    }
+    Ok(Cow::Owned(settled))
+}
+
 /// What became of the rows of the deal history.
 pub(super) fn deal_counts(source: &DealSource, ledger: &Ledger) -> Counts {
     let all = ledger.counts();
@@ -109,11 +176,13 @@ pub(super) fn all(
     lookups: Vec<Lookup>,
     spend: Option<Vec<CheckedInput>>,
     rates: Vec<CheckedInput>,
+    registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
     inputs.extend(spend.unwrap_or_default());
     inputs.extend(rates);
+    inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()
         .map(|input| {

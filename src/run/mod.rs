@@ -80,6 +80,7 @@ pub fn execute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Summary,
         resolved.inputs.iter().map(|(name, i)| (name.as_str(), i.path.as_path())).collect();
     sink::check_apart(&resolved.output, &paths)?;
     let output = Output::claim(&resolved.output, &wall_clock())?;
+    let resolved = &*inputs::with_registry(resolved)?;
     let computed = in_pool(resolved, || compute(resolved, options, Judging::AtOnce))?;
     (options.on_step)("publish");
     let published = publish(&output, resolved, &computed)?;
@@ -99,6 +100,7 @@ pub fn execute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Summary,
 /// As [`execute`].
 pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Error> {
     let stopwatch = Stopwatch::now();
+    let resolved = &*inputs::with_registry(resolved)?;
     let mut only_quality = resolved.clone();
     only_quality.config.run.only = vec![metrics::QUALITY.to_owned()];
     let computed = in_pool(resolved, || {

@@ -334,6 +334,58 @@ fn is_plausible_day(day: Day) -> bool {
     (DAY_1900..DAY_2200).contains(&day) && day != 0
 }
 
+/// A column as plain text.
+pub(crate) fn as_text(array: &ArrayRef) -> Result<ArrayRef, Error> {
+    cast(array, &DataType::Utf8).map_err(cast_error)
+}
+
+/// Yes, no or neither, a row: a boolean, 0 or 1, or a word for one of them.
+pub(crate) fn flags(array: &ArrayRef) -> Result<Vec<Option<bool>>, Error> {
+    let mut flags = Vec::with_capacity(array.len());
+    each_text(array, |text| {
+        flags.push(text.and_then(flag));
+        Ok(())
+    })?;
+    Ok(flags)
+}
+
+/// A word for yes or no.
+pub(crate) fn flag(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "1" => Some(true),
+        "false" | "f" | "no" | "n" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// One value as an instant; [`BAD_INSTANT`] where it is none, or has no zone and none is declared.
+/// Thirteen digits are milliseconds since the epoch.
+pub(crate) fn instant(text: &str, clock: &Clock) -> Instant {
+    let text = text.trim();
+    if text.len() == 13
+        && let Ok(millis) = text.parse::<i64>()
+    {
+        return millis.saturating_mul(1_000);
+    }
+    match parse_instant(text, clock) {
+        ZONE_UNKNOWN => BAD_INSTANT,
+        at => at,
+    }
+}
+
+/// One value as a civil day of the reporting zone; [`NO_DAY`] where it is none.
+pub(crate) fn day(text: &str, clock: &Clock) -> Day {
+    let text = text.trim();
+    let at = instant(text, clock);
+    if is_plausible(at) {
+        return clock.reporting.day(at);
+    }
+    // A time without a zone has a day all the same.
+    let date = text.get(..10).and_then(|t| chrono::NaiveDate::parse_from_str(t, "%Y-%m-%d").ok());
+    let day = date.map_or(NO_DAY, crate::time::from_date);
+    if is_plausible_day(day) { day } else { NO_DAY }
+}
+
 /// Whole numbers; `i64::MIN` for null or unreadable.
 pub(crate) fn integers(array: &ArrayRef) -> Result<Vec<i64>, Error> {
     let ints = wide_integers(array)?;

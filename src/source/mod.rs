@@ -5,17 +5,22 @@
 
 mod chunks;
 mod convert;
+mod current;
 mod discover;
 mod events;
+mod field_history;
 mod footprint;
 mod fx_rates;
 mod guard;
 mod intern;
+mod layout;
 mod lookup;
 mod needs;
 mod partitions;
 mod preflight;
 mod read;
+mod registry;
+mod rows;
 mod spend;
 mod stage_dates;
 mod task;
@@ -24,10 +29,11 @@ mod tasks;
 mod tests;
 pub mod synthetic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::ArrayRef;
 use rayon::prelude::*;
 
 pub use discover::{FileFormat, FoundFile, Listing, discover};
@@ -38,17 +44,19 @@ pub use intern::{Interner, Names};
 pub use lookup::{Held, Lookup, LookupKey, LookupSource};
 pub use needs::{Attribute, Width};
 pub use read::CheckedInput;
+pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
 
-use crate::config::{Config, Input, Outcome, Shape, Ties};
-use crate::contract::{CanonicalColumn, ColumnType};
-use crate::contract::{DEAL_EVENTS, EventBatch, Need, STAGE_DATES, StageTable};
+use crate::config::{Config, Input, Shape, Ties};
+use crate::contract::{CanonicalColumn, EventBatch, Id, StageTable};
 use crate::error::Error;
 use crate::money::Currency;
 use crate::quality::Ledger;
 use crate::time::{Calendar, Instant, NO_INSTANT};
 use convert::Clock;
-use preflight::{Origin, Wanted};
+pub use layout::InputFacts;
+use layout::{DealInput, Layout};
+use preflight::Wanted;
 use task::TaskState;
 use tasks::Task;
 
@@ -93,9 +101,31 @@ pub(crate) struct Decoding<'a> {
     pub(crate) row_numbers: RowNumbers,
     /// So many events are handed over as one piece, and at most a batch more.
     pub(crate) piece_rows: usize,
+    pub(crate) sources: Sources,
+}
+
+/// How many inputs tell of the same deals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// One.
+    One,
+    /// Several, of which one may hold as a number what another holds as text.
+    Several,
 }
 
 impl Decoding<'_> {
+    /// As [`Self::settle_ids`], of one that was text.
+    fn settle_id(&self, id: Id) -> Id {
+        if self.sources == Sources::Several { id.as_number() } else { id }
+    }
+
+    /// Where several inputs tell of the same deals, `7` is 7.
+    fn settle_ids(&self, array: &ArrayRef, ids: &mut [Id]) {
+        if self.sources == Sources::Several && !array.data_type().is_integer() {
+            ids.iter_mut().for_each(|id| *id = id.as_number());
+        }
+    }
+
     fn replacement(&self, column: &str) -> Option<&BTreeMap<String, String>> {
         self.values.get(column)
     }
@@ -105,30 +135,6 @@ impl Decoding<'_> {
         let name = convert::named(name, self.replacement("pipeline_id"));
         name.is_some_and(|name| self.pipelines.iter().any(|p| p == name))
     }
-}
-
-/// Positions of the canonical columns among the wanted ones; `None` where no file has the column.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Layout {
-    deal_id: Option<usize>,
-    event_time: Option<usize>,
-    event_type: Option<usize>,
-    stage_id: Option<usize>,
-    pipeline_id: Option<usize>,
-    amount: Option<usize>,
-    currency: Option<usize>,
-    owner_id: Option<usize>,
-    customer_id: Option<usize>,
-    expected_close: Option<usize>,
-    seq: Option<usize>,
-    event_id: Option<usize>,
-    ingested_at: Option<usize>,
-    created_at: Option<usize>,
-    dimensions: Vec<(String, Option<usize>)>,
-    stage_dates: Vec<(u16, usize)>,
-    outcome: Option<Outcome>,
-    outcome_column: Option<usize>,
-    outcome_date: Option<usize>,
 }
 
 /// Which optional columns any input of the run has.
@@ -161,16 +167,6 @@ pub enum RowNumbers {
     Dropped,
 }
 
-struct DealInput {
-    checked: CheckedInput,
-    shape: Shape,
-    /// Positions of what is read.
-    layout: Layout,
-    /// Positions of everything the files have.
-    full_layout: Layout,
-    values: BTreeMap<String, BTreeMap<String, String>>,
-}
-
 /// The checked inputs that tell the deals' histories.
 pub struct DealSource {
     inputs: Vec<DealInput>,
@@ -189,10 +185,12 @@ pub struct DealSource {
 const PIECE_ROWS: usize = 1 << 18;
 
 /// What reading the events gave beside the events.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Read {
     /// The latest instant at or before `as_of`; [`NO_INSTANT`] if there is no event.
     pub latest: Instant,
+    /// When the extracts of each input of snapshots were made, by its name.
+    pub extracts: BTreeMap<String, BTreeSet<Instant>>,
 }
 
 /// The zone and format by which an input's times are read.
@@ -243,8 +241,11 @@ impl DealSource {
     ) -> Result<Self, Error> {
         let mut inputs = Vec::new();
         let mut faults = Vec::new();
+        let tells = |input: &&Input| layout::contract_of(input.shape).is_some();
+        let several = config.inputs.values().filter(tells).count() > 1;
+        let sources = if several { Sources::Several } else { Sources::One };
         for (name, input) in &config.inputs {
-            if !matches!(input.shape, Shape::Events | Shape::StageDates) {
+            if layout::contract_of(input.shape).is_none() {
                 continue;
             }
             let mut input = input.clone();
@@ -253,11 +254,14 @@ impl DealSource {
                 let source = source_name(&input, "pipeline_id");
                 input.columns.insert("pipeline_id".into(), source);
             }
-            match open_input(name, &input, calendar, stages, event_dimensions) {
+            match layout::open_input(name, &input, calendar, stages, event_dimensions, sources) {
                 Ok(opened) => inputs.push(opened),
                 Err(Error::Faults(more)) => faults.extend(more),
                 Err(other) => return Err(other),
             }
+        }
+        if faults.is_empty() {
+            faults.extend(layout::untold_dimensions(&inputs, event_dimensions));
         }
         if !faults.is_empty() {
             return Err(Error::Faults(faults));
@@ -273,18 +277,25 @@ impl DealSource {
     }
 
     fn note_present(&mut self) {
-        let inputs = &self.inputs;
-        let has = |f: fn(&Layout) -> Option<usize>| inputs.iter().any(|i| f(&i.layout).is_some());
-        self.present = Present {
-            amount: has(|l| l.amount),
-            currency: has(|l| l.currency),
-            owner: has(|l| l.owner_id),
-            customer: has(|l| l.customer_id),
-            expected_close: has(|l| l.expected_close),
-            seq: has(|l| l.seq),
-            event_id: has(|l| l.event_id),
-            ingested: has(|l| l.ingested_at),
+        self.present = Present::default();
+        for input in &self.inputs {
+            self.present.note(input);
+        }
+    }
+
+    /// The position of each unit's input among [`Self::inputs`].
+    #[must_use]
+    pub fn inputs_of_units(&self) -> Vec<u16> {
+        let place = |task: &Task<'_>| {
+            let own = self.inputs.iter().position(|input| std::ptr::eq(input, task.input));
+            own.unwrap_or_default() as u16
         };
+        self.tasks().iter().map(place).collect()
+    }
+
+    /// What each input can tell, in the order of [`Self::inputs`].
+    pub fn facts(&self) -> impl Iterator<Item = InputFacts<'_>> {
+        self.inputs.iter().map(DealInput::facts)
     }
 
     /// The checked inputs, for the manifest.
@@ -324,6 +335,7 @@ impl DealSource {
         let latest = AtomicI64::new(NO_INSTANT);
         // Room that tasks leave to the next ones, so that pages are asked for once a thread.
         let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
+        let extracts: Mutex<BTreeMap<String, BTreeSet<Instant>>> = Mutex::default();
         let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
@@ -341,6 +353,7 @@ impl DealSource {
                 present: self.present,
                 row_numbers: self.row_numbers,
                 piece_rows: self.piece_rows,
+                sources: if self.inputs.len() > 1 { Sources::Several } else { Sources::One },
             };
             let mut taken = Vec::new();
             let mut keep = |events: &EventBatch| taken.push(take(number, events));
@@ -354,11 +367,20 @@ impl DealSource {
                 }
                 match input.shape {
                     Shape::StageDates => stage_dates::read_unit(&mut state)?,
+                    Shape::FieldHistory => field_history::read_unit(&mut state)?,
+                    Shape::RowHistory | Shape::Intervals | Shape::Snapshots => {
+                        rows::read_unit(&mut state, input.shape)?;
+                    }
+                    Shape::Deals => current::read_unit(&mut state)?,
                     _ => events::read_unit(&mut state)?,
                 }
             }
-            let (room, last) = state.finish();
+            let (room, last, dates) = state.finish();
             latest.fetch_max(last, Ordering::Relaxed);
+            if !dates.is_empty() {
+                let mut all = extracts.lock().unwrap_or_else(PoisonError::into_inner);
+                all.entry(input.checked.name.clone()).or_default().extend(dates);
+            }
             rooms().push(room);
             Ok(taken)
         };
@@ -369,96 +391,7 @@ impl DealSource {
         for taken in results {
             all.append(&mut taken?);
         }
-        Ok((all, Read { latest: latest.load(Ordering::Relaxed) }))
+        let extracts = extracts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((all, Read { latest: latest.load(Ordering::Relaxed), extracts }))
     }
-}
-
-fn open_input(
-    name: &str,
-    input: &Input,
-    calendar: Calendar,
-    stages: &StageTable,
-    event_dimensions: &[String],
-) -> Result<DealInput, Error> {
-    let contract = if input.shape == Shape::StageDates { STAGE_DATES } else { DEAL_EVENTS };
-    let mut wanted = wanted_columns(input, contract);
-    let mut explicit = input.columns.clone();
-    let optional = |canonical: &str, source: String, holds| Wanted {
-        canonical: canonical.to_owned(),
-        source,
-        holds,
-        need: Need::Optional,
-    };
-    let dimensions_at = wanted.len();
-    for dimension in event_dimensions {
-        let source = dimension_source(input, contract, dimension);
-        explicit.insert(dimension.clone(), source.clone());
-        wanted.push(optional(dimension, source, ColumnType::Text));
-    }
-    let dates_at = wanted.len();
-    let mut dated = Vec::new();
-    for (stage, column) in &input.stage_dates {
-        dated.push(stages.code(stage)?);
-        explicit.insert(stage.clone(), column.clone());
-        wanted.push(optional(stage, column.clone(), ColumnType::Instant));
-    }
-    let outcome_at = wanted.len();
-    if let Some(outcome) = &input.outcome {
-        explicit.insert("outcome".into(), outcome.column.clone());
-        explicit.insert("outcome date".into(), outcome.date.clone());
-        wanted.push(optional("outcome", outcome.column.clone(), ColumnType::Text));
-        wanted.push(optional("outcome date", outcome.date.clone(), ColumnType::Instant));
-    }
-    let strict = Input { columns: explicit, ..input.clone() };
-    let checked = CheckedInput::open(name, &strict, &wanted, clock(name, input, calendar)?)?;
-    let in_some_file = |index: usize| {
-        let has = |f: &preflight::CheckedFile| f.origins.get(index) != Some(&Origin::Missing);
-        checked.files.iter().any(has).then_some(index)
-    };
-    let position =
-        |column: &str| contract.iter().position(|c| c.name == column).and_then(in_some_file);
-    let layout = Layout {
-        deal_id: position("deal_id"),
-        event_time: position("event_time"),
-        event_type: position("event_type"),
-        stage_id: position("stage_id"),
-        pipeline_id: position("pipeline_id"),
-        amount: position("amount"),
-        currency: position("currency"),
-        owner_id: position("owner_id"),
-        customer_id: position("customer_id"),
-        expected_close: position("expected_close"),
-        seq: position("seq"),
-        event_id: position("event_id"),
-        ingested_at: position("ingested_at"),
-        created_at: position("created_at"),
-        dimensions: event_dimensions
-            .iter()
-            .enumerate()
-            .map(|(i, d)| (d.clone(), in_some_file(dimensions_at + i)))
-            .collect(),
-        stage_dates: dated
-            .into_iter()
-            .enumerate()
-            .map(|(i, stage)| (stage, dates_at + i))
-            .collect(),
-        outcome: input.outcome.clone(),
-        outcome_column: input.outcome.as_ref().map(|_| outcome_at),
-        outcome_date: input.outcome.as_ref().map(|_| outcome_at + 1),
-    };
-    let (shape, values) = (input.shape, input.values.clone());
-    Ok(DealInput { checked, shape, full_layout: layout.clone(), layout, values })
-}
-
-/// Where a dimension is read from: its mapped column, a canonical column of its name, or of its
-/// name with `_id` (`owner` is `owner_id`), or a column of its own name.
-fn dimension_source(input: &Input, contract: &[CanonicalColumn], dimension: &str) -> String {
-    if let Some(column) = input.columns.get(dimension) {
-        return column.clone();
-    }
-    let with_id = format!("{dimension}_id");
-    if contract.iter().any(|c| c.name == with_id) {
-        return source_name(input, &with_id);
-    }
-    source_name(input, dimension)
 }

@@ -71,6 +71,7 @@ enum Class {
     Date,
     Decimal,
     Float,
+    Boolean,
     Null,
     Other,
 }
@@ -87,6 +88,7 @@ impl Class {
             DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) => {
                 Self::Decimal
             }
+            DataType::Boolean => Self::Boolean,
             DataType::Null => Self::Null,
             t if t.is_integer() => Self::Integer,
             t if t.is_floating() => Self::Float,
@@ -98,6 +100,9 @@ impl Class {
         match holds {
             ColumnType::Id | ColumnType::Text | ColumnType::Integer => {
                 matches!(self, Self::Integer | Self::Text | Self::Null)
+            }
+            ColumnType::Flag => {
+                matches!(self, Self::Boolean | Self::Integer | Self::Text | Self::Null)
             }
             ColumnType::Instant | ColumnType::Date => matches!(
                 self,

@@ -3,6 +3,8 @@
 //!
 //! Events are handed over in pieces, so that a row group of any size is held a piece at a time.
 
+use std::collections::BTreeSet;
+
 use arrow::array::ArrayRef;
 
 use super::convert::{self, BAD_AMOUNT, BAD_INSTANT, Seen};
@@ -34,6 +36,29 @@ pub(super) struct Decoded {
     pub(super) wanted_pipeline: Vec<bool>,
 }
 
+impl Decoded {
+    /// These rows, in this order; columns that are not there stay so.
+    pub(super) fn pick(&self, rows: &[u32]) -> Self {
+        fn pick<T: Copy>(column: &[T], rows: &[u32]) -> Vec<T> {
+            rows.iter().filter_map(|row| column.get(*row as usize).copied()).collect()
+        }
+        Self {
+            deal: pick(&self.deal, rows),
+            amount: pick(&self.amount, rows),
+            inexact: Vec::new(),
+            currency: pick(&self.currency, rows),
+            owner: pick(&self.owner, rows),
+            customer: pick(&self.customer, rows),
+            expected_close: pick(&self.expected_close, rows),
+            seq: pick(&self.seq, rows),
+            event_id: pick(&self.event_id, rows),
+            ingested: pick(&self.ingested, rows),
+            dimensions: self.dimensions.iter().map(|d| pick(d, rows)).collect(),
+            wanted_pipeline: Vec::new(),
+        }
+    }
+}
+
 /// Names already looked up, a column.
 #[derive(Default)]
 struct SeenNames {
@@ -50,6 +75,8 @@ pub(super) enum Rows<'a> {
     Every(usize),
     /// These.
     These(&'a [u32]),
+    /// The columns are of events already, made of these rows.
+    Made(&'a [u32]),
 }
 
 /// What is known about a task's units while their batches are read.
@@ -68,6 +95,8 @@ pub(super) struct TaskState<'a> {
     quarantine: Vec<QuarantinedRow>,
     /// The latest instant of an event.
     pub(super) latest: Instant,
+    /// When the extracts were made whose rows were kept; of snapshots only.
+    pub(super) extracts: BTreeSet<Instant>,
     /// Rules that are counted by default and whose rows this run keeps out.
     strict: Vec<Rule>,
     seen: SeenNames,
@@ -101,6 +130,7 @@ impl<'a> TaskState<'a> {
             counts: Counts::default(),
             quarantine: Vec::new(),
             latest: NO_INSTANT,
+            extracts: BTreeSet::new(),
             strict,
             seen,
         }
@@ -126,9 +156,9 @@ impl<'a> TaskState<'a> {
         self.events.clear();
     }
 
-    /// Hands the last events over and records what became of the rows; gives back the room and the
-    /// latest instant.
-    pub(super) fn finish(mut self) -> (EventBatch, Instant) {
+    /// Hands the last events over and records what became of the rows; gives back the room, the
+    /// latest instant and the extracts.
+    pub(super) fn finish(mut self) -> (EventBatch, Instant, BTreeSet<Instant>) {
         if !self.events.is_empty() {
             self.hand_over();
         }
@@ -139,7 +169,7 @@ impl<'a> TaskState<'a> {
         let ledger = self.decoding.ledger;
         ledger.record(&self.input.name, &self.counts);
         ledger.quarantine(&self.input.name, self.quarantine);
-        (self.events, self.latest)
+        (self.events, self.latest, self.extracts)
     }
 
     /// Whether the statistics show that no row of the unit can be needed. What is then counted is
@@ -176,6 +206,7 @@ impl<'a> TaskState<'a> {
         let mut decoded = Decoded::default();
         if let Some(array) = get(self.layout.deal_id) {
             decoded.deal = convert::ids(array, &d.names.deal, d.replacement("deal_id"))?;
+            d.settle_ids(array, &mut decoded.deal);
         }
         if let Some(array) = get(self.layout.amount) {
             (decoded.amount, decoded.inexact) = convert::money(array, d.currency)?;
@@ -191,6 +222,7 @@ impl<'a> TaskState<'a> {
         if let Some(array) = get(self.layout.customer_id) {
             let replace = d.replacement("customer_id");
             decoded.customer = convert::ids(array, &d.names.customer, replace)?;
+            d.settle_ids(array, &mut decoded.customer);
         }
         if let (Some(index), Some(array)) =
             (self.layout.expected_close, get(self.layout.expected_close))
@@ -246,7 +278,9 @@ impl<'a> TaskState<'a> {
             let first = (self.rows_before + first_row - self.unit.first_row) as u32;
             match rows {
                 Rows::Every(n) => events.row.extend(first..first + n as u32),
-                Rows::These(rows) => events.row.extend(rows.iter().map(|row| first + row)),
+                Rows::These(rows) | Rows::Made(rows) => {
+                    events.row.extend(rows.iter().map(|row| first + row));
+                }
             }
         }
     }
@@ -290,6 +324,27 @@ impl<'a> TaskState<'a> {
         Ok(())
     }
 
+    /// The instants of a column, one a row; none where there is no such column.
+    pub(super) fn instants(
+        &self,
+        index: Option<usize>,
+        arrays: &[Option<ArrayRef>],
+    ) -> Result<Vec<Instant>, Error> {
+        match index.and_then(|index| Some((index, arrays.get(index)?.as_ref()?))) {
+            Some((index, array)) => self.input.instants(&self.unit, index, array),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// An instant that stands for none where there is none, or the rule that it breaks.
+    pub(super) fn judge_optional(at: Instant) -> Result<Option<Instant>, Rule> {
+        match Self::judge_time(at) {
+            None => Ok(Some(at)),
+            Some(Rule::NullEventTime | Rule::SentinelEventTime) => Ok(None),
+            Some(rule) => Err(rule),
+        }
+    }
+
     /// The instant's rule, if it breaks one.
     pub(super) fn judge_time(at: Instant) -> Option<Rule> {
         match at {
@@ -329,10 +384,10 @@ impl<'a> TaskState<'a> {
 pub(super) fn extend<T: Copy>(to: &mut Vec<T>, from: &[T], rows: Rows<'_>, none: Option<T>) {
     match (rows, none) {
         (Rows::Every(n), Some(none)) if from.is_empty() => to.resize(to.len() + n, none),
-        (Rows::These(rows), Some(none)) if from.is_empty() => {
+        (Rows::These(rows) | Rows::Made(rows), Some(none)) if from.is_empty() => {
             to.resize(to.len() + rows.len(), none)
         }
-        (Rows::Every(_), _) => to.extend_from_slice(from),
+        (Rows::Every(_) | Rows::Made(_), _) => to.extend_from_slice(from),
         (Rows::These(rows), _) => {
             to.extend(rows.iter().filter_map(|row| from.get(*row as usize).copied()));
         }
