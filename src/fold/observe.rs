@@ -389,8 +389,13 @@ impl<'a> Observer<'a> {
             told.push(field);
             let from = if field == Field::Stage { created } else { created.or(first) };
             let Some(time) = from.filter(|from| *from <= own.time) else { continue };
-            let kind = if field == Field::Stage { EventKind::Stage } else { EventKind::Attribute };
-            self.push(Event { time, kind, ..own }, row, Gives::All, Place::Initial);
+            // Attributes come first, so that they are those of the visit that begins then.
+            let (kind, place) = if field == Field::Stage {
+                (EventKind::Stage, Place::Initial)
+            } else {
+                (EventKind::Attribute, Place::Filled)
+            };
+            self.push(Event { time, kind, ..own }, row, Gives::All, place);
         }
     }
 }

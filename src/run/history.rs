@@ -17,9 +17,7 @@ use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
-use crate::source::{
-    Attribute, CheckedInput, DealSource, Interners, Lookup, Registry, Spend, Width,
-};
+use crate::source::{Attribute, CheckedInput, DealSource, Interners, Lookup, Spend, Width};
 use crate::spill::{Complete, Room};
 use crate::time::{Calendar, Instant, Period};
 
@@ -191,11 +189,7 @@ impl Milling<'_> {
     ) -> Result<Option<(History, T)>, Error> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
-        let registry = Registry::open(&config, resolved.calendar)?;
-        if let Some(registry) = &registry {
-            // The pipeline is settled already; this counts what is wrong with the rows.
-            registry.pipeline(&config, ledger)?;
-        }
+        let registry = inputs::judge_registry(&config, resolved, ledger)?;
         let stages = StageTable::new(&config.pipeline);
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
@@ -261,8 +255,7 @@ impl Milling<'_> {
         taker.take(&findings)?;
         watch.lap("customers");
         let counts = inputs::deal_counts(&source, ledger);
-        let qualities = telling.inputs.iter().map(|told| told.quality);
-        let qualities = source.inputs().map(|i| i.name.clone()).zip(qualities).collect();
+        let qualities = inputs::qualities(&source);
         let inputs = inputs::all(source, lookups, spend.map(|s| s.inputs), registry);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },

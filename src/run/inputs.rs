@@ -136,6 +136,25 @@ pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &
     ledger.record(name, &counts);
 }
 
+/// How good the histories of each input are, by its name.
+pub(super) fn qualities(source: &DealSource) -> Vec<(String, Quality)> {
+    source.facts().map(|facts| (facts.name.to_owned(), Quality::of(facts.shape))).collect()
+}
+
+/// The registry of stages; what is wrong with its rows is counted, for the pipeline is settled
+/// already.
+pub(super) fn judge_registry(
+    config: &Config,
+    resolved: &Resolved,
+    ledger: &Ledger,
+) -> Result<Option<Registry>, Error> {
+    let registry = Registry::open(config, resolved.calendar)?;
+    if let Some(registry) = &registry {
+        registry.pipeline(config, ledger)?;
+    }
+    Ok(registry)
+}
+
 /// The configuration with the pipeline that its registry of stages, if there is one, completes.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! hand: four deals, two of them won for 125.50 and 80.25.
 
 mod forms;
+mod histories;
 mod layout;
 mod pruning;
 mod rules;
