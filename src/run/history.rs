@@ -255,8 +255,6 @@ impl Milling<'_> {
         taker.take(&findings)?;
         watch.lap("customers");
         let counts = inputs::deal_counts(&source, ledger);
-        let qualities = inputs::qualities(&source);
-        let inputs = inputs::all(source, lookups, spend.map(|s| s.inputs), registry);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
             present,
@@ -264,8 +262,8 @@ impl Milling<'_> {
             counts,
             deals,
             unknown_stages: stages.unknown(),
-            inputs,
-            qualities,
+            qualities: inputs::qualities(&source),
+            inputs: inputs::all(source, lookups, spend.map(|s| s.inputs), registry),
         };
         Ok(Some((history, taker)))
     }
