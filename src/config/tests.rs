@@ -208,10 +208,9 @@ fn inputs_need_a_shape_that_suits_them() {
         "--set inputs.deal_events.shape: inputs.deal_events needs the shape \"events\", \
          \"stage_dates\", \"field_history\", \"row_history\", \"intervals\" or \"snapshots\"",
     );
-    check_set_refused(
-        "inputs.deals.shape=lookup",
-        "--set inputs.deals.shape: inputs.deals needs the shape \"deals\"",
-    );
+    let flags = set(&["inputs.deals.path=d", "inputs.deals.shape=lookup"]);
+    let expected = "--set inputs.deals.shape: inputs.deals needs the shape \"deals\"";
+    check_refused(SMALLEST, &flags, &[expected]);
 }
 
 #[test]

@@ -169,7 +169,10 @@ pub(super) fn with_registry(resolved: &Resolved) -> Result<Cow<'_, Resolved>, Er
     settled.config.pipeline = registry.pipeline(&config, &ledger)?;
     let stages = settled.config.pipeline.stages.len();
     if stages > STAGES_MAX {
-        let problem = format!("inputs.stages: {stages} open stages, of at most {STAGES_MAX}");
+        let problem = format!(
+            "inputs.stages: {stages} open stages, of at most {STAGES_MAX}; choose pipelines in \
+             [pipeline] only, or list the stages in [pipeline]"
+        );
         return Err(Error::Config(vec![problem]));
     }
     Ok(Cow::Owned(settled))

@@ -73,6 +73,8 @@ pub(crate) struct Layout {
     pub(super) outcome_date: Option<usize>,
     /// Of full rows: won, lost, open or deleted.
     pub(super) outcome_name: Option<usize>,
+    pub(super) is_closed: Option<usize>,
+    pub(super) is_won: Option<usize>,
     pub(super) is_deleted: Option<usize>,
     pub(super) valid_to: Option<usize>,
     pub(super) is_active: Option<usize>,
@@ -272,6 +274,8 @@ fn canonical(position: &impl Fn(&str) -> Option<usize>) -> Layout {
         ingested_at: position("ingested_at"),
         created_at: position("created_at"),
         outcome_name: position("outcome"),
+        is_closed: position("is_closed"),
+        is_won: position("is_won"),
         is_deleted: position("is_deleted"),
         valid_to: position("valid_to"),
         is_active: position("is_active"),

@@ -8,14 +8,17 @@ use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::Int64Type;
 use dealmill::config::{self, Flags, Resolved};
+use dealmill::engine::{Backend, Execution};
+use dealmill::error::Error;
 use dealmill::metrics::QUALITY;
+use dealmill::run::RunOptions;
 use dealmill::source::synthetic::{Form, GenerateOptions, generate};
 use dealmill::table::Table;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 
-use super::sample::{Computed, compute, parquet_files, plain};
+use super::sample::{Computed, compute, parquet_files, plain, read, tables};
 use crate::support::{Row, Scratch, execute, rows_of};
 
 const FORMS: [Form; 6] = [
@@ -168,5 +171,121 @@ fn events_after_as_of_change_nothing_in_any_form_that_keeps_them() {
     let events = of(Form::Events);
     for form in [Form::RowHistory, Form::Intervals] {
         check_equal(&events, &of(form), &format!("{form:?}"));
+    }
+}
+
+/// One row of anything: deal, day, second day, stage, word for the outcome, amount, flag.
+type Dirt = (usize, usize, usize, usize, usize, usize, usize);
+
+const DEALS: [&str; 6] = ["1", "2", "3", "d4", "", "07"];
+const DAYS: [&str; 8] = [
+    "",
+    "2024-01-01",
+    "2024-01-02T10:00:00Z",
+    "2024-01-03",
+    "2024-02-01",
+    "9999-12-31",
+    "0000-00-00",
+    "soon",
+];
+const STAGES: [&str; 6] = ["s1", "s2", "won", "lost", "mystery", ""];
+const WORDS: [&str; 6] = ["", "open", "won", "lost", "deleted", "nonsense"];
+const AMOUNTS: [&str; 5] = ["", "5", "-7.50", "n/a", "1e3"];
+const FLAGS: [&str; 4] = ["", "true", "false", "maybe"];
+
+const DIRTY: &str = r#"
+[run]
+as_of = "2024-02-15"
+[pipeline]
+stages = ["s1", "s2"]
+won = ["won"]
+lost = ["lost"]
+[inputs.deal_events]
+path = "a.csv"
+timezone = "UTC"
+"#;
+
+/// Columns of the shapes, each under several names, and the tables beside them.
+const SHAPES: [(&str, &str); 5] = [
+    ("row_history", "columns = { event_time = 'at', created_at = 'to' }"),
+    (
+        "intervals",
+        "columns = { valid_from = 'at', valid_to = 'to', is_active = 'flag', is_deleted = '' }",
+    ),
+    ("snapshots", "columns = { snapshot_at = 'at', created_at = 'to' }"),
+    (
+        "field_history",
+        "columns = { event_time = 'at', field = 'stage_id', new_value = 'amount', old_value = 'outcome' }\n\
+         fields = { s1 = 'stage_id', s2 = 'amount', won = 'outcome', lost = 'created', mystery = 'is_deleted' }",
+    ),
+    ("events", "columns = { event_time = 'at', event_type = 'outcome' }"),
+];
+
+#[test]
+fn dirt_in_any_shape_keeps_its_account_and_never_panics() {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+    let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
+    let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[61; 32]);
+    let mut runner = TestRunner::new_with_rng(config, seed);
+    let row = (0..6_usize, 0..8_usize, 0..8_usize, 0..6_usize, 0..6_usize, 0..5_usize, 0..4_usize);
+    let rows = || prop::collection::vec(row.clone(), 1..30);
+    let cases = (0..SHAPES.len(), 0..3_usize, rows(), rows());
+    runner
+        .run(&cases, |(shape, policy, rows, deals)| {
+            check_dirt(SHAPES[shape], policy, &rows, &deals);
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn csv(rows: &[Dirt]) -> String {
+    let line = |(deal, at, to, stage, word, amount, flag): &Dirt| {
+        [
+            DEALS[*deal],
+            DAYS[*at],
+            DAYS[*to],
+            STAGES[*stage],
+            WORDS[*word],
+            AMOUNTS[*amount],
+            FLAGS[*flag],
+        ]
+        .join(",")
+    };
+    let lines: Vec<String> = rows.iter().map(line).collect();
+    format!("deal_id,at,to,stage_id,outcome,amount,flag\n{}\n", lines.join("\n"))
+}
+
+fn check_dirt((shape, columns): (&str, &str), policy: usize, rows: &[Dirt], deals: &[Dirt]) {
+    let scratch = Scratch::new();
+    scratch.write("a.csv", &csv(rows));
+    scratch.write("b.csv", &csv(deals));
+    let deleted = ["exclude", "as_lost", "keep_until_deleted"][policy];
+    let with_deals = if policy == 1 {
+        String::new()
+    } else {
+        "[inputs.deals]\npath = 'b.csv'\ntimezone = 'UTC'\ncolumns = { created_at = 'at', \
+         closed_at = 'to', is_deleted = 'flag' }\n"
+            .to_owned()
+    };
+    let text =
+        format!("{DIRTY}shape = '{shape}'\n{columns}\n{with_deals}[fold]\ndeleted = '{deleted}'\n");
+    let resolved = scratch.resolve(&text).unwrap();
+    let (history, ledger) = read(&resolved);
+    ledger.judge().unwrap();
+    let expected = rows.len() + if policy == 1 { 0 } else { deals.len() };
+    assert_eq!(history.counts.rows_in, expected as u64);
+    let whole = tables(&resolved, &history, Execution::Whole, Backend::Memory);
+    for (execution, backend) in
+        [(Execution::Whole, Backend::Kernel), (Execution::Sharded(3), Backend::Kernel)]
+    {
+        let other = tables(&resolved, &history, execution, backend);
+        super::check_equal(&whole, &other, &format!("{execution:?}, {backend:?}"));
+    }
+    for deal in DEALS.iter().filter(|deal| !deal.is_empty()) {
+        // Whether it is there or not, it must not fail otherwise.
+        let options = RunOptions { on_step: &|_| (), backend: Backend::Kernel };
+        let story = dealmill::run::explain_deal(&resolved, deal, &options);
+        assert!(matches!(story, Ok(_) | Err(Error::UnknownName { .. })), "{:?}", story.err());
     }
 }
