@@ -15,6 +15,9 @@ use crate::contract::{
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
+#[cfg(test)]
+mod tests;
+
 /// An interval that begins within so many microseconds of the end of the one before follows it
 /// without a gap: connectors end one a millisecond before the next, others to the second.
 const GAP_MIN: i64 = 1_000_000;

@@ -38,6 +38,17 @@ pub struct InputFacts<'a> {
 }
 
 impl DealInput {
+    /// Every row of an extract has the instant of the extract, so there are few.
+    pub(super) fn too_many_extracts(&self, most: usize) -> Error {
+        let file = self.checked.root().to_path_buf();
+        let problem =
+            format!("holds more than {most} instants, so they cannot be those of extracts");
+        let hint = "map the date or instant of the extract to snapshot_at, which all of its rows \
+                    share; rows with instants of their own are of shape = \"row_history\"";
+        let place = "snapshot_at".to_owned();
+        Error::Faults(vec![Fault { file, place, problem, hint: hint.into() }])
+    }
+
     pub(super) fn facts(&self) -> InputFacts<'_> {
         InputFacts {
             name: &self.checked.name,
