@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Flags, Format};
-use crate::source::synthetic::{GenerateOptions, Ids};
+use crate::source::synthetic::{Form, GenerateOptions, Ids};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -224,7 +224,7 @@ pub struct GenerateArgs {
     pub ids: Ids,
     /// Shape of the rows.
     #[arg(long, value_enum, default_value_t)]
-    pub shape: GeneratedShape,
+    pub shape: Form,
     /// The first month, as a day in it.
     #[arg(long, value_name = "DATE", default_value = "2019-01-01")]
     pub start: NaiveDate,
@@ -234,22 +234,6 @@ pub struct GenerateArgs {
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-}
-
-/// Shape of generated rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum GeneratedShape {
-    /// One row per change.
-    #[default]
-    Events,
-    /// One row per deal, with one date column per stage (comes in a later version).
-    StageDates,
-    /// Full rows, to be compared (comes in a later version).
-    RowHistory,
-    /// Rows with validity intervals (comes in a later version).
-    Intervals,
-    /// Periodic full extracts (comes in a later version).
-    Snapshots,
 }
 
 /// Options of `tables`.

@@ -200,12 +200,47 @@ fn inputs_need_a_shape_that_suits_them() {
         "inputs.users.path=u",
         // The section as a whole stands at the line of the file's own input.
         "d.toml:10: inputs.users.shape: inputs.users needs the shape \"lookup\" (deal histories \
-         are inputs.deal_events, spend is inputs.spend)",
+         are inputs.deal_events and inputs.deal_events_…, current deals inputs.deals, stages \
+         inputs.stages, spend inputs.spend)",
     );
     check_set_refused(
         "inputs.deal_events.shape=spend",
-        "--set inputs.deal_events.shape: inputs.deal_events needs the \
-         shape \"events\" or \"stage_dates\"",
+        "--set inputs.deal_events.shape: inputs.deal_events needs the shape \"events\", \
+         \"stage_dates\", \"field_history\", \"row_history\", \"intervals\" or \"snapshots\"",
+    );
+    let flags = set(&["inputs.deals.path=d", "inputs.deals.shape=lookup"]);
+    let expected = "--set inputs.deals.shape: inputs.deals needs the shape \"deals\"";
+    check_refused(SMALLEST, &flags, &[expected]);
+}
+
+#[test]
+fn further_histories_and_tables_go_by_their_names() {
+    let flags = set(&[
+        "inputs.deal_events_old.path=old",
+        "inputs.deal_events_old.shape=intervals",
+        "inputs.deals.path=deals",
+        "inputs.stages.path=stages",
+    ]);
+    let shapes = |name: &str| resolved(SMALLEST, &flags).inputs[name].declared.shape;
+    let names = ["deal_events_old", "deals", "stages"];
+    assert_eq!(names.map(shapes), [Shape::Intervals, Shape::Deals, Shape::Stages]);
+}
+
+#[test]
+fn a_field_history_says_what_its_fields_are() {
+    let shape = "inputs.deal_events.shape=field_history";
+    let expected = "d.toml:10: inputs.deal_events.fields: say what the fields are: \
+                    \"field in the source\" = \"stage_id\", …";
+    check_refused(SMALLEST, &set(&[shape]), &[expected]);
+    let flags = set(&[shape, "inputs.deal_events.fields.StageName=stage"]);
+    let expected = "--set inputs.deal_events.fields.StageName: \"stage\" is not one of created, \
+                    stage_id, outcome, amount, owner_id, customer_id, expected_close, is_deleted, \
+                    nor a dimension, did you mean \"stage_id\"?";
+    check_refused(SMALLEST, &flags, &[expected]);
+    resolved(SMALLEST, &set(&[shape, "inputs.deal_events.fields.StageName=stage_id"]));
+    check_set_refused(
+        "inputs.deal_events.fields.StageName=stage_id",
+        "d.toml:10: inputs.deal_events.fields: only shape = \"field_history\" has fields",
     );
 }
 
@@ -243,12 +278,11 @@ fn severities_are_of_rules_that_exist() {
 }
 
 #[test]
-fn reserved_shapes_and_remote_paths_come_later() {
-    for value in ["inputs.deal_events.shape=snapshots", "inputs.deal_events.path=s3://bucket/x"] {
-        let error = load_text(Path::new("d.toml"), SMALLEST, &set(&[value])).expect_err("refused");
-        assert!(matches!(error, Error::NotYet { .. }), "{error:?}");
-        assert!(error.hint().is_some());
-    }
+fn remote_paths_come_later() {
+    let flags = set(&["inputs.deal_events.path=s3://bucket/x"]);
+    let error = load_text(Path::new("d.toml"), SMALLEST, &flags).expect_err("refused");
+    assert!(matches!(error, Error::NotYet { .. }), "{error:?}");
+    assert!(error.hint().is_some());
 }
 
 #[test]

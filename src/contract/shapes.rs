@@ -20,6 +20,10 @@ const OUTCOME: CanonicalColumn = optional(
     ColumnType::Text,
     "won, lost, open or deleted, where the stage does not tell; other words by [inputs.….values]",
 );
+const IS_CLOSED: CanonicalColumn =
+    optional("is_closed", ColumnType::Flag, "whether it is won or lost, where no outcome is told");
+const IS_WON: CanonicalColumn =
+    optional("is_won", ColumnType::Flag, "whether it is won, where no outcome is told");
 const IS_DELETED: CanonicalColumn =
     optional("is_deleted", ColumnType::Flag, "whether the deal is deleted");
 const EVENT_ID: CanonicalColumn =
@@ -58,6 +62,8 @@ pub static ROW_HISTORY: &[CanonicalColumn] = &[
     required("event_time", ColumnType::Instant, "from when on the row holds"),
     STAGE,
     OUTCOME,
+    IS_CLOSED,
+    IS_WON,
     PIPELINE,
     AMOUNT,
     CURRENCY,
@@ -82,6 +88,8 @@ pub static INTERVALS: &[CanonicalColumn] = &[
     optional("is_active", ColumnType::Flag, "whether the row still holds"),
     STAGE,
     OUTCOME,
+    IS_CLOSED,
+    IS_WON,
     PIPELINE,
     AMOUNT,
     CURRENCY,
@@ -103,6 +111,8 @@ pub static SNAPSHOTS: &[CanonicalColumn] = &[
     ),
     STAGE,
     OUTCOME,
+    IS_CLOSED,
+    IS_WON,
     PIPELINE,
     AMOUNT,
     CURRENCY,
@@ -119,6 +129,8 @@ pub static DEALS: &[CanonicalColumn] = &[
     CREATED,
     STAGE,
     OUTCOME,
+    IS_CLOSED,
+    IS_WON,
     optional("closed_at", ColumnType::Instant, "when the deal was won or lost"),
     optional("won_at", ColumnType::Instant, "when the deal was won"),
     optional("lost_at", ColumnType::Instant, "when the deal was lost"),
@@ -138,7 +150,9 @@ pub static STAGES: &[CanonicalColumn] = &[
     optional("stage_name", ColumnType::Text, "another name of it"),
     optional("aliases", ColumnType::Text, "further names of it, separated by |"),
     optional("stage_order", ColumnType::Integer, "its place; default: the order of the rows"),
-    optional("class", ColumnType::Text, "open, won, lost or ignored; default: by [pipeline]"),
+    optional("class", ColumnType::Text, "open, won, lost or ignored; default: open"),
+    IS_CLOSED,
+    IS_WON,
     optional("pipeline_id", ColumnType::Text, "its pipeline, for [pipeline] only"),
     optional("probability", ColumnType::Text, "the chance of winning there; not used yet"),
     optional("target_days", ColumnType::Text, "the time meant for it; not used yet"),

@@ -15,6 +15,9 @@ use crate::contract::{
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
+#[cfg(test)]
+mod tests;
+
 /// An interval that begins within so many microseconds of the end of the one before follows it
 /// without a gap: connectors end one a millisecond before the next, others to the second.
 const GAP_MIN: i64 = 1_000_000;
@@ -389,8 +392,13 @@ impl<'a> Observer<'a> {
             told.push(field);
             let from = if field == Field::Stage { created } else { created.or(first) };
             let Some(time) = from.filter(|from| *from <= own.time) else { continue };
-            let kind = if field == Field::Stage { EventKind::Stage } else { EventKind::Attribute };
-            self.push(Event { time, kind, ..own }, row, Gives::All, Place::Initial);
+            // Attributes come first, so that they are those of the visit that begins then.
+            let (kind, place) = if field == Field::Stage {
+                (EventKind::Stage, Place::Initial)
+            } else {
+                (EventKind::Attribute, Place::Filled)
+            };
+            self.push(Event { time, kind, ..own }, row, Gives::All, place);
         }
     }
 }

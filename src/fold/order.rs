@@ -135,15 +135,14 @@ fn sort(events: &EventBatch, keys: &mut [Key]) {
 /// stages in order, unknown stages, won, lost, and deletion last.
 fn rank(kind: EventKind, stage: u16, stages: &StageTable) -> u16 {
     match kind {
-        EventKind::Attribute | EventKind::Cleared | EventKind::Before => 0,
-        kind if kind.is_current() => 0,
+        EventKind::Attribute => 0,
         EventKind::Restored => 1,
         EventKind::Created => 2,
         EventKind::Reopened => 3,
         EventKind::Won => 40_001,
         EventKind::Lost => 40_002,
         EventKind::Deleted | EventKind::Merged | EventKind::ObservedGone => 40_003,
-        _ => {
+        EventKind::Stage | EventKind::Observed => {
             let stage = stages.stage(stage);
             match stage.class {
                 StageClass::Ignored => 0,
@@ -153,6 +152,7 @@ fn rank(kind: EventKind, stage: u16, stages: &StageTable) -> u16 {
                 StageClass::Lost => 40_002,
             }
         }
+        _ => 0,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
-    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Registry, Spend, Width,
+    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Width,
 };
 use crate::spill::{Complete, Room};
 use crate::time::{Calendar, Instant, Period};
@@ -191,11 +191,7 @@ impl Milling<'_> {
     ) -> Result<Option<(History, T)>, Error> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
-        let registry = Registry::open(&config, resolved.calendar)?;
-        if let Some(registry) = &registry {
-            // The pipeline is settled already; this counts what is wrong with the rows.
-            registry.pipeline(&config, ledger)?;
-        }
+        let registry = inputs::judge_registry(&config, resolved, ledger)?;
         let stages = StageTable::new(&config.pipeline);
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
@@ -212,14 +208,12 @@ impl Milling<'_> {
         let (events, as_of, telling) = self.events(&config, &source, &stages, &names, &memory)?;
         let rates = rates.read(ledger)?;
         let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-        let (spend, foreign_spend) =
-            pricing::Spending { resolved, rates: &rates, as_of }.read(spend, ledger)?;
+        let spending = pricing::Spending { resolved, rates: &rates, as_of };
+        let (spend, foreign_spend) = spending.read(spend, ledger)?;
         watch.lap("read");
         on_step("fold");
-        let periods = resolved.every_period();
-        let channel = channel(&config);
+        let (periods, channel) = (resolved.every_period(), channel(&config));
         stages.keep_used();
-        let event_counts = self.value_counts(&events, &names)?;
         let assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
@@ -233,7 +227,7 @@ impl Milling<'_> {
             as_of,
             ledger,
             wanted,
-            event_counts,
+            event_counts: self.value_counts(&events, &names)?,
         })?;
         let taker = begin(&assembler.dictionaries)?.within(&memory.room());
         let settings = fold::Settings {
@@ -263,10 +257,6 @@ impl Milling<'_> {
         let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
         watch.lap("customers");
         let counts = inputs::deal_counts(&source, ledger);
-        let qualities = telling.inputs.iter().map(|told| told.quality);
-        let qualities = source.inputs().map(|i| i.name.clone()).zip(qualities).collect();
-        let spend = spend.map(|s| s.inputs);
-        let inputs = inputs::all(source, lookups, spend, rates.inputs, registry);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
             present,
@@ -274,8 +264,8 @@ impl Milling<'_> {
             counts,
             deals,
             unknown_stages: stages.unknown(),
-            inputs,
-            qualities,
+            qualities: inputs::qualities(&source),
+            inputs: inputs::all(source, lookups, spend, rates, registry),
         };
         Ok(Some((history, taker)))
     }

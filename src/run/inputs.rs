@@ -11,7 +11,8 @@ use crate::fold::{Quality, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxSource, InputFacts, Lookup, LookupSource, Registry, SpendSource,
+    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, Registry, Spend,
+    SpendSource,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -138,6 +139,25 @@ pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &
     ledger.record(name, &counts);
 }
 
+/// How good the histories of each input are, by its name.
+pub(super) fn qualities(source: &DealSource) -> Vec<(String, Quality)> {
+    source.facts().map(|facts| (facts.name.to_owned(), Quality::of(facts.shape))).collect()
+}
+
+/// The registry of stages; what is wrong with its rows is counted, for the pipeline is settled
+/// already.
+pub(super) fn judge_registry(
+    config: &Config,
+    resolved: &Resolved,
+    ledger: &Ledger,
+) -> Result<Option<Registry>, Error> {
+    let registry = Registry::open(config, resolved.calendar)?;
+    if let Some(registry) = &registry {
+        registry.pipeline(config, ledger)?;
+    }
+    Ok(registry)
+}
+
 /// The configuration with the pipeline that its registry of stages, if there is one, completes.
 ///
 /// # Errors
@@ -152,7 +172,10 @@ pub(super) fn with_registry(resolved: &Resolved) -> Result<Cow<'_, Resolved>, Er
     settled.config.pipeline = registry.pipeline(&config, &ledger)?;
     let stages = settled.config.pipeline.stages.len();
     if stages > STAGES_MAX {
-        let problem = format!("inputs.stages: {stages} open stages, of at most {STAGES_MAX}");
+        let problem = format!(
+            "inputs.stages: {stages} open stages, of at most {STAGES_MAX}; choose pipelines in \
+             [pipeline] only, or list the stages in [pipeline]"
+        );
         return Err(Error::Config(vec![problem]));
     }
     Ok(Cow::Owned(settled))
@@ -174,14 +197,14 @@ pub(super) fn deal_counts(source: &DealSource, ledger: &Ledger) -> Counts {
 pub(super) fn all(
     source: DealSource,
     lookups: Vec<Lookup>,
-    spend: Option<Vec<CheckedInput>>,
-    rates: Vec<CheckedInput>,
+    spend: Option<Spend>,
+    rates: FxRates,
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
-    inputs.extend(spend.unwrap_or_default());
-    inputs.extend(rates);
+    inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
+    inputs.extend(rates.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()

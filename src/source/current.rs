@@ -107,7 +107,7 @@ fn judge(
     }
     let mut stage = standings.stage.get(row).copied().unwrap_or(NO_STAGE);
     state.judge_kept(common, row, stage)?;
-    let mut standing = standings.standing.get(row).copied().unwrap_or(Standing::Untold);
+    let mut standing = standings.standing(row);
     if standing == Standing::Unknown {
         state.counts.add(Rule::UnknownOutcome, 1);
         standing = Standing::Untold;

@@ -38,6 +38,17 @@ pub struct InputFacts<'a> {
 }
 
 impl DealInput {
+    /// Every row of an extract has the instant of the extract, so there are few.
+    pub(super) fn too_many_extracts(&self, most: usize) -> Error {
+        let file = self.checked.root().to_path_buf();
+        let problem =
+            format!("holds more than {most} instants, so they cannot be those of extracts");
+        let hint = "map the date or instant of the extract to snapshot_at, which all of its rows \
+                    share; rows with instants of their own are of shape = \"row_history\"";
+        let place = "snapshot_at".to_owned();
+        Error::Faults(vec![Fault { file, place, problem, hint: hint.into() }])
+    }
+
     pub(super) fn facts(&self) -> InputFacts<'_> {
         InputFacts {
             name: &self.checked.name,
@@ -74,6 +85,8 @@ pub(crate) struct Layout {
     pub(super) outcome_date: Option<usize>,
     /// Of full rows: won, lost, open or deleted.
     pub(super) outcome_name: Option<usize>,
+    pub(super) is_closed: Option<usize>,
+    pub(super) is_won: Option<usize>,
     pub(super) is_deleted: Option<usize>,
     pub(super) valid_to: Option<usize>,
     pub(super) is_active: Option<usize>,
@@ -275,6 +288,8 @@ fn canonical(position: &impl Fn(&str) -> Option<usize>) -> Layout {
         ingested_at: position("ingested_at"),
         created_at: position("created_at"),
         outcome_name: position("outcome"),
+        is_closed: position("is_closed"),
+        is_won: position("is_won"),
         is_deleted: position("is_deleted"),
         valid_to: position("valid_to"),
         is_active: position("is_active"),

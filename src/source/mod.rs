@@ -184,6 +184,9 @@ pub struct DealSource {
 /// column of codes or distances stays in the second-level cache.
 const PIECE_ROWS: usize = 1 << 18;
 
+/// More instants than an hourly extract has in two years: then they are those of rows.
+const EXTRACTS_MAX: usize = 20_000;
+
 /// What reading the events gave beside the events.
 #[derive(Debug, Clone, Default)]
 pub struct Read {
@@ -379,7 +382,11 @@ impl DealSource {
             latest.fetch_max(last, Ordering::Relaxed);
             if !dates.is_empty() {
                 let mut all = extracts.lock().unwrap_or_else(PoisonError::into_inner);
-                all.entry(input.checked.name.clone()).or_default().extend(dates);
+                let own = all.entry(input.checked.name.clone()).or_default();
+                own.extend(dates);
+                if own.len() > EXTRACTS_MAX {
+                    return Err(input.too_many_extracts(EXTRACTS_MAX));
+                }
             }
             rooms().push(room);
             Ok(taken)

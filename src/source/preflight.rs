@@ -254,7 +254,9 @@ fn match_columns(
     let mut read_as: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
     for column in wanted {
         let partition = found.partitions.iter().find(|(key, _)| *key == column.source);
-        let position = schema.fields().iter().position(|f| *f.name() == column.source);
+        // An empty name stands for a column that is not to be read, though the file may have it.
+        let is_read = |name: &str| !column.source.is_empty() && name == column.source;
+        let position = schema.fields().iter().position(|f| is_read(f.name()));
         origins.push(match (position, partition) {
             (Some(_), Some(_)) => {
                 faults.push(Fault {
@@ -371,7 +373,8 @@ fn check_presence(
         let lacking: Vec<&CheckedFile> = checked.iter().filter(lacks).collect();
         let (Some(first), Some(any)) = (lacking.first(), checked.first()) else { continue };
         let everywhere = lacking.len() == checked.len();
-        let must = column.need == Need::Required || input.columns.contains_key(&column.canonical);
+        let is_mapped = input.columns.contains_key(&column.canonical) && !column.source.is_empty();
+        let must = column.need == Need::Required || is_mapped;
         if must && (everywhere || column.need == Need::Required) {
             let names = any.schema.fields().iter().map(|f| f.name().as_str());
             let near = nearest_names(&column.source, names.clone());

@@ -8,6 +8,7 @@ use arrow::array::ArrayRef;
 
 use super::convert;
 use super::read::CheckedInput;
+use super::rows::Standing;
 use super::spend::texts;
 use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Pipeline, Shape};
@@ -122,6 +123,9 @@ impl Registry {
         let (ids, classes, pipelines) =
             (column("stage_id")?, column("class")?, column("pipeline_id")?);
         let (names, aliases) = (column("stage_name")?, column("aliases")?);
+        let flags = |name: &str| get(name).map(convert::flags).transpose();
+        let (closed, won) =
+            (flags("is_closed")?.unwrap_or_default(), flags("is_won")?.unwrap_or_default());
         let orders = get("stage_order").map(convert::integers).transpose()?.unwrap_or_default();
         let mut rows = Vec::with_capacity(ids.len());
         for (place, id) in ids.into_iter().enumerate() {
@@ -131,7 +135,15 @@ impl Registry {
                 continue;
             }
             let class = match of(&classes).map(|name| name.to_ascii_lowercase()).as_deref() {
-                None | Some("open") => Class::Open,
+                None => {
+                    let flag = |flags: &[Option<bool>]| flags.get(place).copied().flatten();
+                    match Standing::of_flags(flag(&closed), flag(&won)) {
+                        Standing::Won => Class::Won,
+                        Standing::Lost => Class::Lost,
+                        _ => Class::Open,
+                    }
+                }
+                Some("open") => Class::Open,
                 Some("won") => Class::Won,
                 Some("lost") => Class::Lost,
                 Some("ignored") => Class::Ignored,

@@ -42,6 +42,16 @@ impl Standing {
             Some(_) => Self::Unknown,
         }
     }
+
+    /// What two flags say, of which either may be missing.
+    pub(super) fn of_flags(is_closed: Option<bool>, is_won: Option<bool>) -> Self {
+        match (is_closed, is_won) {
+            (_, Some(true)) => Self::Won,
+            (Some(false), _) => Self::Open,
+            (Some(true), Some(false)) => Self::Lost,
+            (Some(true), None) | (None, _) => Self::Untold,
+        }
+    }
 }
 
 /// Names already looked up.
@@ -55,7 +65,9 @@ pub(super) struct SeenNames {
 #[derive(Default)]
 pub(super) struct Standings {
     pub(super) stage: Vec<u16>,
-    pub(super) standing: Vec<Standing>,
+    standing: Vec<Standing>,
+    is_closed: Vec<Option<bool>>,
+    is_won: Vec<Option<bool>>,
     pub(super) is_deleted: Vec<Option<bool>>,
     pub(super) created: Vec<Instant>,
 }
@@ -218,10 +230,25 @@ impl Standings {
             standings.standing =
                 convert::each_name(array, &mut seen.standing, of, Standing::Untold)?;
         }
-        if let Some(array) = get(layout.is_deleted) {
-            standings.is_deleted = convert::flags(array)?;
+        for (index, flags) in [
+            (layout.is_closed, &mut standings.is_closed),
+            (layout.is_won, &mut standings.is_won),
+            (layout.is_deleted, &mut standings.is_deleted),
+        ] {
+            if let Some(array) = get(index) {
+                *flags = convert::flags(array)?;
+            }
         }
         Ok(standings)
+    }
+
+    /// How a row's deal stands: by its outcome, or else by its flags.
+    pub(super) fn standing(&self, row: usize) -> Standing {
+        let flag = |flags: &[Option<bool>]| flags.get(row).copied().flatten();
+        match self.standing.get(row).copied().unwrap_or(Standing::Untold) {
+            Standing::Untold => Standing::of_flags(flag(&self.is_closed), flag(&self.is_won)),
+            told => told,
+        }
     }
 
     /// The stage that a row's deal is in, closed ones included, and whether the deal is deleted.
@@ -229,7 +256,7 @@ impl Standings {
         let stages = state.decoding.stages;
         let stage = self.stage.get(row).copied().unwrap_or(NO_STAGE);
         let is_gone = self.is_deleted.get(row).copied().flatten() == Some(true);
-        Ok(match self.standing.get(row).copied().unwrap_or(Standing::Untold) {
+        Ok(match self.standing(row) {
             Standing::Untold | Standing::Open => (stage, is_gone),
             Standing::Won => (stages.won_or(stage), is_gone),
             Standing::Lost => (stages.lost_or(stage), is_gone),

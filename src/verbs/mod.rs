@@ -11,9 +11,7 @@ use std::io::Write;
 
 use clap::CommandFactory;
 
-use crate::cli::{
-    Cli, ExplainSubject, GenerateArgs, GeneratedShape, LogFormat, ShowArgs, SqlArgs, Verb,
-};
+use crate::cli::{Cli, ExplainSubject, GenerateArgs, LogFormat, ShowArgs, SqlArgs, Verb};
 use crate::config::{self, Config};
 use crate::engine::state_sql;
 use crate::error::{Error, nearest_names};
@@ -84,16 +82,11 @@ fn sql(args: &SqlArgs, out: &mut dyn Write) -> Result<(), Error> {
 }
 
 fn generate(cli: &Cli, args: &GenerateArgs, err: &mut dyn Write) -> Result<(), Error> {
-    if args.shape != GeneratedShape::Events {
-        return Err(Error::NotYet {
-            what: "generating that shape".into(),
-            hint: "leave --shape out: the history is one row per change".into(),
-        });
-    }
     let steps = Steps::new(cli);
     steps.begin("generate");
     let made = synthetic::generate(&GenerateOptions {
         ids: args.ids,
+        form: args.shape,
         start: from_date(args.start),
         months: args.months,
         threads: args.threads,
@@ -107,7 +100,7 @@ fn generate(cli: &Cli, args: &GenerateArgs, err: &mut dyn Write) -> Result<(), E
         // A closed stderr is no reason to fail what is done.
         let _ = writeln!(
             err,
-            "{} deals, {} events in {} files\nrun it with `dealmill run -c {config}`",
+            "{} deals, {} rows in {} files\nrun it with `dealmill run -c {config}`",
             thousands(deals),
             thousands(events),
             thousands(made.files),

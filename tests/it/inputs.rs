@@ -5,6 +5,7 @@
 
 mod dimensions;
 mod forms;
+mod histories;
 mod layout;
 mod money;
 mod pruning;

@@ -16,3 +16,4 @@ mod fixture;
 mod loans;
 // Purchases of customers: cohorts, retention, repurchase.
 mod purchases;
+mod seeds;

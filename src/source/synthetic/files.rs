@@ -10,11 +10,8 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, StringArray, StringBuilder,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, StringArray, StringBuilder};
+use arrow::datatypes::{Field, Int32Type, Schema, SchemaRef};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
@@ -27,10 +24,9 @@ use rayon::prelude::*;
 
 use super::Ids;
 use super::dice::mix;
-use super::history::{Event, NO_SOURCE};
+use super::history::Event;
 use super::world::{PRODUCTS, REGIONS, SOURCES, STAGES, World};
 use crate::error::Error;
-use crate::money::NO_AMOUNT;
 use crate::time::{Day, MICROS_PER_DAY, to_date};
 
 /// Rows of a row group. Small enough that a month of some million rows is read by several
@@ -38,7 +34,7 @@ use crate::time::{Day, MICROS_PER_DAY, to_date};
 pub(super) const ROW_GROUP_ROWS: usize = 131_072;
 
 /// Customers are numbered from here, so that a customer's number is never mistaken for a deal's.
-const FIRST_CUSTOMER: u64 = 1_000_000_001;
+pub(super) const FIRST_CUSTOMER: u64 = 1_000_000_001;
 
 /// The folder's part for a month, such as `year=2024/month=07`.
 pub(super) fn partition(month_start: Day) -> String {
@@ -51,17 +47,37 @@ pub(super) fn properties() -> WriterPropertiesBuilder {
 }
 
 /// The months' files while they are being written.
-pub(super) struct MonthFiles<'w> {
+pub(super) struct MonthFiles<'w, R> {
     world: &'w World,
-    encoder: Encoder,
-    months: Vec<Month>,
+    encoder: Encoder<R>,
+    months: Vec<Month<R>>,
+}
+
+/// What a row of any form has.
+pub(super) trait Row: Copy + Send + Sync {
+    /// Instant and deal: the order in a row group, and the month whose file it is in.
+    fn key(&self) -> (i64, u64);
+}
+
+impl Row for Event {
+    fn key(&self) -> (i64, u64) {
+        (self.at, self.deal)
+    }
+}
+
+/// The columns of a form: their fields, the position of the one that they are sorted by, and how
+/// rows become arrays.
+pub(super) struct Columns<R> {
+    pub(super) fields: fn(Ids) -> Vec<Field>,
+    pub(super) sorted_by: &'static str,
+    pub(super) arrays: fn(&Names, &[R]) -> Result<Vec<ArrayRef>, ParquetError>,
 }
 
 type Writer = SerializedFileWriter<BufWriter<File>>;
 
-struct Month {
+struct Month<R> {
     path: PathBuf,
-    waiting: Vec<Event>,
+    waiting: Vec<R>,
     writer: Option<Writer>,
 }
 
@@ -72,11 +88,16 @@ pub(super) struct Written {
     pub(super) files: u64,
 }
 
-impl<'w> MonthFiles<'w> {
+impl<'w, R: Row> MonthFiles<'w, R> {
     /// Files below `folder`, none of which exists yet.
-    pub(super) fn new(world: &'w World, ids: Ids, folder: &Path) -> Result<Self, Error> {
-        let encoder =
-            Encoder::new(world, ids).map_err(|e| Error::output("write files in", folder, e))?;
+    pub(super) fn new(
+        world: &'w World,
+        ids: Ids,
+        columns: Columns<R>,
+        folder: &Path,
+    ) -> Result<Self, Error> {
+        let encoder = Encoder::new(world, ids, columns)
+            .map_err(|e| Error::output("write files in", folder, e))?;
         let starts = world.month_starts.iter().take(world.months_n());
         let months = starts
             .map(|start| Month {
@@ -89,9 +110,9 @@ impl<'w> MonthFiles<'w> {
     }
 
     /// Takes events that come after all those taken before, in the order of deals.
-    pub(super) fn push(&mut self, events: &[Event]) {
+    pub(super) fn push(&mut self, events: &[R]) {
         for event in events {
-            let month = self.world.month(event.at.div_euclid(MICROS_PER_DAY) as Day);
+            let month = self.world.month(event.key().0.div_euclid(MICROS_PER_DAY) as Day);
             if let Some(month) = self.months.get_mut(month) {
                 month.waiting.push(*event);
             }
@@ -100,7 +121,7 @@ impl<'w> MonthFiles<'w> {
 
     /// Writes what fills a row group, and everything of the months before number `complete`.
     pub(super) fn flush(&mut self, complete: usize) -> Result<Written, Error> {
-        let mut groups: Vec<(usize, Vec<Event>)> = Vec::new();
+        let mut groups: Vec<(usize, Vec<R>)> = Vec::new();
         for (number, month) in self.months.iter_mut().enumerate() {
             while month.waiting.len() >= ROW_GROUP_ROWS {
                 let rest = month.waiting.split_off(ROW_GROUP_ROWS);
@@ -129,10 +150,10 @@ impl<'w> MonthFiles<'w> {
     }
 }
 
-impl Month {
+impl<R: Row> Month<R> {
     fn append(
         &mut self,
-        encoder: &Encoder,
+        encoder: &Encoder<R>,
         chunks: Result<Vec<ArrowColumnChunk>, ParquetError>,
     ) -> Result<(), Error> {
         if self.writer.is_none() {
@@ -159,8 +180,8 @@ impl Month {
 }
 
 /// Turns events into column chunks.
-struct Encoder {
-    ids: Ids,
+struct Encoder<R> {
+    columns: Columns<R>,
     schema: SchemaRef,
     root: TypePtr,
     properties: Arc<WriterProperties>,
@@ -168,19 +189,20 @@ struct Encoder {
     names: Names,
 }
 
-/// The dictionaries behind the codes of an event.
-struct Names {
-    owners: ArrayRef,
-    regions: ArrayRef,
-    sources: ArrayRef,
-    products: ArrayRef,
-    stages: ArrayRef,
+/// The dictionaries behind the codes of an event, and the form of the ids.
+pub(super) struct Names {
+    pub(super) ids: Ids,
+    pub(super) owners: ArrayRef,
+    pub(super) regions: ArrayRef,
+    pub(super) sources: ArrayRef,
+    pub(super) products: ArrayRef,
+    pub(super) stages: ArrayRef,
 }
 
-impl Encoder {
-    fn new(world: &World, ids: Ids) -> Result<Self, ParquetError> {
-        let schema = Arc::new(schema(ids));
-        let time = schema.fields().iter().position(|f| f.name() == "event_time");
+impl<R: Row> Encoder<R> {
+    fn new(world: &World, ids: Ids, columns: Columns<R>) -> Result<Self, ParquetError> {
+        let schema = Arc::new(Schema::new((columns.fields)(ids)));
+        let time = schema.fields().iter().position(|f| f.name() == columns.sorted_by);
         let sorting = SortingColumn {
             column_idx: time.unwrap_or_default() as i32,
             descending: false,
@@ -198,13 +220,14 @@ impl Encoder {
         let model = SerializedFileWriter::new(Vec::new(), root.clone(), properties.clone())?;
         let factory = ArrowRowGroupWriterFactory::new(&model, schema.clone());
         let names = Names {
+            ids,
             owners: names(world.owners.iter().map(|o| o.id.as_str())),
             regions: names(REGIONS.iter().map(|r| r.name)),
             sources: names(SOURCES.iter().map(|s| s.name)),
             products: names(PRODUCTS.iter().map(|p| p.name)),
             stages: names(STAGES),
         };
-        Ok(Self { ids, schema, root, properties, factory, names })
+        Ok(Self { columns, schema, root, properties, factory, names })
     }
 
     fn create(&self, path: &Path) -> Result<Writer, Error> {
@@ -218,10 +241,10 @@ impl Encoder {
             .map_err(|e| Error::output("write", path, e))
     }
 
-    fn encode(&self, mut events: Vec<Event>) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    fn encode(&self, mut events: Vec<R>) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
         // A deal never has two events at one instant, so this order is the only one.
-        events.sort_unstable_by_key(|e| (e.at, e.deal));
-        let columns = self.columns(&events)?;
+        events.sort_unstable_by_key(Row::key);
+        let columns = (self.columns.arrays)(&self.names, &events)?;
         drop(events);
         let writers = self.factory.create_column_writers(0)?;
         let mut chunks = Vec::with_capacity(writers.len());
@@ -235,27 +258,16 @@ impl Encoder {
         }
         Ok(chunks)
     }
+}
 
-    fn columns(&self, events: &[Event]) -> Result<Vec<ArrayRef>, ParquetError> {
-        let names = &self.names;
-        let at = TimestampMicrosecondArray::from_iter_values(events.iter().map(|e| e.at));
-        let amount = |e: &Event| (e.amount != NO_AMOUNT).then(|| i128::from(e.amount));
-        let amounts: Decimal128Array = events.iter().map(amount).collect();
-        let source = |e: &Event| (e.source != NO_SOURCE).then(|| i32::from(e.source));
-        Ok(vec![
-            self.id_column('D', 1, events.iter().map(|e| e.deal)),
-            self.id_column('C', FIRST_CUSTOMER, events.iter().map(|e| e.customer)),
-            name_column(names.owners.clone(), events.iter().map(|e| Some(i32::from(e.owner))))?,
-            name_column(names.regions.clone(), events.iter().map(|e| Some(i32::from(e.region))))?,
-            name_column(names.sources.clone(), events.iter().map(source))?,
-            name_column(names.products.clone(), events.iter().map(|e| Some(i32::from(e.product))))?,
-            name_column(names.stages.clone(), events.iter().map(|e| Some(i32::from(e.stage))))?,
-            Arc::new(at.with_timezone("UTC")),
-            Arc::new(amounts.with_precision_and_scale(18, 2)?),
-        ])
-    }
-
-    fn id_column(&self, letter: char, first: u64, ids: impl Iterator<Item = u64>) -> ArrayRef {
+impl Names {
+    /// The ids of deals or customers.
+    pub(super) fn id_column(
+        &self,
+        letter: char,
+        first: u64,
+        ids: impl Iterator<Item = u64>,
+    ) -> ArrayRef {
         match self.ids {
             Ids::Int => Arc::new(Int64Array::from_iter_values(ids.map(|id| (first + id) as i64))),
             Ids::String => {
@@ -275,32 +287,13 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(names))
 }
 
-fn name_column(
+/// A column of names by their codes.
+pub(super) fn name_column(
     names: ArrayRef,
     codes: impl Iterator<Item = Option<i32>>,
 ) -> Result<ArrayRef, ParquetError> {
     let codes: Int32Array = codes.collect();
     Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(codes, names)?))
-}
-
-fn schema(ids: Ids) -> Schema {
-    let id = match ids {
-        Ids::Int => DataType::Int64,
-        Ids::String => DataType::Utf8,
-    };
-    let name = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    Schema::new(vec![
-        Field::new("deal_id", id.clone(), false),
-        Field::new("customer_id", id, false),
-        Field::new("owner_id", name.clone(), false),
-        Field::new("region", name.clone(), false),
-        Field::new("source", name.clone(), true),
-        Field::new("product", name.clone(), false),
-        Field::new("stage_id", name, false),
-        Field::new("event_time", instant, false),
-        Field::new("amount", DataType::Decimal128(18, 2), true),
-    ])
 }
 
 /// Writes a letter and thirteen base-32 digits that look nothing like the number but are its alone.

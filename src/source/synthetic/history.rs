@@ -29,6 +29,18 @@ pub(super) struct Event {
     pub(super) source: u8,
     pub(super) product: u8,
     pub(super) stage: u8,
+    /// When the row stops holding: at the deal's next event, or never ([`i64::MAX`]).
+    pub(super) until: i64,
+    /// What the event before said.
+    pub(super) before: Option<Before>,
+}
+
+/// What the event before said of what can change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    pub(super) amount: i64,
+    pub(super) owner: u16,
+    pub(super) stage: u8,
 }
 
 /// Stands for an unknown source.
@@ -104,6 +116,7 @@ fn customer_of(world: &World, deal: u64) -> u64 {
 pub(super) fn tell(world: &World, deal: u64, events: &mut Vec<Event>) -> u64 {
     let mut teller = Teller::new(world, deal);
     let end = i64::from(world.end()) * MICROS_PER_DAY;
+    let first = events.len();
     let mut next = Some(LEAD);
     for _ in 0..ROWS_MAX {
         let Some(stage) = next else { break };
@@ -114,7 +127,34 @@ pub(super) fn tell(world: &World, deal: u64, events: &mut Vec<Event>) -> u64 {
         events.push(teller.event());
         next = teller.leave();
     }
+    link(events.get_mut(first..).unwrap_or_default());
     teller.customer
+}
+
+/// Gives every event of a deal the amount that is known then: an event without one changes nothing,
+/// but a full row without one says that there is none.
+pub(super) fn carry_amounts(events: &mut [Event]) {
+    let mut known = NO_AMOUNT;
+    for event in events.iter_mut() {
+        if event.amount != NO_AMOUNT {
+            known = event.amount;
+        }
+        event.amount = known;
+    }
+    link(events);
+}
+
+/// Tells each event of a deal what was before it and when it ends.
+fn link(events: &mut [Event]) {
+    let mut before: Option<Before> = None;
+    for event in events.iter_mut() {
+        let Event { amount, owner, stage, .. } = *event;
+        event.before = before.replace(Before { amount, owner, stage });
+    }
+    let mut until = i64::MAX;
+    for event in events.iter_mut().rev() {
+        event.until = std::mem::replace(&mut until, event.at);
+    }
 }
 
 /// A deal while its history is being told.
@@ -214,6 +254,8 @@ impl<'w> Teller<'w> {
             source: self.source,
             product: self.product,
             stage: self.stage,
+            until: i64::MAX,
+            before: None,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::time::Day;
 
 mod dice;
 mod files;
+mod forms;
 mod history;
 mod tables;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod tests;
 mod world;
 
 use files::{MonthFiles, Written};
+use forms::Whole;
 use history::{Event, tell};
 use tables::{NOTE, Note};
 use world::World;
@@ -44,6 +46,24 @@ pub enum Ids {
     String,
 }
 
+/// How the rows tell the histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Form {
+    /// One row per change.
+    #[default]
+    Events,
+    /// One row per deal, with one date column per stage.
+    StageDates,
+    /// One row per change of a field; with a table of current deals.
+    FieldHistory,
+    /// Full rows, to be compared.
+    RowHistory,
+    /// Full rows with validity intervals.
+    Intervals,
+    /// Every deal at the end of every month: a row for each.
+    Snapshots,
+}
+
 /// What to generate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerateOptions {
@@ -51,6 +71,8 @@ pub struct GenerateOptions {
     pub deals: u64,
     /// Form of the ids.
     pub ids: Ids,
+    /// How the rows tell the histories.
+    pub form: Form,
     /// Seed of all that is random.
     pub seed: u64,
     /// Folder to write; it must not exist, or be empty, or be one that the generator made.
@@ -75,6 +97,7 @@ impl GenerateOptions {
         Self {
             deals,
             ids: Ids::Int,
+            form: Form::Events,
             seed,
             out: out.into(),
             start: Self::DEFAULT_START,
@@ -123,7 +146,8 @@ const ROUND_BLOCKS: u64 = 64;
 /// Generates histories into a folder: `deal_events/year=YYYY/month=MM/part-0.parquet`,
 /// `spend/part-0.parquet`, `owners.parquet`, `dealmill.toml` and a note, `generated.json`.
 ///
-/// Shape: about 3.25 rows a deal; each row an entry into a stage; every deal begins as a lead.
+/// Shape: about 3.25 events a deal; each an entry into a stage; every deal begins as a lead. How
+/// many rows that makes depends on the [`Form`], which does not change what happens.
 /// Edge cases: in a folder made before, only the generator's own files are replaced; other things
 /// in it, such as published runs, stay.
 /// Errors: [`Error::Config`] for options that cannot be met, [`Error::Output`] when the folder is
@@ -137,11 +161,10 @@ pub fn generate(options: &GenerateOptions) -> Result<Generated, Error> {
     }
     let pool = pool.build().map_err(|e| Error::compute("the histories: start threads", e))?;
     let world = World::new(options);
-    let (written, customers) =
-        pool.install(|| write_events(&world, options.ids, &target.fresh.join("deal_events")))?;
+    let (written, customers) = pool.install(|| write_histories(&world, options, &target.fresh))?;
     tables::write_spend(&world, &target.fresh)?;
     tables::write_owners(&world, &target.fresh)?;
-    tables::write_config(&world, &target.fresh)?;
+    tables::write_config(&world, options.form, &target.fresh)?;
     Note::new(&world, options, customers, written.rows).write(&target.fresh)?;
     target.publish()?;
     Ok(Generated {
@@ -154,8 +177,56 @@ pub fn generate(options: &GenerateOptions) -> Result<Generated, Error> {
     })
 }
 
-fn write_events(world: &World, ids: Ids, folder: &Path) -> Result<(Written, u64), Error> {
-    let mut files = MonthFiles::new(world, ids, folder)?;
+/// What is written of the histories: rows of events, of deals, or both.
+struct Histories<'w> {
+    events: Option<MonthFiles<'w, Event>>,
+    deals: Option<MonthFiles<'w, Whole>>,
+}
+
+impl<'w> Histories<'w> {
+    fn new(world: &'w World, options: &GenerateOptions, folder: &Path) -> Result<Self, Error> {
+        let (ids, form) = (options.ids, options.form);
+        let (own, deals) = (folder.join("deal_events"), folder.join("deals"));
+        Ok(match form {
+            Form::StageDates => Self {
+                events: None,
+                deals: Some(MonthFiles::new(world, ids, forms::stage_dates(), &own)?),
+            },
+            _ => Self {
+                events: Some(MonthFiles::new(world, ids, forms::columns(form), &own)?),
+                deals: match form {
+                    Form::FieldHistory => {
+                        Some(MonthFiles::new(world, ids, forms::deals(), &deals)?)
+                    }
+                    _ => None,
+                },
+            },
+        })
+    }
+
+    fn push(&mut self, told: &Told) {
+        if let Some(files) = &mut self.events {
+            files.push(&told.rows);
+        }
+        if let Some(files) = &mut self.deals {
+            files.push(&told.deals);
+        }
+    }
+
+    /// What was written of the events, or of the deals where these are all there is.
+    fn flush(&mut self, complete: usize) -> Result<Written, Error> {
+        let deals = self.deals.as_mut().map(|files| files.flush(complete)).transpose()?;
+        let events = self.events.as_mut().map(|files| files.flush(complete)).transpose()?;
+        Ok(events.or(deals).unwrap_or_default())
+    }
+}
+
+fn write_histories(
+    world: &World,
+    options: &GenerateOptions,
+    folder: &Path,
+) -> Result<(Written, u64), Error> {
+    let mut files = Histories::new(world, options, folder)?;
     let mut written = Written::default();
     let mut customers = 0;
     let mut next = 0;
@@ -164,11 +235,11 @@ fn write_events(world: &World, ids: Ids, folder: &Path) -> Result<(Written, u64)
             .map(|block| next + block * BLOCK_DEALS)
             .filter(|first| *first < world.deals)
             .collect();
-        let told: Vec<(Vec<Event>, u64)> =
-            blocks.into_par_iter().map(|first| tell_block(world, first)).collect();
-        for (events, founded) in told {
-            files.push(&events);
-            customers += founded;
+        let told: Vec<Told> =
+            blocks.into_par_iter().map(|first| tell_block(world, options.form, first)).collect();
+        for told in told {
+            files.push(&told);
+            customers += told.founded;
         }
         next += ROUND_BLOCKS * BLOCK_DEALS;
         // No deal has an event before the day of its creation, and deals come in order of days.
@@ -184,12 +255,34 @@ fn write_events(world: &World, ids: Ids, folder: &Path) -> Result<(Written, u64)
     Ok((written, customers))
 }
 
-/// The events of a block of deals, and how many customers they found.
-fn tell_block(world: &World, first: u64) -> (Vec<Event>, u64) {
+/// What is written of a block of deals, and how many customers they found.
+#[derive(Default)]
+struct Told {
+    rows: Vec<Event>,
+    deals: Vec<Whole>,
+    founded: u64,
+}
+
+fn tell_block(world: &World, form: Form, first: u64) -> Told {
     let deals = first..(first + BLOCK_DEALS).min(world.deals);
-    let mut events = Vec::with_capacity(4 * BLOCK_DEALS as usize);
-    let founded = deals.filter(|deal| tell(world, *deal, &mut events) == *deal).count();
-    (events, founded as u64)
+    let mut told = Told { rows: Vec::with_capacity(4 * BLOCK_DEALS as usize), ..Told::default() };
+    let mut events = Vec::new();
+    for deal in deals {
+        events.clear();
+        told.founded += u64::from(tell(world, deal, &mut events) == deal);
+        if form != Form::Events {
+            history::carry_amounts(&mut events);
+        }
+        match form {
+            Form::StageDates => told.deals.extend(Whole::of(&events)),
+            Form::FieldHistory => {
+                told.deals.extend(Whole::of(&events));
+                told.rows.extend_from_slice(&events);
+            }
+            _ => forms::rows(form, world, &events, &mut told.rows),
+        }
+    }
+    told
 }
 
 /// The folder asked for, and the temporary one beside it in which everything is made first.
@@ -200,7 +293,7 @@ struct Target {
 }
 
 /// Everything the generator puts into a folder; the note last, since it vouches for the rest.
-const OWN: [&str; 5] = ["deal_events", "spend", "owners.parquet", "dealmill.toml", NOTE];
+const OWN: [&str; 6] = ["deal_events", "deals", "spend", "owners.parquet", "dealmill.toml", NOTE];
 
 impl Target {
     fn open(out: &Path) -> Result<Self, Error> {
@@ -249,7 +342,11 @@ impl Target {
             if name != NOTE && place.exists() {
                 std::fs::rename(&place, old.join(name)).map_err(failed)?;
             }
-            std::fs::rename(self.fresh.join(name), place).map_err(failed)?;
+            // Not every form has all of them.
+            let fresh = self.fresh.join(name);
+            if fresh.exists() {
+                std::fs::rename(fresh, place).map_err(failed)?;
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::dice::{Dice, Subject};
 use super::files::properties;
 use super::world::{COST_TYPES, REGIONS, SOURCES, World};
-use super::{GenerateOptions, Ids};
+use super::{Form, GenerateOptions, Ids};
 use crate::error::Error;
 use crate::time::{Day, MICROS_PER_DAY, day_text, instant_text};
 
@@ -153,12 +153,54 @@ fn write_table(
 }
 
 /// Writes `dealmill.toml`, which runs on the folder as it is, and returns its path.
-pub(super) fn write_config(world: &World, folder: &Path) -> Result<PathBuf, Error> {
+pub(super) fn write_config(world: &World, form: Form, folder: &Path) -> Result<PathBuf, Error> {
     let as_of = instant_text(i64::from(world.end()) * MICROS_PER_DAY);
     let path = folder.join("dealmill.toml");
-    std::fs::write(&path, CONFIG.replace("{as_of}", &as_of))
-        .map_err(|e| Error::output("write", &path, e))?;
+    let (shape, further) = input(form);
+    let text = CONFIG.replace("{as_of}", &as_of).replace("{shape}", shape);
+    let text = text.replace("{further}\n", &format!("{further}\n"));
+    std::fs::write(&path, text).map_err(|e| Error::output("write", &path, e))?;
     Ok(path)
+}
+
+/// The shape of the deal events in the configuration, and the sections that belong to it.
+fn input(form: Form) -> (&'static str, &'static str) {
+    match form {
+        Form::Events => ("events", ""),
+        Form::RowHistory => ("row_history", ""),
+        Form::Intervals => ("intervals", ""),
+        Form::Snapshots => ("snapshots", ""),
+        Form::StageDates => (
+            "stage_dates",
+            r#"
+[inputs.deal_events.stage_dates]
+lead = "lead_at"
+qualified = "qualified_at"
+proposal = "proposal_at"
+negotiation = "negotiation_at"
+
+[inputs.deal_events.outcome]
+column = "stage_id"
+date = "closed_at"
+won = ["won"]
+lost = ["lost"]
+"#,
+        ),
+        Form::FieldHistory => (
+            "field_history",
+            r#"
+[inputs.deal_events.fields]
+created = "created"
+StageName = "stage_id"
+Amount = "amount"
+Owner = "owner_id"
+
+[inputs.deals]
+path = "deals"
+partitions = { year = "int", month = "int" }
+"#,
+        ),
+    }
 }
 
 const CONFIG: &str = r#"# Runs on the history beside it: `dealmill run -c dealmill.toml`.
@@ -185,9 +227,9 @@ channel = "source"
 
 [inputs.deal_events]
 path = "deal_events"
-shape = "events"
+shape = "{shape}"
 partitions = { year = "int", month = "int" }
-
+{further}
 [inputs.spend]
 path = "spend"
 shape = "spend"

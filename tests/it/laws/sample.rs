@@ -119,7 +119,7 @@ impl Sample {
 }
 
 /// Dictionary columns as text.
-fn plain(batch: &RecordBatch) -> RecordBatch {
+pub(crate) fn plain(batch: &RecordBatch) -> RecordBatch {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
         let column = match column.data_type() {
