@@ -148,6 +148,7 @@ fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
         })?;
     }
     ledger.record(&checked.name, &counts);
+    checked.settle_refused(ledger);
     let key = match key_column.as_str() {
         "customer_id" => LookupKey::Customer,
         "owner_id" => LookupKey::Owner,

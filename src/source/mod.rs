@@ -5,6 +5,7 @@
 
 mod chunks;
 mod convert;
+mod csv;
 mod discover;
 mod events;
 mod footprint;
@@ -35,7 +36,7 @@ pub use guard::is_guarded;
 pub use intern::{Interner, Names};
 pub use lookup::{Lookup, LookupKey, LookupSource};
 pub use needs::{Attribute, Width};
-pub use read::CheckedInput;
+pub use read::{CheckedInput, check_dialect};
 pub use spend::{Spend, SpendRow, SpendSource};
 
 use crate::config::{Config, Input, Outcome, Shape, Ties};
@@ -319,6 +320,7 @@ impl DealSource {
         let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
+            input.checked.forget_refused();
         }
         let read_one = |(number, task): (usize, &Task<'_>)| {
             let input = task.input;
@@ -360,6 +362,9 @@ impl DealSource {
         let mut all = Vec::new();
         for taken in results {
             all.append(&mut taken?);
+        }
+        for input in &self.inputs {
+            input.checked.settle_refused(ledger);
         }
         Ok((all, Read { latest: latest.load(Ordering::Relaxed) }))
     }

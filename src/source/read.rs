@@ -19,11 +19,14 @@ use parquet::file::reader::ChunkReader;
 
 use super::chunks::{self, Chunks};
 use super::convert::{self, Clock};
+use super::csv::{self, Broken, Dialect, Piece, RefusedLine};
 use super::discover::{FoundFile, Listing, discover, modified_micros};
 use super::guard::guarded;
-use super::preflight::{CheckedFile, NaiveTimes, Origin, Wanted, check_files, open_csv};
+use super::preflight::{CheckedFile, NaiveTimes, Origin, Wanted, check_files};
 use crate::config::Input;
 use crate::error::{Error, Fault};
+use crate::money::{Currency, DecimalMark};
+use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::time::{Day, Instant, MICROS_PER_DAY};
 
 /// Rows decoded at a time, so few that a batch of ten columns stays in the second-level cache while
@@ -44,6 +47,18 @@ pub struct CheckedInput {
     pub(crate) unread: BTreeSet<usize>,
     /// File and row group of the units whose statistics showed that they need not be read.
     skipped: Mutex<BTreeSet<(usize, usize)>>,
+    dialect: Dialect,
+    decimal: DecimalMark,
+    /// Lines of CSV that became no row, since reading began.
+    refused: Mutex<Vec<(QuarantinedRow, Rule)>>,
+}
+
+/// Whether what an input says of its CSV files can be meant.
+///
+/// # Errors
+/// The key and what is wrong with its value.
+pub fn check_dialect(input: &Input) -> Result<(), (&'static str, String)> {
+    Dialect::of(input).map(|_| ())
 }
 
 /// A part of an input that is read in one go.
@@ -74,7 +89,10 @@ impl CheckedInput {
         let naive =
             if clock.naive.is_some() { NaiveTimes::Declared } else { NaiveTimes::Undeclared };
         let found = std::mem::take(&mut listing.files);
-        let (files, more, mut warnings) = check_files(found, wanted, input, naive);
+        let dialect = Dialect::of(input).map_err(|(key, problem)| {
+            Error::Config(vec![format!("inputs.{name}.{key}: {problem}")])
+        })?;
+        let (files, more, mut warnings) = check_files(found, wanted, input, naive, &dialect);
         let faults: Vec<Fault> =
             std::mem::take(&mut listing.faults).into_iter().chain(more).collect();
         if !faults.is_empty() {
@@ -93,7 +111,18 @@ impl CheckedInput {
         }
         let skipped = Mutex::default();
         let unread = BTreeSet::new();
-        Ok(Self { name: name.to_owned(), listing, files, clock, warnings, unread, skipped })
+        Ok(Self {
+            name: name.to_owned(),
+            listing,
+            files,
+            clock,
+            warnings,
+            unread,
+            skipped,
+            dialect,
+            decimal: input.decimal,
+            refused: Mutex::default(),
+        })
     }
 
     /// The units in order of file and row.
@@ -185,6 +214,52 @@ impl CheckedInput {
             })
         };
         self.files.iter().filter(changed).map(|f| f.found.path.clone()).collect()
+    }
+
+    /// Money in minor units, as [`convert::money`].
+    ///
+    /// # Errors
+    /// A column that cannot be cast.
+    pub(crate) fn money(
+        &self,
+        array: &ArrayRef,
+        currency: &Currency,
+    ) -> Result<(Vec<i64>, Vec<usize>), Error> {
+        convert::money(array, currency, self.decimal)
+    }
+
+    /// Forgets what was refused when the input was read before.
+    pub(crate) fn forget_refused(&self) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Counts the lines that became no row and keeps them in the quarantine; called once when
+    /// everything is read.
+    pub(crate) fn settle_refused(&self, ledger: &Ledger) {
+        let refused =
+            std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
+        if refused.is_empty() {
+            return;
+        }
+        let n = refused.len() as u64;
+        let mut counts = Counts::default();
+        (counts.rows_in, counts.quarantined, counts.events) = (n, n, n);
+        for (_, rule) in &refused {
+            counts.add(*rule, 1);
+        }
+        ledger.record(&self.name, &counts);
+        ledger.quarantine(&self.name, refused.into_iter().map(|(row, _)| row).collect());
+    }
+
+    /// Notes a line that became no row.
+    fn refuse(&self, path: &Path, row: u64, line: RefusedLine) {
+        let refused = QuarantinedRow {
+            line: Some(line.line),
+            text: Some(line.text),
+            ..QuarantinedRow::of_fold(path.to_path_buf(), row, line.rule)
+        };
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((refused, line.rule));
     }
 
     /// The path of a unit's file.
@@ -305,12 +380,10 @@ impl CheckedInput {
                 hint: "write the file again, or remove it from the input".into(),
             }])
         };
-        let mut batches = match (&checked.footer, unit.row_group) {
-            (Some(footer), Some(group)) => {
-                parquet_batches(checked, footer, group, &roots).map_err(fault)?
-            }
-            _ => csv_batches(checked, &roots).map_err(fault)?,
+        let (Some(footer), Some(group)) = (&checked.footer, unit.row_group) else {
+            return self.read_csv(checked, unit, &roots, visit);
         };
+        let mut batches = parquet_batches(checked, footer, group, &roots).map_err(fault)?;
         let mut row = unit.first_row;
         loop {
             // The decoder's own bugs may panic on damaged input; that is a broken file.
@@ -322,6 +395,33 @@ impl CheckedInput {
             visit(&arrange(checked, &roots, &batch), row)?;
             row += batch.num_rows() as u64;
         }
+    }
+
+    fn read_csv(
+        &self,
+        checked: &CheckedFile,
+        unit: &Unit,
+        roots: &[usize],
+        mut visit: impl FnMut(&[Option<ArrayRef>], u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let path = &checked.found.path;
+        let fault = |broken: Broken| Error::Faults(vec![broken.fault(path)]);
+        let opened = csv::Opened::open(path, &self.dialect).map_err(fault)?;
+        let mut rows = opened.rows(roots, BATCH_ROWS);
+        let mut row = unit.first_row;
+        while let Some(piece) = rows.next().map_err(fault)? {
+            match piece {
+                Piece::Refused(line) => {
+                    self.refuse(path, row, line);
+                    row += 1;
+                }
+                Piece::Batch(batch) => {
+                    visit(&arrange(checked, roots, &batch), row)?;
+                    row += batch.num_rows() as u64;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -389,21 +489,6 @@ fn broken_place(checked: &CheckedFile, unit: &Unit, roots: &[usize]) -> String {
         }
         _ => format!("row group {group}"),
     }
-}
-
-fn csv_batches(checked: &CheckedFile, roots: &[usize]) -> Result<Batches, String> {
-    let text = |f: &Arc<arrow::datatypes::Field>| {
-        f.as_ref().clone().with_data_type(arrow::datatypes::DataType::Utf8)
-    };
-    let fields: Vec<_> = checked.schema.fields().iter().map(text).collect();
-    let reader = open_csv(&checked.found.path).map_err(|e| format!("cannot be read: {e}"))?;
-    let batches = arrow::csv::ReaderBuilder::new(Arc::new(arrow::datatypes::Schema::new(fields)))
-        .with_header(true)
-        .with_batch_size(BATCH_ROWS)
-        .with_projection(roots.to_vec())
-        .build_buffered(reader)
-        .map_err(|e| format!("cannot be decoded: {e}"))?;
-    Ok(Box::new(batches))
 }
 
 /// The batch's arrays in the order of the wanted columns, partition values filled in.

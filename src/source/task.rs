@@ -176,7 +176,7 @@ impl<'a> TaskState<'a> {
             decoded.deal = convert::ids(array, &d.names.deal, d.replacement("deal_id"))?;
         }
         if let Some(array) = get(self.layout.amount) {
-            (decoded.amount, decoded.inexact) = convert::money(array, d.currency)?;
+            (decoded.amount, decoded.inexact) = self.input.money(array, d.currency)?;
         }
         if let Some(array) = get(self.layout.owner_id) {
             let (seen, replace) = (&mut self.seen.owner, d.replacement("owner_id"));
@@ -313,6 +313,8 @@ impl<'a> TaskState<'a> {
             event_type: text(self.layout.event_type),
             stage_id: text(self.layout.stage_id),
             amount: text(self.layout.amount),
+            line: None,
+            text: None,
         });
     }
 }

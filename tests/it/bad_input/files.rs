@@ -174,9 +174,9 @@ fn damaged_footer_is_named() {
 #[test]
 fn broken_csv_is_named() {
     for (text, said) in [
-        ("", "a.csv: "),
-        ("deal_id,event_time,region\n1,2024-01-01T00:00:00Z\n", "a.csv: cannot be decoded"),
-        ("deal_id,event_time,region\n\u{1},\"2024\n", "a.csv: cannot be decoded"),
+        ("", "a.csv: is empty"),
+        ("deal_id,event_time,region\n1,2024-01-01T00:00:00Z\n", "none of 1 rows can be used"),
+        ("deal_id,event_time,region\n\u{1},\"2024\n", "a.csv, line 2: a quote that begins"),
     ] {
         check_broken(
             |scratch| {
