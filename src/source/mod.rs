@@ -13,6 +13,7 @@ mod guard;
 mod intern;
 mod lookup;
 mod needs;
+mod pages;
 mod partitions;
 mod preflight;
 mod read;

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type as Physical;
+use parquet::errors::ParquetError;
 use rayon::prelude::*;
 
 use super::convert::NAIVE_HINT;
 use super::csv::{Broken, Dialect, Opened};
 use super::discover::{FileFormat, FoundFile};
 use super::guard::guarded;
+use super::pages;
 use super::partitions;
 use crate::config::Input;
 use crate::contract::{ColumnType, Need};
@@ -180,7 +182,7 @@ fn parquet_footer(path: &Path) -> Result<ArrowReaderMetadata, String> {
     let cannot = |e: std::io::Error| format!("cannot be read: {e}");
     let mut file = File::open(path).map_err(cannot)?;
     let mut tail = [0_u8; 8];
-    file.seek(SeekFrom::End(-8)).map_err(cannot)?;
+    let bytes = file.seek(SeekFrom::End(-8)).map_err(cannot)? + 8;
     file.read_exact(&mut tail).map_err(cannot)?;
     let [a, b, c, d, magic @ ..] = tail;
     if &magic == b"PARE" {
@@ -200,6 +202,11 @@ fn parquet_footer(path: &Path) -> Result<ArrowReaderMetadata, String> {
     let metadata = guarded(load)
         .ok_or_else(|| "its footer is damaged".to_owned())?
         .map_err(|e| format!("its footer cannot be read: {e}"))?;
+    let data_bytes = (bytes - 8).checked_sub(u64::from(footer_bytes));
+    let whole = data_bytes.ok_or_else(|| ParquetError::EOF("it has no beginning".into()));
+    whole
+        .and_then(|data_bytes| pages::check_footer(metadata.metadata(), data_bytes))
+        .map_err(|e| format!("its footer contradicts itself: {e}"))?;
     let (columns, groups) =
         (metadata.schema().fields().len(), metadata.metadata().num_row_groups());
     if columns > COLUMNS_MAX || groups > ROW_GROUPS_MAX {

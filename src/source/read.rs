@@ -22,6 +22,7 @@ use super::convert::{self, Clock};
 use super::csv::{self, Broken, Dialect, Piece, RefusedLine};
 use super::discover::{FoundFile, Listing, discover, modified_micros};
 use super::guard::guarded;
+use super::pages;
 use super::preflight::{CheckedFile, NaiveTimes, Origin, Wanted, check_files};
 use crate::config::Input;
 use crate::error::{Error, Fault};
@@ -444,8 +445,10 @@ fn parquet_batches(
         let ranges = chunks::ranges(&metadata, group, roots);
         if ranges.iter().map(|r| r.end - r.start).sum::<u64>() <= chunks::HELD_BYTES_MAX {
             let chunks = Chunks::read(&file, bytes, &ranges)?;
+            pages::check(&chunks, &metadata, group, roots)?;
             return decoder(chunks, metadata, group, roots);
         }
+        pages::check(&file, &metadata, group, roots)?;
         decoder(file, metadata, group, roots)
     };
     guarded(build)

@@ -2,6 +2,7 @@
 //!
 //! Every case starts from a good run, so that what was published before can be seen to stay.
 
+mod checksums;
 mod files;
 mod mutants;
 mod outputs;

@@ -4,6 +4,7 @@
 //! made up of anything at all.
 
 pub(crate) mod dirty;
+mod wild;
 mod narrow;
 pub(crate) mod sample;
 
