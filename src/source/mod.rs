@@ -6,6 +6,7 @@
 mod chunks;
 mod convert;
 mod csv;
+mod deltas;
 mod discover;
 mod events;
 mod footprint;

@@ -9,12 +9,15 @@
 //! is encoded as the footer says, and all together hold as many values as the row group has rows.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::basic::{Compression, Encoding};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::ChunkReader;
+
+use super::deltas;
 
 /// Writers make pages of about a megabyte.
 const PAGE_BYTES_MAX: i64 = 256 << 20;
@@ -82,8 +85,8 @@ fn range(column: &ColumnChunkMetaData) -> Result<(u64, u64), ParquetError> {
 ///
 /// # Errors
 /// The first page that contradicts the footer, or bytes that cannot be read.
-pub(super) fn check(
-    reader: &impl ChunkReader,
+pub(super) fn check<R: ChunkReader + 'static>(
+    reader: &Arc<R>,
     footer: &ArrowReaderMetadata,
     group: usize,
     roots: &[usize],
@@ -92,7 +95,10 @@ pub(super) fn check(
     let Some(group) = footer.metadata().row_groups().get(group) else { return Ok(()) };
     for (leaf, column) in group.columns().iter().enumerate() {
         if roots.contains(&schema.get_column_root_idx(leaf)) {
-            check_column(reader, column)?;
+            check_column(reader.as_ref(), column)?;
+            if deltas::may_occur(column) {
+                deltas::check(reader, column)?;
+            }
         }
     }
     Ok(())
@@ -105,7 +111,7 @@ fn check_column(
     let (mut at, end) = range(column)?;
     let encodings: Vec<Encoding> = column.encodings().collect();
     let mut values = 0_i64;
-    let mut pages = 0_u64;
+    let (mut pages, mut dictionaries) = (0_u64, 0);
     while at < end && values < column.num_values() {
         let mut header = Thrift { from: reader.get_read(at)?, bytes: 0 };
         let page = Page::read(&mut header)?;
@@ -114,7 +120,12 @@ fn check_column(
             return Err(damage("a page reaches past its column"));
         }
         page.check(column, &encodings, pages)?;
-        if page.kind != Kind::Dictionary {
+        if page.kind == Kind::Dictionary {
+            dictionaries += 1;
+        } else if plain_code(page.encoding) == code(Encoding::RLE_DICTIONARY) && dictionaries == 0 {
+            // The decoder (parquet 60.1, `ColumnValueDecoderImpl::set_data`) would panic.
+            return Err(damage("a page asks for a dictionary that is not there"));
+        } else {
             values += page.values;
         }
         pages += 1;

@@ -324,7 +324,9 @@ impl CheckedInput {
             let instants = convert::instants(array, &self.clock).ok()?;
             instants.first().copied().filter(|at| convert::is_plausible(*at))
         };
-        Some((one(&min)? - margin, one(&max)? + margin))
+        let (min, max) = (one(&min)?, one(&max)?);
+        // Statistics that contradict themselves tell nothing.
+        (min <= max).then_some((min - margin, max + margin))
     }
 
     /// The only value of a text column in a unit, by its path or its statistics.
@@ -339,6 +341,11 @@ impl CheckedInput {
     }
 
     fn statistics(&self, unit: &Unit, wanted: usize) -> Option<(ArrayRef, ArrayRef)> {
+        // They are bytes of the footer, which may be damaged.
+        guarded(|| self.decoded_statistics(unit, wanted)).flatten()
+    }
+
+    fn decoded_statistics(&self, unit: &Unit, wanted: usize) -> Option<(ArrayRef, ArrayRef)> {
         let checked = self.files.get(unit.file)?;
         let footer = checked.footer.as_ref()?;
         let Some(Origin::Column(position)) = checked.origins.get(wanted) else { return None };
@@ -445,10 +452,12 @@ fn parquet_batches(
         let ranges = chunks::ranges(&metadata, group, roots);
         if ranges.iter().map(|r| r.end - r.start).sum::<u64>() <= chunks::HELD_BYTES_MAX {
             let chunks = Chunks::read(&file, bytes, &ranges)?;
-            pages::check(&chunks, &metadata, group, roots)?;
+            pages::check(&Arc::new(chunks.clone()), &metadata, group, roots)?;
             return decoder(chunks, metadata, group, roots);
         }
+        let file = Arc::new(file);
         pages::check(&file, &metadata, group, roots)?;
+        let file = file.try_clone()?;
         decoder(file, metadata, group, roots)
     };
     guarded(build)
