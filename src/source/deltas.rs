@@ -16,13 +16,12 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::ChunkReader;
 use parquet::file::serialized_reader::SerializedPageReader;
 
-/// Whether a column may hold such pages.
-pub(super) fn may_occur(column: &ColumnChunkMetaData) -> bool {
-    column.encodings().any(is_delta)
-}
+const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
+const DELTA_BYTE_ARRAY: i64 = 7;
 
-fn is_delta(encoding: Encoding) -> bool {
-    matches!(encoding, Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY)
+/// Whether a page with this number for its encoding is to be checked.
+pub(super) fn is_delta(encoding: i64) -> bool {
+    matches!(encoding, DELTA_LENGTH_BYTE_ARRAY | DELTA_BYTE_ARRAY)
 }
 
 /// Checks every page of a column.
@@ -58,7 +57,7 @@ pub(super) fn check<R: ChunkReader + 'static>(
             }
             Page::DictionaryPage { .. } => continue,
         };
-        if !is_delta(encoding) {
+        if !is_delta(encoding as i64) {
             continue;
         }
         let most = u64::from(values);

@@ -4,7 +4,7 @@
 //! - `ByteArrayDecoderPlain::read` divides by the number of values, which a dictionary's header may
 //!   claim to be zero;
 //! - `ColumnValueDecoderImpl::set_data` expects a dictionary that may not be there (refused before);
-//! - `DeltaByteArrayDecoder::read` takes a prefix that is longer than the value before it;
+//! - `DeltaByteArrayDecoder::read` takes a negative length for a very great one;
 //! - statistics of a wrong width, and lengths that do not fit, fail assertions in many places.
 //!
 //! What would not panic but end the process, room that cannot be had, is refused beforehand by

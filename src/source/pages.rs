@@ -95,8 +95,8 @@ pub(super) fn check<R: ChunkReader + 'static>(
     let Some(group) = footer.metadata().row_groups().get(group) else { return Ok(()) };
     for (leaf, column) in group.columns().iter().enumerate() {
         if roots.contains(&schema.get_column_root_idx(leaf)) {
-            check_column(reader.as_ref(), column)?;
-            if deltas::may_occur(column) {
+            let packed = check_column(reader.as_ref(), column)?;
+            if packed == Lengths::Deltas {
                 deltas::check(reader, column)?;
             }
         }
@@ -107,8 +107,9 @@ pub(super) fn check<R: ChunkReader + 'static>(
 fn check_column(
     reader: &impl ChunkReader,
     column: &ColumnChunkMetaData,
-) -> Result<(), ParquetError> {
+) -> Result<Lengths, ParquetError> {
     let (mut at, end) = range(column)?;
+    let mut lengths = Lengths::Plain;
     let encodings: Vec<Encoding> = column.encodings().collect();
     let mut values = 0_i64;
     let (mut pages, mut dictionaries) = (0_u64, 0);
@@ -128,13 +129,24 @@ fn check_column(
         } else {
             values += page.values;
         }
+        if deltas::is_delta(page.encoding) {
+            lengths = Lengths::Deltas;
+        }
         pages += 1;
     }
     if values != column.num_values() {
         let expected = column.num_values();
         return Err(damage(format!("its pages hold {values} values, the footer says {expected}")));
     }
-    Ok(())
+    Ok(lengths)
+}
+
+/// How a column packs the lengths of its texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lengths {
+    Plain,
+    /// As deltas, in some page.
+    Deltas,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +248,8 @@ impl Page {
             return Err(damage("a page claims more nulls, rows or levels than it can hold"));
         }
         let is_listed = encodings.iter().any(|listed| code(*listed) == plain_code(self.encoding));
-        if self.kind != Kind::Dictionary && !is_listed {
+        // There are writers that list none.
+        if self.kind != Kind::Dictionary && !is_listed && !encodings.is_empty() {
             return Err(damage("a page is encoded in a way that the footer does not list"));
         }
         Ok(())

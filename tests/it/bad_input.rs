@@ -4,6 +4,7 @@
 
 mod checksums;
 mod files;
+mod known;
 mod mutants;
 mod outputs;
 
