@@ -106,9 +106,12 @@ impl Dialect {
             Some("") => None,
             Some(text) => Some(character("quote", text, "or \"\" for none")?),
         };
-        if let (Some(Delimiter::Given(delimiter)), true) = (delimiter, delimiter.is_some())
-            && Some(delimiter) == quote
-        {
+        let given = match delimiter {
+            Some(Delimiter::Given(given)) => Some(given),
+            Some(Delimiter::Auto) => None,
+            None => Some(b','),
+        };
+        if given.is_some() && given == quote {
             return Err(("quote", "cannot be the delimiter, too".into()));
         }
         let encoding = match input.encoding.as_deref() {
@@ -123,12 +126,18 @@ impl Dialect {
         Ok(Self { delimiter, quote, encoding, null_values: input.null_values.clone() })
     }
 
-    /// The same, with tabs where the name of the file says so and nothing else is declared.
+    /// What parts the fields of a file: tabs where its name says so and nothing is declared.
     fn of_file(&self, path: &Path) -> Delimiter {
         let name = path.to_string_lossy().to_lowercase();
         let is_tsv = [".tsv", ".tsv.gz"].iter().any(|ending| name.ends_with(ending));
         self.delimiter.unwrap_or(Delimiter::Given(if is_tsv { b'\t' } else { b',' }))
     }
+}
+
+/// Whether an input says anything of CSV.
+pub(crate) fn is_declared(input: &Input) -> bool {
+    let Input { delimiter, quote, encoding, null_values, .. } = input;
+    delimiter.is_some() || quote.is_some() || encoding.is_some() || !null_values.is_empty()
 }
 
 fn delimiter(text: &str) -> Result<Delimiter, Refusal> {

@@ -110,6 +110,10 @@ impl CheckedInput {
                 others.len()
             ));
         }
+        if csv::is_declared(input) && files.iter().all(|file| file.footer.is_some()) {
+            let keys = "delimiter, quote, encoding and null_values";
+            warnings.push(format!("{keys} are about CSV files, and there are none"));
+        }
         let skipped = Mutex::default();
         let unread = BTreeSet::new();
         Ok(Self {
@@ -131,9 +135,10 @@ impl CheckedInput {
         let mut units = Vec::new();
         for (file, checked) in self.files.iter().enumerate() {
             let Some(footer) = &checked.footer else {
-                // A guess for sizing only: 64 bytes a line.
-                let rows = checked.found.bytes / 64 + 1;
+                // A guess for sizing only: 64 bytes a line, packed to an eighth.
                 let bytes = checked.found.bytes;
+                let is_packed = checked.found.path.extension().is_some_and(|e| e == "gz");
+                let rows = bytes / if is_packed { 8 } else { 64 } + 1;
                 units.push(Unit { file, row_group: None, first_row: 0, rows, bytes });
                 continue;
             };

@@ -235,6 +235,7 @@ fn dialects_that_cannot_be_meant_are_refused() {
         (with(|i| i.delimiter = Some("，".into())), "delimiter"),
         (with(|i| i.delimiter = Some("\n".into())), "delimiter"),
         (with(|i| i.quote = Some("\"\"".into())), "quote"),
+        (with(|i| i.quote = Some(",".into())), "quote"),
         (with(|i| i.encoding = Some("klingon".into())), "encoding"),
     ] {
         assert_eq!(Dialect::of(&change).unwrap_err().0, key);

@@ -43,6 +43,13 @@ fn files_of_other_kinds_are_ignored_with_a_warning() {
 }
 
 #[test]
+fn a_dialect_without_a_file_to_read_by_it_is_told() {
+    let scratch = published_once();
+    let config = format!("{CONFIG}delimiter = \";\"\n");
+    check_warns(&scratch, &config, &["about CSV files, and there are none"]);
+}
+
+#[test]
 fn missing_column_is_answered_with_the_nearest() {
     let scratch = published_once();
     let renamed: Vec<(&str, ArrayRef)> = columns(HISTORY)

@@ -201,6 +201,76 @@ fn check_mutants(form: Form, first: u64) -> Fates {
     fates
 }
 
+/// The plain history a few times over, some of its fields in quotes.
+fn csv() -> String {
+    let mut text = String::from("deal_id,event_time,stage_id,amount,region\n");
+    for copy in 0..20 {
+        for (deal, at, stage, cents, _, _, region) in HISTORY {
+            let deal = deal + copy * 10;
+            let amount = cents / 100;
+            text += &format!("{deal},{at},{stage},\"{amount}\",\"{region}, \"\"é\"\"\"\r\n");
+        }
+    }
+    text
+}
+
+fn packed(text: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(text).unwrap();
+    packer.finish().unwrap()
+}
+
+/// Damages a CSV file a few hundred times: it is read with every line accounted for, or named.
+#[track_caller]
+fn check_csv(file: &str, good: &[u8], extra: &str) {
+    let scratch = Scratch::new();
+    let path = scratch.write(&format!("events/{file}"), "");
+    let resolved = scratch.resolve(&format!("{CONFIG}{extra}")).unwrap();
+    let (mut read, mut refused) = (0, 0);
+    for seed in 0..300 {
+        let mut dice = Dice(3_000_000 + seed);
+        let mut bytes = good.to_vec();
+        let at = dice.roll(bytes.len());
+        match dice.roll(6) {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << dice.roll(8),
+            2 => bytes[at] = b"\",\n\r\0\xFF;"[dice.roll(7)],
+            3 => drop(bytes.splice(at..at, *b"\"")),
+            4 => drop(bytes.drain(at..(at + 40).min(good.len()))),
+            _ => (0..8).for_each(|_| bytes[dice.roll(good.len())] = dice.roll(256) as u8),
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let result = catch_unwind(AssertUnwindSafe(|| told(&resolved)));
+        match result.unwrap_or_else(|_| panic!("seed {seed} of {file} panicked")) {
+            Ok(_) => read += 1,
+            Err(error) => {
+                refused += 1;
+                assert_eq!(error.exit_code(), 3, "seed {seed} of {file}: {error}");
+                let text = error.to_string();
+                let is_named = text.contains(file) || text.contains("usable time");
+                assert!(is_named, "seed {seed} of {file}: {text}");
+            }
+        }
+    }
+    eprintln!("{file} {extra}: {read} read, {refused} refused");
+    // An archive has a checksum of its own.
+    let is_packed = file.ends_with(".gz");
+    assert!(refused > 3 && (is_packed || read > 10), "{file}: {read} read, {refused} refused");
+}
+
+#[test]
+fn damaged_csv_never_panics_and_loses_no_line() {
+    let text = csv();
+    check_csv("mutant.csv", text.as_bytes(), "");
+    check_csv("mutant.csv", text.as_bytes(), "delimiter = \"auto\"\n");
+    check_csv("mutant.csv.gz", &packed(text.as_bytes()), "");
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    check_csv("mutant.csv", &wide, "encoding = \"utf-16be\"\n");
+    let (gb, _, _) = encoding_rs::GB18030.encode(&text);
+    check_csv("mutant.csv", &gb, "encoding = \"gb18030\"\n");
+}
+
 const ZSTD: fn() -> Compression = || Compression::ZSTD(ZstdLevel::default());
 
 #[test]
