@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::time::Day;
 
 /// Stands for "no amount" in plain columns.
@@ -107,16 +110,43 @@ pub fn from_decimal(value: i128, scale: i8, minor_scale: u8) -> Option<(i64, boo
     (result.unsigned_abs() <= MAX_AMOUNT.unsigned_abs()).then_some((result, exact))
 }
 
+/// What stands before the decimals of an amount that is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum DecimalMark {
+    /// 1234.50
+    #[default]
+    #[serde(rename = ".")]
+    Point,
+    /// 1234,50
+    #[serde(rename = ",")]
+    Comma,
+}
+
+impl DecimalMark {
+    /// Whether it is the one that is taken where none is declared.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Text such as `1,234.50` or `-12` as minor units, and whether it was exact. `None` when it is
 /// not a plain decimal number.
 ///
-/// Edge cases: commas only before groups of three digits; `1,5` may mean one and a half, or fifteen,
-/// and is not guessed.
+/// Edge cases: groups of three digits may be parted by the mark that is not the decimal one, by
+/// blanks or by apostrophes, the same throughout; `1,5` with a decimal point may mean one and a
+/// half, or fifteen, and is not guessed.
 #[must_use]
-pub fn from_text(text: &str, minor_scale: u8) -> Option<(i64, bool)> {
+pub fn from_text(text: &str, minor_scale: u8, mark: DecimalMark) -> Option<(i64, bool)> {
     let text = text.trim();
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let mut groups = whole.split(',');
+    let (decimal, other) = match mark {
+        DecimalMark::Point => ('.', ','),
+        DecimalMark::Comma => (',', '.'),
+    };
+    let (whole, fraction) = text.split_once(decimal).unwrap_or((text, ""));
+    let blanks = [' ', '\u{a0}', '\u{202f}', '\'', '\u{2019}'];
+    let separator = whole.chars().find(|c| *c == other || blanks.contains(c)).unwrap_or(other);
+    let mut groups = whole.split(separator);
     let head = groups.next().unwrap_or_default();
     let is_digits = |t: &str| t.chars().all(|c| c.is_ascii_digit());
     let mut digits = head.to_owned();
@@ -188,7 +218,7 @@ mod tests {
     #[test]
     fn conversion_rounds_half_to_even_once() {
         let usd = Currency::from_code("USD").unwrap();
-        let rate = |text: &str| from_text(text, RATE_SCALE).unwrap().0;
+        let rate = |text: &str| from_text(text, RATE_SCALE, DecimalMark::Point).unwrap().0;
         // 100 JPY at 0.0065 are 65 cents; 3 JPY are 1.95 cents; 0.05 EUR at 1.5 are 7.5 cents.
         assert_eq!(by_rate(1_000_000, 4, rate("0.0065"), &usd), Some(65));
         assert_eq!(by_rate(30_000, 4, rate("0.0065"), &usd), Some(2));
@@ -251,7 +281,35 @@ mod tests {
 
     #[track_caller]
     fn check_text(text: &str, expected: Option<(i64, bool)>) {
-        assert_eq!(from_text(text, 2), expected, "{text:?}");
+        assert_eq!(from_text(text, 2, DecimalMark::Point), expected, "{text:?}");
+    }
+
+    #[track_caller]
+    fn check_comma(text: &str, expected: Option<(i64, bool)>) {
+        assert_eq!(from_text(text, 2, DecimalMark::Comma), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_decimal_comma_is_one_only_where_it_is_declared() {
+        check_comma("1234,5", Some((123_450, true)));
+        check_comma("-1.234.567,89", Some((-123_456_789, true)));
+        check_comma("1 234 567,89", Some((123_456_789, true)));
+        check_comma("1\u{202f}234,5", Some((123_450, true)));
+        check_comma("1'234'567", Some((123_456_700, true)));
+        check_comma("1.234", Some((123_400, true)));
+        for bad in ["1.5", "1,234.50", "1.23,4", "1,2,3", "1.234 567,8", "12.34,5", ",", ""] {
+            check_comma(bad, None);
+        }
+    }
+
+    #[test]
+    fn blanks_and_apostrophes_part_groups_of_three_digits_only() {
+        check_text("1 234.5", Some((123_450, true)));
+        check_text("1\u{a0}234\u{a0}567", Some((123_456_700, true)));
+        check_text("1\u{2019}234.5", Some((123_450, true)));
+        for bad in ["1 23", "1 234,567", "12 34", "1  234", "1 234 5"] {
+            check_text(bad, None);
+        }
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
         check_shape(name, input, problems);
         check_shape_options(name, input, config, problems);
         check_columns(name, input, config, problems);
+        if let Err((key, problem)) = crate::source::check_dialect(input) {
+            problems.add(&format!("inputs.{name}.{key}"), problem);
+        }
         if let Some(format) = &input.time_format {
             let mut items = chrono::format::StrftimeItems::new(format);
             if items.any(|item| item == chrono::format::Item::Error) {

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::money::DecimalMark;
 use crate::time::{Period, Resolution};
 
 /// The whole configuration file.
@@ -387,6 +388,26 @@ pub struct Input {
     pub key: Option<String>,
     /// Follow symbolic links that lead out of the folder.
     pub follow_links: bool,
+    /// Of CSV: what parts the fields, one ASCII character, "tab", or "auto" for whichever of comma,
+    /// semicolon, tab and bar the header has most of; default a comma, in `*.tsv` a tab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<String>,
+    /// Of CSV: what encloses fields that hold delimiters or line ends, one ASCII character; default
+    /// a double quote, "" for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
+    /// Of CSV: the encoding of files without a byte-order mark, such as "gb18030", "shift_jis",
+    /// "utf-16le" or "windows-1252"; default UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// Of CSV: values that stand for none in every column, such as "NULL" or "N/A"; empty fields
+    /// always do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub null_values: Vec<String>,
+    /// Decimal mark of amounts that are text: "." or ",". The other one, blanks and apostrophes may
+    /// part groups of three digits.
+    #[serde(skip_serializing_if = "DecimalMark::is_default")]
+    pub decimal: DecimalMark,
 }
 
 /// How the rows of an input tell a deal's history.

@@ -259,7 +259,8 @@ pub(crate) fn cdnow_sample() -> Option<Relations> {
     let rows = text.lines().map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let date = chrono::NaiveDate::parse_from_str(fields[2], "%Y%m%d").expect("a date");
-        let (amount, _) = crate::money::from_text(fields[4], 2).expect("an amount");
+        let (amount, _) = crate::money::from_text(fields[4], 2, crate::money::DecimalMark::Point)
+            .expect("an amount");
         // The first number is the customer's in the master file, the second in the sample.
         (fields[1].parse().expect("a number"), crate::time::from_date(date), amount)
     });

@@ -85,6 +85,9 @@ macro_rules! rules {
 }
 
 rules! {
+    RaggedRows "ragged_rows" Rows Quarantine "A line of CSV with more or fewer fields than the header; none is taken for its neighbour."
+    BadQuotes "bad_quotes" Rows Quarantine "A line of CSV with text after a closing quote, so that where its fields end is a guess."
+    UndecodableText "undecodable_text" Rows Quarantine "A line of CSV with bytes that are no text in the encoding of the input."
     NullDealId "null_deal_id" Rows Quarantine "The row has no deal."
     NullEventTime "null_event_time" Rows Quarantine "The row has no time."
     BadEventTime "bad_event_time" Rows Quarantine "The time cannot be read."
@@ -158,7 +161,10 @@ impl Rule {
     #[must_use]
     pub fn allows(self, severity: Severity) -> bool {
         match self {
-            Self::NullDealId
+            Self::RaggedRows
+            | Self::BadQuotes
+            | Self::UndecodableText
+            | Self::NullDealId
             | Self::NullEventTime
             | Self::BadEventTime
             | Self::SentinelEventTime
@@ -196,10 +202,14 @@ pub struct QuarantinedRow {
     pub stage_id: Option<String>,
     /// Its amount, as found.
     pub amount: Option<String>,
+    /// The number of its line, from 1, where its fields are not certain.
+    pub line: Option<u64>,
+    /// What stands in that line.
+    pub text: Option<String>,
 }
 
 impl QuarantinedRow {
-    /// A row that the fold kept out: it is known by its place only.
+    /// A row that is known by its place only, such as one that the fold kept out.
     #[must_use]
     pub fn of_fold(file: PathBuf, row: u64, rule: Rule) -> Self {
         Self {
@@ -211,6 +221,8 @@ impl QuarantinedRow {
             event_type: None,
             stage_id: None,
             amount: None,
+            line: None,
+            text: None,
         }
     }
 }

@@ -201,6 +201,7 @@ fn quarantine_batch(rows: &[QuarantinedRow]) -> Result<RecordBatch, Error> {
     let text = |f: Text| -> ArrayRef { Arc::new(rows.iter().map(f).collect::<StringArray>()) };
     let files: StringArray = rows.iter().map(|r| Some(r.file.display().to_string())).collect();
     let numbers: UInt64Array = rows.iter().map(|r| Some(r.row)).collect();
+    let lines: UInt64Array = rows.iter().map(|r| r.line).collect();
     let columns: Vec<(&str, DataType, ArrayRef)> = vec![
         ("file", DataType::Utf8, Arc::new(files)),
         ("row", DataType::UInt64, Arc::new(numbers)),
@@ -210,6 +211,8 @@ fn quarantine_batch(rows: &[QuarantinedRow]) -> Result<RecordBatch, Error> {
         ("event_type", DataType::Utf8, text(|r| r.event_type.as_deref())),
         ("stage_id", DataType::Utf8, text(|r| r.stage_id.as_deref())),
         ("amount", DataType::Utf8, text(|r| r.amount.as_deref())),
+        ("line", DataType::UInt64, Arc::new(lines)),
+        ("text", DataType::Utf8, text(|r| r.text.as_deref())),
     ];
     let fields: Vec<Field> =
         columns.iter().map(|(name, t, _)| Field::new(*name, t.clone(), true)).collect();

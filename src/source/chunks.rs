@@ -16,7 +16,8 @@ use parquet::file::reader::{ChunkReader, Length};
 /// Row groups whose wanted columns take more are read page by page.
 pub(super) const HELD_BYTES_MAX: u64 = 8 << 20;
 
-/// Parts of a file, held in memory.
+/// Parts of a file, held in memory; copies share them.
+#[derive(Clone)]
 pub(super) struct Chunks {
     /// Where each part begins, and its bytes; ascending.
     parts: Vec<(u64, Bytes)>,

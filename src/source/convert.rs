@@ -18,7 +18,7 @@ use arrow::error::ArrowError;
 use super::intern::Interner;
 use crate::contract::{Id, NO_CODE};
 use crate::error::{Error, Fault};
-use crate::money::{self, Currency, MAX_AMOUNT, NO_AMOUNT};
+use crate::money::{self, Currency, DecimalMark, MAX_AMOUNT, NO_AMOUNT};
 use crate::time::{Calendar, Day, Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
 
 /// A value that is there but cannot be read as a time.
@@ -397,6 +397,7 @@ pub(crate) fn integers(array: &ArrayRef) -> Result<Vec<i64>, Error> {
 pub(crate) fn money(
     array: &ArrayRef,
     currency: &Currency,
+    mark: DecimalMark,
 ) -> Result<(Vec<i64>, Vec<usize>), Error> {
     if let Some(amounts) = plain_money(array, currency) {
         return Ok((amounts, Vec::new()));
@@ -439,7 +440,7 @@ pub(crate) fn money(
             let mut parsed = Vec::with_capacity(array.len());
             each_text(array, |text| {
                 let text = text.map(str::trim).filter(|t| !t.is_empty());
-                let minor = text.map(|t| money::from_text(t, currency.scale));
+                let minor = text.map(|t| money::from_text(t, currency.scale, mark));
                 parsed.push(settle(parsed.len(), minor));
                 Ok(())
             })?;

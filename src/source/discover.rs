@@ -17,7 +17,7 @@ const PARQUET_BYTES_MIN: u64 = 12;
 pub enum FileFormat {
     /// `*.parquet`, `*.pq`
     Parquet,
-    /// `*.csv`
+    /// `*.csv`, `*.tsv`, either of them also as `*.gz`
     Csv,
 }
 
@@ -242,7 +242,11 @@ impl Walk {
 fn format_of(path: &Path) -> Option<FileFormat> {
     match path.extension()?.to_string_lossy().to_lowercase().as_str() {
         "parquet" | "pq" => Some(FileFormat::Parquet),
-        "csv" => Some(FileFormat::Csv),
+        "csv" | "tsv" => Some(FileFormat::Csv),
+        "gz" => match format_of(Path::new(path.file_stem()?))? {
+            FileFormat::Csv => Some(FileFormat::Csv),
+            FileFormat::Parquet => None,
+        },
         _ => None,
     }
 }

@@ -208,10 +208,11 @@ fn value(
             let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
                 return Ok(());
             };
-            (told.amount, told.inexact) = match money::from_text(text, d.currency.scale) {
-                Some((minor, is_exact)) => (minor, !is_exact),
-                None => (BAD_AMOUNT, false),
-            };
+            (told.amount, told.inexact) =
+                match money::from_text(text, d.currency.scale, state.input.decimal) {
+                    Some((minor, is_exact)) => (minor, !is_exact),
+                    None => (BAD_AMOUNT, false),
+                };
         }
         Target::Owner => {
             let Some(name) = named("owner_id") else { return Ok(()) };

@@ -63,6 +63,7 @@ impl FxSource {
             part.counts.quarantined = part.quarantine.len() as u64;
             ledger.record(&checked.name, &part.counts);
             ledger.quarantine(&checked.name, part.quarantine);
+            checked.settle_refused(ledger);
         }
         let rates = rates.into_iter().map(|(currency, days)| (currency, Rates::new(days)));
         let inputs = self.inputs.into_iter().map(|(checked, _)| checked).collect();
@@ -95,7 +96,7 @@ fn read_batch(
     let days = checked.days(unit, DATE, date)?;
     let currencies = texts(currency, input.values.get("currency"))?;
     let scaled = Currency { code: String::new(), scale: RATE_SCALE };
-    let (values, _) = convert::money(rate, &scaled)?;
+    let (values, _) = checked.money(rate, &scaled)?;
     for (row, ((day, currency), value)) in days.iter().zip(currencies).zip(values).enumerate() {
         part.counts.rows_in += 1;
         let is_rate = ![NO_AMOUNT, BAD_AMOUNT].contains(&value) && value > 0 && *day != NO_DAY;

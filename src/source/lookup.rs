@@ -180,6 +180,7 @@ fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
     }
     rows.values_mut().for_each(|held| settle(held, &mut counts));
     ledger.record(&checked.name, &counts);
+    checked.settle_refused(ledger);
     let key = match key_column.as_str() {
         "customer_id" => LookupKey::Customer,
         "owner_id" => LookupKey::Owner,

@@ -6,6 +6,8 @@
 mod chunks;
 mod convert;
 mod current;
+mod csv;
+mod deltas;
 mod discover;
 mod events;
 mod field_history;
@@ -16,6 +18,7 @@ mod intern;
 mod layout;
 mod lookup;
 mod needs;
+mod pages;
 mod partitions;
 mod preflight;
 mod read;
@@ -43,7 +46,7 @@ pub use guard::is_guarded;
 pub use intern::{Interner, Names};
 pub use lookup::{Held, Lookup, LookupKey, LookupSource};
 pub use needs::{Attribute, Width};
-pub use read::CheckedInput;
+pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
 
@@ -342,6 +345,7 @@ impl DealSource {
         let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
+            input.checked.forget_refused();
         }
         let read_one = |(number, task): (usize, &Task<'_>)| {
             let input = task.input;
@@ -397,6 +401,9 @@ impl DealSource {
         let mut all = Vec::new();
         for taken in results {
             all.append(&mut taken?);
+        }
+        for input in &self.inputs {
+            input.checked.settle_refused(ledger);
         }
         let extracts = extracts.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((all, Read { latest: latest.load(Ordering::Relaxed), extracts }))

@@ -4,18 +4,21 @@
 //! Bounded: footers up to 64 MiB, 2,000 columns, 100,000 row groups a file (reliability.md section 4).
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type as Physical;
+use parquet::errors::ParquetError;
 use rayon::prelude::*;
 
 use super::convert::NAIVE_HINT;
+use super::csv::{Broken, Dialect, Opened};
 use super::discover::{FileFormat, FoundFile};
 use super::guard::guarded;
+use super::pages;
 use super::partitions;
 use crate::config::Input;
 use crate::contract::{ColumnType, Need};
@@ -143,18 +146,19 @@ pub(crate) fn check_files(
     wanted: &[Wanted],
     input: &Input,
     naive: NaiveTimes,
+    dialect: &Dialect,
 ) -> (Vec<CheckedFile>, Vec<Fault>, Vec<String>) {
     let mut faults = Vec::new();
     partitions::settle(&mut files, &input.partitions, &mut faults);
     let mut checked = Vec::new();
     let mut first_seen: Vec<Option<(DataType, String)>> = vec![None; wanted.len()];
     // Ten thousand footers take a while; the rest is compared file by file, in their order.
-    let opened: Vec<_> = files.par_iter().map(open_schema).collect();
+    let opened: Vec<_> = files.par_iter().map(|found| open_schema(found, dialect)).collect();
     for (found, opened) in files.into_iter().zip(opened) {
         let (schema, footer) = match opened {
             Ok(opened) => opened,
-            Err(problem) => {
-                faults.push(file_fault(&found.path, problem));
+            Err(broken) => {
+                faults.push(broken.fault(&found.path));
                 continue;
             }
         };
@@ -166,19 +170,14 @@ pub(crate) fn check_files(
     (checked, faults, warnings)
 }
 
-fn file_fault(path: &Path, problem: String) -> Fault {
-    let hint = match File::open(path) {
-        Ok(_) => "write the file again, or remove it from the input",
-        Err(_) => "check its permissions",
-    };
-    Fault { file: path.to_path_buf(), place: String::new(), problem, hint: hint.into() }
-}
-
-fn open_schema(found: &FoundFile) -> Result<(SchemaRef, Option<ArrowReaderMetadata>), String> {
+fn open_schema(
+    found: &FoundFile,
+    dialect: &Dialect,
+) -> Result<(SchemaRef, Option<ArrowReaderMetadata>), Broken> {
     match found.format {
-        FileFormat::Csv => csv_schema(&found.path).map(|schema| (schema, None)),
+        FileFormat::Csv => Ok((Opened::open(&found.path, dialect)?.schema(), None)),
         FileFormat::Parquet => {
-            let metadata = parquet_footer(&found.path)?;
+            let metadata = parquet_footer(&found.path).map_err(Broken::file)?;
             Ok((metadata.schema().clone(), Some(metadata)))
         }
     }
@@ -188,7 +187,7 @@ fn parquet_footer(path: &Path) -> Result<ArrowReaderMetadata, String> {
     let cannot = |e: std::io::Error| format!("cannot be read: {e}");
     let mut file = File::open(path).map_err(cannot)?;
     let mut tail = [0_u8; 8];
-    file.seek(SeekFrom::End(-8)).map_err(cannot)?;
+    let bytes = file.seek(SeekFrom::End(-8)).map_err(cannot)? + 8;
     file.read_exact(&mut tail).map_err(cannot)?;
     let [a, b, c, d, magic @ ..] = tail;
     if &magic == b"PARE" {
@@ -208,6 +207,11 @@ fn parquet_footer(path: &Path) -> Result<ArrowReaderMetadata, String> {
     let metadata = guarded(load)
         .ok_or_else(|| "its footer is damaged".to_owned())?
         .map_err(|e| format!("its footer cannot be read: {e}"))?;
+    let data_bytes = (bytes - 8).checked_sub(u64::from(footer_bytes));
+    let whole = data_bytes.ok_or_else(|| ParquetError::EOF("it has no beginning".into()));
+    whole
+        .and_then(|data_bytes| pages::check_footer(metadata.metadata(), data_bytes))
+        .map_err(|e| format!("its footer contradicts itself: {e}"))?;
     let (columns, groups) =
         (metadata.schema().fields().len(), metadata.metadata().num_row_groups());
     if columns > COLUMNS_MAX || groups > ROW_GROUPS_MAX {
@@ -216,31 +220,6 @@ fn parquet_footer(path: &Path) -> Result<ArrowReaderMetadata, String> {
         ));
     }
     Ok(metadata)
-}
-
-/// The header line of a CSV file; every column is read as text.
-fn csv_schema(path: &Path) -> Result<SchemaRef, String> {
-    let cannot = |e: std::io::Error| format!("cannot be read: {e}");
-    let mut reader = open_csv(path).map_err(cannot)?;
-    let format = arrow::csv::reader::Format::default().with_header(true);
-    let (schema, _) = format
-        .infer_schema(&mut reader, Some(0))
-        .map_err(|e| format!("its header cannot be read: {e}"))?;
-    let text = |name: &str| Field::new(name.trim(), DataType::Utf8, true);
-    let fields: Vec<Field> = schema.fields().iter().map(|f| text(f.name())).collect();
-    if fields.is_empty() {
-        return Err("has no header line".into());
-    }
-    Ok(Arc::new(Schema::new(fields)))
-}
-
-/// Opens a CSV file past its byte-order mark.
-pub(crate) fn open_csv(path: &Path) -> std::io::Result<BufReader<File>> {
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
-    if reader.fill_buf()?.starts_with(b"\xEF\xBB\xBF") {
-        reader.consume(3);
-    }
-    Ok(reader)
 }
 
 fn match_columns(
@@ -256,7 +235,16 @@ fn match_columns(
         let partition = found.partitions.iter().find(|(key, _)| *key == column.source);
         // An empty name stands for a column that is not to be read, though the file may have it.
         let is_read = |name: &str| !column.source.is_empty() && name == column.source;
-        let position = schema.fields().iter().position(|f| is_read(f.name()));
+        let mut positions = schema.fields().iter().enumerate().filter(|(_, f)| is_read(f.name()));
+        let position = positions.next().map(|(position, _)| position);
+        if positions.next().is_some() {
+            faults.push(Fault {
+                file: found.path.clone(),
+                place: format!("column {:?}", column.source),
+                problem: "is there more than once".into(),
+                hint: "give the columns of the file different names".into(),
+            });
+        }
         origins.push(match (position, partition) {
             (Some(_), Some(_)) => {
                 faults.push(Fault {
@@ -379,7 +367,9 @@ fn check_presence(
             let names = any.schema.fields().iter().map(|f| f.name().as_str());
             let near = nearest_names(&column.source, names.clone());
             let have: Vec<&str> = names.collect();
-            let hint = if near.is_empty() {
+            let hint = if let Some(hint) = header_hint(any.found.format, &have) {
+                hint
+            } else if near.is_empty() {
                 format!("the file has: {}; map one in [inputs.….columns]", have.join(", "))
             } else {
                 format!("did you mean {}? map it in [inputs.….columns]", near.join(" or "))
@@ -401,4 +391,26 @@ fn check_presence(
         }
     }
     warnings
+}
+
+/// What may be wrong with the header of a CSV file in which a column was not found.
+fn header_hint(format: FileFormat, names: &[&str]) -> Option<String> {
+    if format != FileFormat::Csv {
+        return None;
+    }
+    let parts = |name: &&str| name.contains([';', '\t', '|', ',']);
+    if let [only] = names
+        && parts(only)
+    {
+        return Some(format!(
+            "its header is one field, {only:?}: say what parts them with delimiter = \"auto\" in the \
+             input's section"
+        ));
+    }
+    let is_data = |name: &&str| {
+        name.parse::<f64>().is_ok() || chrono::NaiveDate::parse_from_str(name, "%Y-%m-%d").is_ok()
+    };
+    names.iter().find(|name| is_data(name)).map(|name| {
+        format!("the first line must name the columns, and {name:?} in it looks like data")
+    })
 }

@@ -19,11 +19,15 @@ use parquet::file::reader::ChunkReader;
 
 use super::chunks::{self, Chunks};
 use super::convert::{self, Clock};
+use super::csv::{self, Broken, Dialect, Piece, RefusedLine};
 use super::discover::{FoundFile, Listing, discover, modified_micros};
 use super::guard::guarded;
-use super::preflight::{CheckedFile, NaiveTimes, Origin, Wanted, check_files, open_csv};
+use super::pages;
+use super::preflight::{CheckedFile, NaiveTimes, Origin, Wanted, check_files};
 use crate::config::Input;
 use crate::error::{Error, Fault};
+use crate::money::{Currency, DecimalMark};
+use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::time::{Day, Instant, MICROS_PER_DAY};
 
 /// Rows decoded at a time, so few that a batch of ten columns stays in the second-level cache while
@@ -44,6 +48,18 @@ pub struct CheckedInput {
     pub(crate) unread: BTreeSet<usize>,
     /// File and row group of the units whose statistics showed that they need not be read.
     skipped: Mutex<BTreeSet<(usize, usize)>>,
+    dialect: Dialect,
+    pub(super) decimal: DecimalMark,
+    /// Lines of CSV that became no row, since reading began.
+    refused: Mutex<Vec<(QuarantinedRow, Rule)>>,
+}
+
+/// Whether what an input says of its CSV files can be meant.
+///
+/// # Errors
+/// The key and what is wrong with its value.
+pub fn check_dialect(input: &Input) -> Result<(), (&'static str, String)> {
+    Dialect::of(input).map(|_| ())
 }
 
 /// A part of an input that is read in one go.
@@ -74,7 +90,10 @@ impl CheckedInput {
         let naive =
             if clock.naive.is_some() { NaiveTimes::Declared } else { NaiveTimes::Undeclared };
         let found = std::mem::take(&mut listing.files);
-        let (files, more, mut warnings) = check_files(found, wanted, input, naive);
+        let dialect = Dialect::of(input).map_err(|(key, problem)| {
+            Error::Config(vec![format!("inputs.{name}.{key}: {problem}")])
+        })?;
+        let (files, more, mut warnings) = check_files(found, wanted, input, naive, &dialect);
         let faults: Vec<Fault> =
             std::mem::take(&mut listing.faults).into_iter().chain(more).collect();
         if !faults.is_empty() {
@@ -91,9 +110,24 @@ impl CheckedInput {
                 others.len()
             ));
         }
+        if csv::is_declared(input) && files.iter().all(|file| file.footer.is_some()) {
+            let keys = "delimiter, quote, encoding and null_values";
+            warnings.push(format!("{keys} are about CSV files, and there are none"));
+        }
         let skipped = Mutex::default();
         let unread = BTreeSet::new();
-        Ok(Self { name: name.to_owned(), listing, files, clock, warnings, unread, skipped })
+        Ok(Self {
+            name: name.to_owned(),
+            listing,
+            files,
+            clock,
+            warnings,
+            unread,
+            skipped,
+            dialect,
+            decimal: input.decimal,
+            refused: Mutex::default(),
+        })
     }
 
     /// The units in order of file and row.
@@ -101,9 +135,10 @@ impl CheckedInput {
         let mut units = Vec::new();
         for (file, checked) in self.files.iter().enumerate() {
             let Some(footer) = &checked.footer else {
-                // A guess for sizing only: 64 bytes a line.
-                let rows = checked.found.bytes / 64 + 1;
+                // A guess for sizing only: 64 bytes a line, packed to an eighth.
                 let bytes = checked.found.bytes;
+                let is_packed = checked.found.path.extension().is_some_and(|e| e == "gz");
+                let rows = bytes / if is_packed { 8 } else { 64 } + 1;
                 units.push(Unit { file, row_group: None, first_row: 0, rows, bytes });
                 continue;
             };
@@ -187,6 +222,52 @@ impl CheckedInput {
         self.files.iter().filter(changed).map(|f| f.found.path.clone()).collect()
     }
 
+    /// Money in minor units, as [`convert::money`].
+    ///
+    /// # Errors
+    /// A column that cannot be cast.
+    pub(crate) fn money(
+        &self,
+        array: &ArrayRef,
+        currency: &Currency,
+    ) -> Result<(Vec<i64>, Vec<usize>), Error> {
+        convert::money(array, currency, self.decimal)
+    }
+
+    /// Forgets what was refused when the input was read before.
+    pub(crate) fn forget_refused(&self) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Counts the lines that became no row and keeps them in the quarantine; called once when
+    /// everything is read.
+    pub(crate) fn settle_refused(&self, ledger: &Ledger) {
+        let refused =
+            std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
+        if refused.is_empty() {
+            return;
+        }
+        let n = refused.len() as u64;
+        let mut counts = Counts::default();
+        (counts.rows_in, counts.quarantined, counts.events) = (n, n, n);
+        for (_, rule) in &refused {
+            counts.add(*rule, 1);
+        }
+        ledger.record(&self.name, &counts);
+        ledger.quarantine(&self.name, refused.into_iter().map(|(row, _)| row).collect());
+    }
+
+    /// Notes a line that became no row.
+    fn refuse(&self, path: &Path, row: u64, line: RefusedLine) {
+        let refused = QuarantinedRow {
+            line: Some(line.line),
+            text: Some(line.text),
+            ..QuarantinedRow::of_fold(path.to_path_buf(), row, line.rule)
+        };
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((refused, line.rule));
+    }
+
     /// The path of a unit's file.
     pub(crate) fn path(&self, unit: &Unit) -> &Path {
         self.files.get(unit.file).map_or(Path::new(""), |f| f.found.path.as_path())
@@ -248,7 +329,9 @@ impl CheckedInput {
             let instants = convert::instants(array, &self.clock).ok()?;
             instants.first().copied().filter(|at| convert::is_plausible(*at))
         };
-        Some((one(&min)? - margin, one(&max)? + margin))
+        let (min, max) = (one(&min)?, one(&max)?);
+        // Statistics that contradict themselves tell nothing.
+        (min <= max).then_some((min - margin, max + margin))
     }
 
     /// The only value of a text column in a unit, by its path or its statistics.
@@ -263,6 +346,11 @@ impl CheckedInput {
     }
 
     fn statistics(&self, unit: &Unit, wanted: usize) -> Option<(ArrayRef, ArrayRef)> {
+        // They are bytes of the footer, which may be damaged.
+        guarded(|| self.decoded_statistics(unit, wanted)).flatten()
+    }
+
+    fn decoded_statistics(&self, unit: &Unit, wanted: usize) -> Option<(ArrayRef, ArrayRef)> {
         let checked = self.files.get(unit.file)?;
         let footer = checked.footer.as_ref()?;
         let Some(Origin::Column(position)) = checked.origins.get(wanted) else { return None };
@@ -305,12 +393,10 @@ impl CheckedInput {
                 hint: "write the file again, or remove it from the input".into(),
             }])
         };
-        let mut batches = match (&checked.footer, unit.row_group) {
-            (Some(footer), Some(group)) => {
-                parquet_batches(checked, footer, group, &roots).map_err(fault)?
-            }
-            _ => csv_batches(checked, &roots).map_err(fault)?,
+        let (Some(footer), Some(group)) = (&checked.footer, unit.row_group) else {
+            return self.read_csv(checked, unit, &roots, visit);
         };
+        let mut batches = parquet_batches(checked, footer, group, &roots).map_err(fault)?;
         let mut row = unit.first_row;
         loop {
             // The decoder's own bugs may panic on damaged input; that is a broken file.
@@ -322,6 +408,33 @@ impl CheckedInput {
             visit(&arrange(checked, &roots, &batch), row)?;
             row += batch.num_rows() as u64;
         }
+    }
+
+    fn read_csv(
+        &self,
+        checked: &CheckedFile,
+        unit: &Unit,
+        roots: &[usize],
+        mut visit: impl FnMut(&[Option<ArrayRef>], u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let path = &checked.found.path;
+        let fault = |broken: Broken| Error::Faults(vec![broken.fault(path)]);
+        let opened = csv::Opened::open(path, &self.dialect).map_err(fault)?;
+        let mut rows = opened.rows(roots, BATCH_ROWS);
+        let mut row = unit.first_row;
+        while let Some(piece) = rows.next().map_err(fault)? {
+            match piece {
+                Piece::Refused(line) => {
+                    self.refuse(path, row, line);
+                    row += 1;
+                }
+                Piece::Batch(batch) => {
+                    visit(&arrange(checked, roots, &batch), row)?;
+                    row += batch.num_rows() as u64;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -344,8 +457,12 @@ fn parquet_batches(
         let ranges = chunks::ranges(&metadata, group, roots);
         if ranges.iter().map(|r| r.end - r.start).sum::<u64>() <= chunks::HELD_BYTES_MAX {
             let chunks = Chunks::read(&file, bytes, &ranges)?;
+            pages::check(&Arc::new(chunks.clone()), &metadata, group, roots)?;
             return decoder(chunks, metadata, group, roots);
         }
+        let file = Arc::new(file);
+        pages::check(&file, &metadata, group, roots)?;
+        let file = file.try_clone()?;
         decoder(file, metadata, group, roots)
     };
     guarded(build)
@@ -389,21 +506,6 @@ fn broken_place(checked: &CheckedFile, unit: &Unit, roots: &[usize]) -> String {
         }
         _ => format!("row group {group}"),
     }
-}
-
-fn csv_batches(checked: &CheckedFile, roots: &[usize]) -> Result<Batches, String> {
-    let text = |f: &Arc<arrow::datatypes::Field>| {
-        f.as_ref().clone().with_data_type(arrow::datatypes::DataType::Utf8)
-    };
-    let fields: Vec<_> = checked.schema.fields().iter().map(text).collect();
-    let reader = open_csv(&checked.found.path).map_err(|e| format!("cannot be read: {e}"))?;
-    let batches = arrow::csv::ReaderBuilder::new(Arc::new(arrow::datatypes::Schema::new(fields)))
-        .with_header(true)
-        .with_batch_size(BATCH_ROWS)
-        .with_projection(roots.to_vec())
-        .build_buffered(reader)
-        .map_err(|e| format!("cannot be decoded: {e}"))?;
-    Ok(Box::new(batches))
 }
 
 /// The batch's arrays in the order of the wanted columns, partition values filled in.

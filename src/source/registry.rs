@@ -103,6 +103,7 @@ impl Registry {
             })?;
         }
         ledger.record(&self.checked.name, &counts);
+        self.checked.settle_refused(ledger);
         // Stable, so that rows without an order stay as they are.
         rows.sort_by_key(|row| row.order);
         Ok(rows)

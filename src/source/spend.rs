@@ -92,6 +92,7 @@ impl SpendSource {
             part.counts.quarantined = part.quarantine.len() as u64;
             ledger.record(&checked.name, &part.counts);
             ledger.quarantine(&checked.name, part.quarantine);
+            checked.settle_refused(ledger);
         }
         let inputs: Vec<CheckedInput> = self.inputs.into_iter().map(|(c, _)| c).collect();
         Ok((!inputs.is_empty()).then_some(Spend { rows: reading.rows, inputs }))
@@ -134,7 +135,7 @@ impl Reading<'_> {
             return Err(Error::Bug("required columns of spend are missing".into()));
         };
         let dates = checked.instants(unit, DATE, date)?;
-        let (amounts, inexact) = convert::money(amount, self.currency)?;
+        let (amounts, inexact) = checked.money(amount, self.currency)?;
         let names = |array: &Option<_>, column: &str| match array {
             Some(array) => texts(array, input.values.get(column)),
             None => Ok(vec![None; dates.len()]),

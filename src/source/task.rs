@@ -209,7 +209,7 @@ impl<'a> TaskState<'a> {
             d.settle_ids(array, &mut decoded.deal);
         }
         if let Some(array) = get(self.layout.amount) {
-            (decoded.amount, decoded.inexact) = convert::money(array, d.currency)?;
+            (decoded.amount, decoded.inexact) = self.input.money(array, d.currency)?;
         }
         if let Some(array) = get(self.layout.currency) {
             let (seen, replace) = (&mut self.seen.currency, d.replacement("currency"));
@@ -376,6 +376,8 @@ impl<'a> TaskState<'a> {
             event_type: text(self.layout.event_type),
             stage_id: text(self.layout.stage_id),
             amount: text(self.layout.amount),
+            line: None,
+            text: None,
         });
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Every case starts from a good run, so that what was published before can be seen to stay.
 
+mod checksums;
 mod files;
+mod known;
 mod mutants;
 mod outputs;
 

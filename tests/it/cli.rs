@@ -85,7 +85,6 @@ fn what_comes_later_says_so_and_what_to_do_instead() {
     check_fails(&["report"], 2, &later);
     check_fails(&["run", "--engine", "spark"], 2, &later);
     check_fails(&["init", "--preset", "salesforce"], 2, &later);
-    check_fails(&["generate", "--deals", "9", "--out", "x", "--shape", "snapshots"], 2, &later);
 }
 
 #[test]

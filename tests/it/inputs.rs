@@ -3,6 +3,7 @@
 //! A form is right when it gives the very tables of the plain form, and the plain form is right by
 //! hand: four deals, two of them won for 125.50 and 80.25.
 
+mod csv;
 mod dimensions;
 mod forms;
 mod histories;

@@ -5,6 +5,7 @@
 
 pub(crate) mod dirty;
 mod forms;
+mod wild;
 mod narrow;
 pub(crate) mod sample;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::inputs::{Event, micros, replaced, texts, with, zoned};
-use crate::support::{damage, shared_data};
+use crate::support::damage;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, TimestampMicrosecondArray};
 use std::sync::Arc;
 
@@ -40,6 +40,13 @@ fn files_of_other_kinds_are_ignored_with_a_warning() {
     scratch.write("events/notes.txt", "x");
     scratch.write("events/_SUCCESS", "");
     check_warns(&scratch, CONFIG, &["1 files are neither Parquet nor CSV", "notes.txt"]);
+}
+
+#[test]
+fn a_dialect_without_a_file_to_read_by_it_is_told() {
+    let scratch = published_once();
+    let config = format!("{CONFIG}delimiter = \";\"\n");
+    check_warns(&scratch, &config, &["about CSV files, and there are none"]);
 }
 
 #[test]
@@ -174,9 +181,9 @@ fn damaged_footer_is_named() {
 #[test]
 fn broken_csv_is_named() {
     for (text, said) in [
-        ("", "a.csv: "),
-        ("deal_id,event_time,region\n1,2024-01-01T00:00:00Z\n", "a.csv: cannot be decoded"),
-        ("deal_id,event_time,region\n\u{1},\"2024\n", "a.csv: cannot be decoded"),
+        ("", "a.csv: is empty"),
+        ("deal_id,event_time,region\n1,2024-01-01T00:00:00Z\n", "none of 1 rows can be used"),
+        ("deal_id,event_time,region\n\u{1},\"2024\n", "a.csv, line 2: a quote that begins"),
     ] {
         check_broken(
             |scratch| {
@@ -373,111 +380,4 @@ fn extreme_times_are_kept_out_and_never_overflow() {
             assert_eq!(left, 1, "{extreme}");
         }
     }
-}
-
-/// The names of the columns of a file that can be opened at all.
-fn column_names(path: &Path) -> Vec<String> {
-    use parquet::file::reader::{FileReader, SerializedFileReader};
-    let Ok(reader) = SerializedFileReader::new(std::fs::File::open(path).unwrap()) else {
-        return Vec::new();
-    };
-    let schema = reader.metadata().file_metadata().schema_descr_ptr();
-    schema.root_schema().get_fields().iter().map(|f| f.name().to_owned()).collect()
-}
-
-/// Reads a column of a file as the keys of a look-up table.
-fn as_lookup(path: &Path, column: &str) -> Result<(), dealmill::error::Error> {
-    let scratch = Scratch::new();
-    scratch.parquet("events/a.parquet", &columns(HISTORY), 100);
-    let (path, column) = (toml(&path.display().to_string()), toml(column));
-    let lookup = format!(
-        "[inputs.people]\npath = {path}\nshape = \"lookup\"\nkey = \"region\"\n\
-         columns = {{ region = {column} }}\n"
-    );
-    scratch.run(&format!("{CONFIG}{lookup}")).map(|_| ())
-}
-
-fn toml(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-#[test]
-fn known_bad_files_are_named_whatever_is_read_of_them() {
-    let Some(folder) = shared_data("parquet_bad") else { return };
-    let entries = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|p| p.extension().is_some_and(|e| e == "parquet")).collect();
-    files.sort();
-    assert!(files.len() >= 16, "{files:?}");
-    let mut decoded = Vec::new();
-    for path in files {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        // None of them is a deal history, and the error says so of the file itself.
-        let scratch = published_once();
-        std::fs::remove_file(scratch.path("events/a.parquet")).unwrap();
-        std::fs::copy(&path, scratch.path(&format!("events/{name}"))).unwrap();
-        check_fails(&scratch, CONFIG, 3, &[&name]);
-        for column in column_names(&path) {
-            match as_lookup(&path, &column) {
-                Ok(()) => decoded.push(format!("{name} {column}")),
-                Err(error) => {
-                    assert_eq!(error.exit_code(), 3, "{name} {column}: {error}");
-                    assert!(error.to_string().contains(&name), "{name} {column}: {error}");
-                }
-            }
-        }
-    }
-    // Those that are whole are read, those of which every column is broken are not.
-    let is_read = |file: &str| decoded.iter().any(|d| d.starts_with(file));
-    assert!(is_read("alltypes_plain.parquet"), "{decoded:?}");
-    for broken in [
-        "datapage_v1-corrupt-checksum",
-        "PARQUET-1481",
-        "ARROW-RS-GH-6229-LEVELS",
-        "ARROW-GH-45185",
-        "ARROW-GH-47662",
-    ] {
-        assert!(!is_read(broken), "{broken}: {decoded:?}");
-    }
-    // Of others a column or two are whole.
-    for column in ["ARROW-RS-GH-6229-DICTHEADER.parquet name", "nation.dict-malformed.parquet name"]
-    {
-        assert!(!decoded.iter().any(|d| d == column), "{column}: {decoded:?}");
-    }
-}
-
-#[test]
-fn checksums_of_pages_are_verified() {
-    let Some(folder) = shared_data("parquet_bad") else { return };
-    let path = folder.join("datapage_v1-corrupt-checksum.parquet");
-    for column in ["a", "b"] {
-        let error = as_lookup(&path, column).unwrap_err().to_string();
-        let place = format!("datapage_v1-corrupt-checksum.parquet, row group 0, column {column:?}");
-        assert!(error.contains(&place) && error.to_lowercase().contains("crc"), "{error}");
-    }
-}
-
-#[test]
-fn bytes_without_a_logical_type_and_old_timestamps_are_read() {
-    let Some(folder) = shared_data("parquet_bad") else { return };
-    // Eight rows written by Impala: string_col holds bytes, timestamp_col 96-bit timestamps of the
-    // first minutes of January to April 2009.
-    let scratch = Scratch::new();
-    let path = folder.join("alltypes_plain.parquet").display().to_string();
-    let config = CONFIG
-        .replace("2024-04-01", "2010-01-01")
-        .replace("\"lead\", \"proposal\"", "\"0\", \"1\"")
-        .replace("path = \"events\"", &format!("path = {}", toml(&path)))
-        .replace("columns = [\"region\"]", "columns = [\"date_string_col\"]");
-    let mapped = "timezone = \"UTC\"\ncolumns = { deal_id = \"id\", stage_id = \"string_col\", \
-                  event_time = \"timestamp_col\" }\n";
-    scratch.run(&format!("{config}{mapped}")).unwrap();
-    let rows = scratch.table("conversion");
-    let wanted = [("slice", "all"), ("period", "month"), ("basis", "created")];
-    let months: Vec<i64> = super::super::support::filter(&rows, &wanted)
-        .iter()
-        .map(|row| super::super::support::int(row, "deals_n"))
-        .filter(|n| *n > 0)
-        .collect();
-    assert_eq!(months, [2, 2, 2, 2]);
 }

@@ -467,6 +467,8 @@ impl Deal {
             ("is_won", flag(outcome == "won")),
             ("is_lost", flag(outcome == "lost")),
             ("is_open", flag(outcome == "open")),
+            ("close_uncertainty_seconds", "0".to_owned()),
+            ("history_quality", "events".to_owned()),
             ("is_deleted", flag(outcome == "deleted")),
             ("is_first_won", flag(first_close.is_some_and(|(_, o)| o == "won"))),
             ("is_first_lost", flag(first_close.is_some_and(|(_, o)| o == "lost"))),
