@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+
 use crate::error::Error;
 use crate::spill::{Extent, Room, SpillFile};
 use crate::table::{ColumnSpec, Table};
@@ -22,6 +24,7 @@ enum Place {
 struct Written {
     name: String,
     specs: Vec<ColumnSpec>,
+    schema: SchemaRef,
     rows: usize,
     extent: Extent,
     file: Arc<SpillFile>,
@@ -40,9 +43,9 @@ impl Finished {
     /// It cannot be written.
     pub(super) fn write(table: Table, room: &Room) -> Result<Self, Error> {
         let file = room.file()?;
-        let Table { name, specs, batch } = table;
-        let (rows, extent) = (batch.num_rows(), file.write(&[batch])?);
-        Ok(Self(Place::Scratch(Written { name, specs, rows, extent, file })))
+        let (rows, extent) = (table.rows(), file.write(&table.batches)?);
+        let Table { name, specs, schema, .. } = table;
+        Ok(Self(Place::Scratch(Written { name, specs, schema, rows, extent, file })))
     }
 
     /// Its name.
@@ -58,7 +61,7 @@ impl Finished {
     #[must_use]
     pub fn rows(&self) -> u64 {
         match &self.0 {
-            Place::Memory(table) => table.batch.num_rows() as u64,
+            Place::Memory(table) => table.rows() as u64,
             Place::Scratch(table) => table.rows as u64,
         }
     }
@@ -72,9 +75,9 @@ impl Finished {
             Place::Memory(table) => return Ok(Cow::Borrowed(table)),
             Place::Scratch(written) => written,
         };
-        let batch = written.file.read(written.extent)?.into_iter().next();
-        let batch = batch.ok_or_else(|| Error::Bug("a table that was not written".into()))?;
+        let batches = written.file.read(written.extent)?;
         let (name, specs) = (written.name.clone(), written.specs.clone());
-        Ok(Cow::Owned(Table { name, specs, batch }))
+        let schema = written.schema.clone();
+        Ok(Cow::Owned(Table { name, specs, schema, batches }))
     }
 }

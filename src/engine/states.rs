@@ -20,7 +20,7 @@ use super::merge::{KeyRule, Merge, Overflowed, combine};
 use super::sql::{ROWS, StateQuery};
 use super::{Backend, Execution};
 use crate::error::Error;
-use crate::metrics::{NO_KEY, StateRows};
+use crate::metrics::{NO_KEY, StateRows, StateView};
 use crate::relations::batch::Values;
 use crate::relations::{Batch, Kind, Relation, Relations};
 
@@ -57,7 +57,8 @@ impl Job {
     fn merged(&self, parts: &[&StateRows]) -> Result<StateRows, Error> {
         let dimensions: Vec<usize> = (0..self.slice.len()).collect();
         let keys = vec![KeyRule::Keep; self.query.keys.len()];
-        combine(parts, &dimensions, &keys, &self.merges())
+        let parts: Vec<StateView<'_>> = parts.iter().map(|part| part.view()).collect();
+        combine(&parts, &dimensions, &keys, &self.merges())
             .map_err(|Overflowed(name)| overflow(&self.what, &name))
     }
 }

@@ -159,7 +159,7 @@ impl Staging<'_> {
             name: table.name.clone(),
             path: relative,
             format,
-            rows: table.batch.num_rows() as u64,
+            rows: table.rows() as u64,
             bytes: written.bytes,
             digest: written.digest,
             columns: writer::column_entries(table),

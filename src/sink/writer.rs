@@ -44,8 +44,8 @@ pub(super) fn write_table<W: Write + Send>(
 ) -> Result<W, Failure> {
     match format {
         Format::Parquet => write_parquet(table, run, out),
-        Format::Csv => write_csv(&table.batch, out),
-        Format::Json => write_json(&table.batch, out),
+        Format::Csv => write_csv(table, out),
+        Format::Json => write_json(table, out),
     }
 }
 
@@ -54,7 +54,6 @@ fn write_parquet<W: Write + Send>(
     run: &[(&str, String)],
     out: W,
 ) -> Result<W, Failure> {
-    let batch = described(table)?;
     let columns: Vec<ColumnEntry> = column_entries(table);
     let mut pairs: Vec<KeyValue> = key_values(run);
     pairs.push(KeyValue::new("dealmill.table".into(), table.name.clone()));
@@ -66,8 +65,11 @@ fn write_parquet<W: Write + Send>(
         .map(|(_, column_idx)| SortingColumn { column_idx, descending: false, nulls_first: true })
         .collect();
     let properties = properties(pairs, order);
-    let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
-    writer.write(&batch)?;
+    let schema = described(table);
+    let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties))?;
+    for batch in &table.batches {
+        writer.write(&batch.clone().with_schema(schema.clone())?)?;
+    }
     Ok(writer.into_inner()?)
 }
 
@@ -103,38 +105,41 @@ fn properties(pairs: Vec<KeyValue>, order: Vec<SortingColumn>) -> WriterProperti
 
 /// What the manifest and the file say of the columns.
 pub(super) fn column_entries(table: &Table) -> Vec<ColumnEntry> {
-    let schema = table.batch.schema();
-    let fields = schema.fields().iter();
+    let fields = table.schema.fields().iter();
     table.specs.iter().zip(fields).map(|(s, f)| ColumnEntry::new(s, f.data_type())).collect()
 }
 
-/// The rows with each field carrying its unit and meaning.
-fn described(table: &Table) -> Result<RecordBatch, Failure> {
-    let schema = table.batch.schema();
+/// The columns, each carrying its unit and meaning.
+fn described(table: &Table) -> SchemaRef {
     let fields: Vec<Field> = table
         .specs
         .iter()
-        .zip(schema.fields())
+        .zip(table.schema.fields())
         .map(|(spec, field)| {
             let unit = ("unit".to_owned(), spec.unit.to_owned());
             let meaning = ("meaning".to_owned(), spec.meaning.to_string());
             field.as_ref().clone().with_metadata([unit, meaning])
         })
         .collect();
-    let schema = Arc::new(Schema::new(fields));
-    Ok(RecordBatch::try_new(schema, table.batch.columns().to_vec())?)
+    Arc::new(Schema::new(fields))
 }
 
-fn write_csv<W: Write>(batch: &RecordBatch, out: W) -> Result<W, Failure> {
+fn write_csv<W: Write>(table: &Table, out: W) -> Result<W, Failure> {
     let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
-    writer.write(&defused_batch(batch)?)?;
+    // The header comes with the first batch, also where there are no rows.
+    let none = RecordBatch::new_empty(table.schema.clone());
+    for batch in [&none].into_iter().chain(&table.batches) {
+        writer.write(&defused_batch(batch)?)?;
+    }
     Ok(writer.into_inner())
 }
 
-fn write_json<W: Write>(batch: &RecordBatch, out: W) -> Result<W, Failure> {
+fn write_json<W: Write>(table: &Table, out: W) -> Result<W, Failure> {
     let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
     let mut writer = builder.build::<_, arrow::json::writer::LineDelimited>(out);
-    writer.write(batch)?;
+    for batch in &table.batches {
+        writer.write(batch)?;
+    }
     writer.finish()?;
     Ok(writer.into_inner())
 }

@@ -38,7 +38,7 @@ fn parquet_holds_the_values_and_explains_itself() {
         Some("Net amount.")
     );
     assert_eq!(schema.field_with_name("period_start").unwrap().data_type(), &DataType::Date32);
-    for (found, wanted) in batch.columns().iter().zip(table.batch.columns()) {
+    for (found, wanted) in batch.columns().iter().zip(table.batches[0].columns()) {
         assert_eq!(found.to_data(), wanted.to_data());
     }
 }
