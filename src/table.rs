@@ -20,6 +20,10 @@ use crate::time::{Day, Instant};
 /// Digits of a DECIMAL money column.
 pub const MONEY_PRECISION: u8 = 18;
 
+/// Rows of a table that are written at a time, wherever they come from: where a file's pages end
+/// depends on it.
+pub const BLOCK_ROWS: usize = 1 << 13;
+
 /// The type of an output column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
@@ -239,6 +243,9 @@ enum Builder {
     Instant(TimestampMicrosecondBuilder),
 }
 
+/// Takes some rows of a table, sorted by its key columns.
+pub type Seal = Box<dyn FnMut(RecordBatch) -> Result<(), Error> + Send>;
+
 /// Fills a table row by row; every value is checked against its declared column.
 pub struct TableBuilder {
     name: String,
@@ -246,6 +253,8 @@ pub struct TableBuilder {
     builders: Vec<Builder>,
     money_scale: u8,
     rows: usize,
+    /// Where rows go when there are so many.
+    seal: Option<(usize, Seal)>,
 }
 
 impl TableBuilder {
@@ -268,7 +277,14 @@ impl TableBuilder {
                 ),
             })
             .collect();
-        Self { name: name.into(), specs, builders, money_scale, rows: 0 }
+        Self { name: name.into(), specs, builders, money_scale, rows: 0, seal: None }
+    }
+
+    /// The same, but whenever there are so many rows they are given away, sorted; only the last
+    /// ones are in the finished table.
+    #[must_use]
+    pub fn sealing(self, rows: usize, seal: Seal) -> Self {
+        Self { seal: Some((rows, seal)), ..self }
     }
 
     /// Appends one row. `values` are in the order of the declared columns and repeat their names,
@@ -317,6 +333,13 @@ impl TableBuilder {
             }
         }
         self.rows += 1;
+        if self.seal.as_ref().is_some_and(|(most, _)| self.rows >= *most) {
+            let batch = self.sorted()?;
+            self.rows = 0;
+            if let Some((_, seal)) = &mut self.seal {
+                seal(batch)?;
+            }
+        }
         Ok(())
     }
 
@@ -329,6 +352,12 @@ impl TableBuilder {
     /// # Errors
     /// A bug of ours: the columns do not form a batch.
     pub fn finish(mut self) -> Result<Table, Error> {
+        let batch = self.sorted()?;
+        Ok(Table { name: self.name, specs: self.specs, batch })
+    }
+
+    /// The rows so far, sorted; the builders begin anew.
+    fn sorted(&mut self) -> Result<RecordBatch, Error> {
         let arrays: Vec<ArrayRef> = self.builders.iter_mut().map(take_array).collect();
         let fields: Vec<Field> = self
             .specs
@@ -341,9 +370,8 @@ impl TableBuilder {
         let step = |what: &str| format!("table {:?}, {what}", self.name);
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
             .map_err(|e| Error::compute(step("assembling"), e))?;
-        let batch = sort_by_keys(&batch, &self.specs)
-            .map_err(|e| Error::compute(step("sorting by its keys"), e))?;
-        Ok(Table { name: self.name, specs: self.specs, batch })
+        sort_by_keys(&batch, &self.specs)
+            .map_err(|e| Error::compute(step("sorting by its keys"), e))
     }
 }
 
@@ -383,16 +411,12 @@ fn take_array(builder: &mut Builder) -> ArrayRef {
     }
 }
 
-fn sort_by_keys(
+/// The rows sorted by their key columns, nulls first; equal ones keep their order.
+pub(crate) fn sort_by_keys(
     batch: &RecordBatch,
     specs: &[ColumnSpec],
 ) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let keys: Vec<ArrayRef> = specs
-        .iter()
-        .zip(batch.columns())
-        .filter(|(spec, _)| spec.role == Role::Key)
-        .map(|(_, column)| column.clone())
-        .collect();
+    let keys = key_columns(batch, specs);
     if keys.is_empty() || batch.num_rows() < 2 {
         return Ok(batch.clone());
     }
@@ -407,6 +431,12 @@ fn sort_by_keys(
     sorted.par_sort_unstable();
     let order = UInt32Array::from_iter_values(sorted.into_iter().map(|(_, row)| row));
     arrow::compute::take_record_batch(batch, &order)
+}
+
+/// The columns that a table is sorted by.
+pub(crate) fn key_columns(batch: &RecordBatch, specs: &[ColumnSpec]) -> Vec<ArrayRef> {
+    let keys = specs.iter().zip(batch.columns()).filter(|(spec, _)| spec.role == Role::Key);
+    keys.map(|(_, column)| column.clone()).collect()
 }
 
 /// A finished table.

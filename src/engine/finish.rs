@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 use super::Plan;
@@ -16,7 +17,7 @@ use crate::metrics::{
     Group, NO_KEY, RowView, Rows, Settings, StateRows, common_columns, period_start, slice_name,
 };
 use crate::relations::customer_periods::GRAINS;
-use crate::table::{Table, TableBuilder};
+use crate::table::{ColumnSpec, Table, TableBuilder};
 use crate::time::{NO_DAY, Period};
 
 /// Finishes one table. `results` are the rows of the unit's jobs, state by state, maximal slice by
@@ -43,44 +44,58 @@ fn finish_unit(
     let mut specs = common_columns(&plan.dimensions);
     specs.extend_from_slice(unit.output());
     let mut builder = TableBuilder::new(&unit.name, specs, settings.money_scale);
-    let of_base = plan.base();
     for slice in &unit.slices {
         let sliced = slice_states(unit, results, slice)?;
-        let mut rolled: Vec<(Period, Vec<Cow<'_, StateRows>>)> = Vec::new();
-        for period in &unit.periods {
-            let nearest = rolled.iter().rev().find(|(from, _)| nests(*from, *period));
-            let states = unit
-                .states
-                .iter()
-                .zip(&sliced)
-                .enumerate()
-                .map(|(state, (query, base))| {
-                    let rolls = query.rolls_up();
-                    let shorter = nearest.and_then(|(_, states)| states.get(state));
-                    // The base period's rows are those of the base period.
-                    if rolls && *period == of_base {
-                        return Ok(Cow::Borrowed(base.as_ref()));
-                    }
-                    let rows = if rolls { shorter.unwrap_or(base) } else { base };
-                    roll_period(query, rows, *period, settings).map(Cow::Owned)
-                })
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
-            rolled.push((*period, states));
-            let Some((_, states)) = rolled.last() else { continue };
-            let states: Vec<&StateRows> = states.iter().map(Cow::as_ref).collect();
-            let group = Group { states: &states, period: *period, settings };
-            let dictionaries = &settings.dictionaries;
-            let mut rows = Rows::new(&mut builder, slice, &plan.dimensions, *period, dictionaries);
-            match &unit.recipe {
-                Recipe::Metric(metric) => (metric.finish)(&group, &mut rows),
-                Recipe::Custom(table) => table.finish(&group, &mut rows),
-            }?;
-        }
+        finish_slice(unit, slice, &sliced, plan, settings, &mut builder)?;
     }
     let table = builder.finish()?;
-    check_identities(unit, &table)?;
+    check_identities(unit, &table.specs, &table.batch)?;
     Ok(table)
+}
+
+/// Appends the rows of every period of one slice, or of some of its dimensions' values: no row
+/// depends on other values than its own.
+pub(super) fn finish_slice(
+    unit: &Unit,
+    slice: &[String],
+    sliced: &[Cow<'_, StateRows>],
+    plan: &Plan,
+    settings: &Settings,
+    builder: &mut TableBuilder,
+) -> Result<(), Error> {
+    let of_base = plan.base();
+    let mut rolled: Vec<(Period, Vec<Cow<'_, StateRows>>)> = Vec::new();
+    for period in &unit.periods {
+        let nearest = rolled.iter().rev().find(|(from, _)| nests(*from, *period));
+        let states = unit
+            .states
+            .iter()
+            .zip(sliced)
+            .enumerate()
+            .map(|(state, (query, base))| {
+                let rolls = query.rolls_up();
+                let shorter = nearest.and_then(|(_, states)| states.get(state));
+                // The base period's rows are those of the base period.
+                if rolls && *period == of_base {
+                    return Ok(Cow::Borrowed(base.as_ref()));
+                }
+                let rows = if rolls { shorter.unwrap_or(base) } else { base };
+                roll_period(query, rows, *period, settings).map(Cow::Owned)
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
+        rolled.push((*period, states));
+        let Some((_, states)) = rolled.last() else { continue };
+        let states: Vec<&StateRows> = states.iter().map(Cow::as_ref).collect();
+        let group = Group { states: &states, period: *period, settings };
+        let dictionaries = &settings.dictionaries;
+        let mut rows = Rows::new(builder, slice, &plan.dimensions, *period, dictionaries);
+        match &unit.recipe {
+            Recipe::Metric(metric) => (metric.finish)(&group, &mut rows),
+            Recipe::Custom(table) => table.finish(&group, &mut rows),
+        }?;
+    }
+    Ok(())
 }
 
 /// Whether every period of length `from` lies in one of length `to`, so that the shorter one's
@@ -183,10 +198,15 @@ pub(crate) fn is_period(key: &str) -> bool {
     matches!(key, "period" | "cohort")
 }
 
-fn check_identities(unit: &Unit, table: &Table) -> Result<(), Error> {
+/// Checks the metric's laws row by row.
+pub(super) fn check_identities(
+    unit: &Unit,
+    specs: &[ColumnSpec],
+    batch: &RecordBatch,
+) -> Result<(), Error> {
     let Recipe::Metric(metric) = &unit.recipe else { return Ok(()) };
     let broken = |row: usize| {
-        let view = RowView { specs: &table.specs, batch: &table.batch, row };
+        let view = RowView { specs, batch, row };
         let identity = metric.identities.iter().find(|identity| !(identity.holds)(&view))?;
         Some(Error::IdentityBroken {
             table: unit.name.clone(),
@@ -194,6 +214,6 @@ fn check_identities(unit: &Unit, table: &Table) -> Result<(), Error> {
             place: view.keys_text(),
         })
     };
-    let first = (0..table.batch.num_rows()).into_par_iter().find_map_first(broken);
+    let first = (0..batch.num_rows()).into_par_iter().find_map_first(broken);
     first.map_or(Ok(()), Err)
 }

@@ -4,9 +4,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+
 use crate::error::Error;
-use crate::spill::{Extent, Room, SpillFile};
-use crate::table::{ColumnSpec, Table};
+use crate::spill::{Extent, SpillFile};
+use crate::table::{BLOCK_ROWS, ColumnSpec, Table};
 
 /// A finished table.
 #[derive(Debug)]
@@ -18,13 +22,15 @@ enum Place {
     Scratch(Written),
 }
 
+/// A table in a scratch file, block by block.
 #[derive(Debug)]
-struct Written {
-    name: String,
-    specs: Vec<ColumnSpec>,
-    rows: usize,
-    extent: Extent,
-    file: Arc<SpillFile>,
+pub(super) struct Written {
+    pub(super) name: String,
+    pub(super) specs: Vec<ColumnSpec>,
+    pub(super) schema: SchemaRef,
+    pub(super) rows: u64,
+    pub(super) blocks: Vec<Extent>,
+    pub(super) file: Arc<SpillFile>,
 }
 
 impl From<Table> for Finished {
@@ -33,18 +39,13 @@ impl From<Table> for Finished {
     }
 }
 
-impl Finished {
-    /// Writes a table to the room's scratch file.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub(super) fn write(table: Table, room: &Room) -> Result<Self, Error> {
-        let file = room.file()?;
-        let Table { name, specs, batch } = table;
-        let (rows, extent) = (batch.num_rows(), file.write(&[batch])?);
-        Ok(Self(Place::Scratch(Written { name, specs, rows, extent, file })))
+impl From<Written> for Finished {
+    fn from(table: Written) -> Self {
+        Self(Place::Scratch(table))
     }
+}
 
+impl Finished {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -54,16 +55,49 @@ impl Finished {
         }
     }
 
+    /// Its columns.
+    #[must_use]
+    pub fn specs(&self) -> &[ColumnSpec] {
+        match &self.0 {
+            Place::Memory(table) => &table.specs,
+            Place::Scratch(table) => &table.specs,
+        }
+    }
+
+    /// Its columns in Arrow's terms.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        match &self.0 {
+            Place::Memory(table) => table.batch.schema(),
+            Place::Scratch(table) => table.schema.clone(),
+        }
+    }
+
     /// Its rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         match &self.0 {
             Place::Memory(table) => table.batch.num_rows() as u64,
-            Place::Scratch(table) => table.rows as u64,
+            Place::Scratch(table) => table.rows,
         }
     }
 
-    /// The table.
+    /// Its rows in order, a block at a time; the same blocks wherever it is.
+    pub fn blocks(&self) -> Box<dyn Iterator<Item = Result<RecordBatch, Error>> + '_> {
+        match &self.0 {
+            Place::Memory(Table { batch, .. }) => {
+                let rows = batch.num_rows();
+                let block = move |begin| Ok(batch.slice(begin, BLOCK_ROWS.min(rows - begin)));
+                Box::new((0..rows).step_by(BLOCK_ROWS).map(block))
+            }
+            Place::Scratch(table) => Box::new(table.blocks.iter().map(|block| {
+                let block = table.file.read(*block)?.into_iter().next();
+                block.ok_or_else(|| Error::Bug("a block of a table that was not written".into()))
+            })),
+        }
+    }
+
+    /// The table as a whole.
     ///
     /// # Errors
     /// It cannot be read back.
@@ -72,8 +106,9 @@ impl Finished {
             Place::Memory(table) => return Ok(Cow::Borrowed(table)),
             Place::Scratch(written) => written,
         };
-        let batch = written.file.read(written.extent)?.into_iter().next();
-        let batch = batch.ok_or_else(|| Error::Bug("a table that was not written".into()))?;
+        let blocks = self.blocks().collect::<Result<Vec<RecordBatch>, Error>>()?;
+        let batch = concat_batches(&written.schema, &blocks)
+            .map_err(|e| Error::compute(format!("table {:?}, reading it back", written.name), e))?;
         let (name, specs) = (written.name.clone(), written.specs.clone());
         Ok(Cow::Owned(Table { name, specs, batch }))
     }

@@ -136,12 +136,7 @@ impl<'a> Folder<'a> {
     }
 
     /// Folds one bucket of all parts.
-    fn gather(
-        &mut self,
-        parts: &[&Scattered],
-        bucket: usize,
-        take: Take<'_>,
-    ) -> Result<(), Error> {
+    fn gather(&mut self, parts: &[&Scattered], bucket: usize, take: Take<'_>) -> Result<(), Error> {
         let (mut events, mut units) =
             (std::mem::take(&mut self.events), std::mem::take(&mut self.units));
         scatter::gather(parts, bucket, &mut events, &mut units);

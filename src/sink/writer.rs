@@ -8,8 +8,9 @@ use std::error::Error as StdError;
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, make_array};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
@@ -17,7 +18,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::manifest::ColumnEntry;
 use crate::config::Format;
-use crate::table::{Role, Table};
+use crate::table::{BLOCK_ROWS, ColumnSpec, Role};
 
 /// Version of the tables' columns, in every file's metadata; raised when a column changes its
 /// meaning or goes away.
@@ -35,29 +36,49 @@ pub(super) fn extension(format: Format) -> &'static str {
     }
 }
 
-/// Writes a table; `run` are the key-value pairs that every file of the run carries.
-pub(super) fn write_table<W: Write + Send>(
-    table: &Table,
+/// What there is to a table besides its rows.
+#[derive(Debug, Clone)]
+pub struct Heading<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its columns, in order.
+    pub specs: &'a [ColumnSpec],
+    /// The columns of its batches.
+    pub schema: SchemaRef,
+}
+
+/// Writes a table's rows and returns their number; `run` are the key-value pairs that every file of
+/// the run carries.
+///
+/// Invariant: the bytes do not depend on how the rows are cut into batches, where each has a
+/// multiple of [`BLOCK_ROWS`] but for the last.
+pub(super) fn write_rows<W: Write + Send>(
+    table: &Heading<'_>,
+    batches: impl IntoIterator<Item = RecordBatch>,
     format: Format,
     run: &[(&str, String)],
     out: W,
-) -> Result<W, Failure> {
-    match format {
-        Format::Parquet => write_parquet(table, run, out),
-        Format::Csv => write_csv(&table.batch, out),
-        Format::Json => write_json(&table.batch, out),
-    }
+) -> Result<(W, u64), Failure> {
+    let mut rows = 0;
+    let counted = batches.into_iter().inspect(|batch| rows += batch.num_rows() as u64);
+    let out = match format {
+        Format::Parquet => write_parquet(table, counted, run, out),
+        Format::Csv => write_csv(table, counted, out),
+        Format::Json => write_json(counted, out),
+    }?;
+    Ok((out, rows))
 }
 
 fn write_parquet<W: Write + Send>(
-    table: &Table,
+    table: &Heading<'_>,
+    batches: impl Iterator<Item = RecordBatch>,
     run: &[(&str, String)],
     out: W,
 ) -> Result<W, Failure> {
-    let batch = described(table)?;
+    let schema = described(table);
     let columns: Vec<ColumnEntry> = column_entries(table);
     let mut pairs: Vec<KeyValue> = key_values(run);
-    pairs.push(KeyValue::new("dealmill.table".into(), table.name.clone()));
+    pairs.push(KeyValue::new("dealmill.table".into(), table.name.to_owned()));
     let version = TABLE_SCHEMA_VERSION.to_string();
     pairs.push(KeyValue::new("dealmill.table_schema_version".into(), version));
     pairs.push(KeyValue::new("dealmill.columns".into(), serde_json::to_string(&columns)?));
@@ -66,9 +87,26 @@ fn write_parquet<W: Write + Send>(
         .map(|(_, column_idx)| SortingColumn { column_idx, descending: false, nulls_first: true })
         .collect();
     let properties = properties(pairs, order);
-    let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
-    writer.write(&batch)?;
+    let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties))?;
+    for batch in batches {
+        let total = batch.num_rows();
+        for begin in (0..total).step_by(BLOCK_ROWS) {
+            let rows = batch.slice(begin, BLOCK_ROWS.min(total - begin));
+            let columns = rows.columns().iter().map(plain).collect::<Result<_, _>>()?;
+            writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
+        }
+    }
     Ok(writer.into_inner()?)
+}
+
+/// The column, which says that it has no nulls where it has none: the writer begins pages elsewhere
+/// in a column that might have some.
+fn plain(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if column.null_count() > 0 || column.nulls().is_none() {
+        return Ok(column.clone());
+    }
+    let data = column.to_data().into_builder().nulls(None).build()?;
+    Ok(make_array(data))
 }
 
 /// Writes batches of one schema to Parquet and returns the number of rows.
@@ -102,39 +140,46 @@ fn properties(pairs: Vec<KeyValue>, order: Vec<SortingColumn>) -> WriterProperti
 }
 
 /// What the manifest and the file say of the columns.
-pub(super) fn column_entries(table: &Table) -> Vec<ColumnEntry> {
-    let schema = table.batch.schema();
-    let fields = schema.fields().iter();
+pub(super) fn column_entries(table: &Heading<'_>) -> Vec<ColumnEntry> {
+    let fields = table.schema.fields().iter();
     table.specs.iter().zip(fields).map(|(s, f)| ColumnEntry::new(s, f.data_type())).collect()
 }
 
-/// The rows with each field carrying its unit and meaning.
-fn described(table: &Table) -> Result<RecordBatch, Failure> {
-    let schema = table.batch.schema();
+/// The columns, each field carrying its unit and meaning.
+fn described(table: &Heading<'_>) -> SchemaRef {
     let fields: Vec<Field> = table
         .specs
         .iter()
-        .zip(schema.fields())
+        .zip(table.schema.fields())
         .map(|(spec, field)| {
             let unit = ("unit".to_owned(), spec.unit.to_owned());
             let meaning = ("meaning".to_owned(), spec.meaning.to_string());
             field.as_ref().clone().with_metadata([unit, meaning])
         })
         .collect();
-    let schema = Arc::new(Schema::new(fields));
-    Ok(RecordBatch::try_new(schema, table.batch.columns().to_vec())?)
+    Arc::new(Schema::new(fields))
 }
 
-fn write_csv<W: Write>(batch: &RecordBatch, out: W) -> Result<W, Failure> {
+fn write_csv<W: Write>(
+    table: &Heading<'_>,
+    batches: impl Iterator<Item = RecordBatch>,
+    out: W,
+) -> Result<W, Failure> {
     let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
-    writer.write(&defused_batch(batch)?)?;
+    // Without rows there is a header all the same.
+    writer.write(&defused_batch(&RecordBatch::new_empty(table.schema.clone()))?)?;
+    for batch in batches {
+        writer.write(&defused_batch(&batch)?)?;
+    }
     Ok(writer.into_inner())
 }
 
-fn write_json<W: Write>(batch: &RecordBatch, out: W) -> Result<W, Failure> {
+fn write_json<W: Write>(batches: impl Iterator<Item = RecordBatch>, out: W) -> Result<W, Failure> {
     let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
     let mut writer = builder.build::<_, arrow::json::writer::LineDelimited>(out);
-    writer.write(batch)?;
+    for batch in batches {
+        writer.write(&batch)?;
+    }
     writer.finish()?;
     Ok(writer.into_inner())
 }
