@@ -25,6 +25,10 @@ pub const MONEY_PRECISION: u8 = 18;
 /// The least number of minor units that such a column cannot hold.
 const MONEY_LIMIT: u64 = 10_u64.pow(MONEY_PRECISION as u32);
 
+/// Rows of a table that are written at a time, wherever they come from: where a file's pages end
+/// depends on it.
+pub const BLOCK_ROWS: usize = 1 << 13;
+
 /// The type of an output column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
@@ -244,6 +248,9 @@ enum Builder {
     Instant(TimestampMicrosecondBuilder),
 }
 
+/// Takes some rows of a table, sorted by its key columns.
+pub type Seal = Box<dyn FnMut(RecordBatch) -> Result<(), Error> + Send>;
+
 /// Where a row stands by the columns that every table begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follows {
@@ -266,6 +273,8 @@ pub struct TableBuilder {
     follows: Vec<Follows>,
     /// How many columns that is about.
     first: usize,
+    /// Where rows go when there are so many.
+    seal: Option<(usize, Seal)>,
 }
 
 impl TableBuilder {
@@ -297,7 +306,15 @@ impl TableBuilder {
             known,
             follows: Vec::new(),
             first: 0,
+            seal: None,
         }
+    }
+
+    /// The same, but whenever there are so many rows they are given away, sorted; only the last
+    /// ones are in the finished table.
+    #[must_use]
+    pub fn sealing(self, rows: usize, seal: Seal) -> Self {
+        Self { seal: Some((rows, seal)), ..self }
     }
 
     /// Appends one row. `values` are in the order of the declared columns and repeat their names,
@@ -343,6 +360,13 @@ impl TableBuilder {
         }
         self.follows.push(follows);
         self.first = first.len();
+        if self.seal.as_ref().is_some_and(|(most, _)| self.follows.len() >= *most) {
+            let batch = self.sorted(&self.schema())?;
+            self.follows.clear();
+            if let Some((_, seal)) = &mut self.seal {
+                seal(batch)?;
+            }
+        }
         Ok(())
     }
 
@@ -365,23 +389,41 @@ impl TableBuilder {
     /// # Errors
     /// A bug of ours: the columns do not form a batch.
     pub fn finish(mut self) -> Result<Table, Error> {
+        let schema = self.schema();
+        let batch = self.sorted(&schema)?;
+        let batches = if batch.num_rows() == 0 { Vec::new() } else { vec![batch] };
+        Ok(Table { name: self.name, specs: self.specs, schema, batches })
+    }
+
+    fn schema(&self) -> SchemaRef {
+        let field = |spec: &ColumnSpec| {
+            let nullable = spec.nulls == Nulls::Allowed;
+            Field::new(spec.name.as_ref(), spec.arrow_type(self.money_scale), nullable)
+        };
+        Arc::new(Schema::new(self.specs.iter().map(field).collect::<Vec<_>>()))
+    }
+
+    /// The rows so far, sorted; the builders begin anew.
+    fn sorted(&mut self, schema: &SchemaRef) -> Result<RecordBatch, Error> {
         let arrays: Vec<ArrayRef> = self.builders.iter_mut().map(take_array).collect();
-        let fields: Vec<Field> = self
-            .specs
-            .iter()
-            .map(|s| {
-                let nullable = s.nulls == Nulls::Allowed;
-                Field::new(s.name.as_ref(), s.arrow_type(self.money_scale), nullable)
-            })
-            .collect();
-        let schema = Arc::new(Schema::new(fields));
         let step = |what: &str| format!("table {:?}, {what}", self.name);
         let batch = RecordBatch::try_new(schema.clone(), arrays)
             .map_err(|e| Error::compute(step("assembling"), e))?;
-        let batch = sort_by_keys(&batch, &self.specs, (self.first, &self.follows))
-            .map_err(|e| Error::compute(step("sorting by its keys"), e))?;
-        let batches = if batch.num_rows() == 0 { Vec::new() } else { vec![batch] };
-        Ok(Table { name: self.name, specs: self.specs, schema, batches })
+        let later_keys = key_columns(&batch, &self.specs).split_off(self.later_key());
+        // Sealed rows may come in any order of slices and values.
+        let is_sorted = self.seal.is_none()
+            && is_sorted(&later_keys, &self.follows)
+                .map_err(|e| Error::compute(step("comparing its keys"), e))?;
+        if is_sorted {
+            return Ok(batch);
+        }
+        sort_by_keys(&batch, &self.specs)
+            .map_err(|e| Error::compute(step("sorting by its keys"), e))
+    }
+
+    /// How many of the keys are among the columns whose order is known.
+    fn later_key(&self) -> usize {
+        self.specs.iter().take(self.first).filter(|spec| spec.role == Role::Key).count()
     }
 }
 
@@ -423,19 +465,13 @@ fn take_array(builder: &mut Builder) -> ArrayRef {
     }
 }
 
-fn sort_by_keys(
+/// The rows sorted by their key columns, nulls first; equal ones keep their order.
+pub(crate) fn sort_by_keys(
     batch: &RecordBatch,
     specs: &[ColumnSpec],
-    (first, follows): (usize, &[Follows]),
 ) -> Result<RecordBatch, ArrowError> {
-    let keys: Vec<ArrayRef> = specs
-        .iter()
-        .zip(batch.columns())
-        .filter(|(spec, _)| spec.role == Role::Key)
-        .map(|(_, column)| column.clone())
-        .collect();
-    let later_keys = keys.get(first..).unwrap_or_default();
-    if keys.is_empty() || batch.num_rows() < 2 || is_sorted(later_keys, follows)? {
+    let keys = key_columns(batch, specs);
+    if keys.is_empty() || batch.num_rows() < 2 {
         return Ok(batch.clone());
     }
     // Rows as bytes that sort like their values: comparing ten columns one by one took most of the
@@ -449,6 +485,12 @@ fn sort_by_keys(
     sorted.par_sort_unstable();
     let order = UInt32Array::from_iter_values(sorted.into_iter().map(|(_, row)| row));
     arrow::compute::take_record_batch(batch, &order)
+}
+
+/// The columns that a table is sorted by.
+pub(crate) fn key_columns(batch: &RecordBatch, specs: &[ColumnSpec]) -> Vec<ArrayRef> {
+    let keys = specs.iter().zip(batch.columns()).filter(|(spec, _)| spec.role == Role::Key);
+    keys.map(|(_, column)| column.clone()).collect()
 }
 
 /// Whether rows whose order by other columns is known are sorted by these keys too.

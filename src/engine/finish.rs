@@ -113,6 +113,21 @@ impl Finisher<'_> {
         states: &[Cow<'_, StateRows>],
     ) -> Result<Vec<RecordBatch>, Error> {
         let mut builder = self.builder();
+        self.push_values(slice, values, states, &mut builder)?;
+        let table = builder.finish()?;
+        for batch in &table.batches {
+            check_identities(self.unit, &self.specs, batch)?;
+        }
+        Ok(table.batches)
+    }
+
+    fn push_values(
+        &self,
+        slice: &str,
+        values: &[SliceValue],
+        states: &[Cow<'_, StateRows>],
+        builder: &mut TableBuilder,
+    ) -> Result<(), Error> {
         for (codes, ranges) in values {
             let own: Vec<StateView<'_>> = states
                 .iter()
@@ -129,16 +144,14 @@ impl Finisher<'_> {
             for (period, states) in self.periods(&own).map_err(overflowed)? {
                 let states: Vec<StateView<'_>> = states.iter().map(Rolled::view).collect();
                 let group = Group { states: &states, period, settings: self.settings };
-                let mut rows = Rows::new(&mut builder, slice, &dimensions, period);
+                let mut rows = Rows::new(builder, slice, &dimensions, period);
                 match &self.unit.recipe {
                     Recipe::Metric(metric) => (metric.finish)(&group, &mut rows),
                     Recipe::Custom(table) => table.finish(&group, &mut rows),
                 }?;
             }
         }
-        let table = builder.finish()?;
-        check_identities(self.unit, &table)?;
-        Ok(table.batches)
+        Ok(())
     }
 
     /// The states of every period length, in the order of their names.
@@ -242,6 +255,20 @@ impl Rolled<'_> {
     }
 }
 
+/// Appends the rows of every period of some values of one slice's dimensions.
+pub(super) fn finish_slice(
+    unit: &Unit,
+    slice: &[String],
+    states: &[Cow<'_, StateRows>],
+    plan: &Plan,
+    settings: &Settings,
+    builder: &mut TableBuilder,
+) -> Result<(), Error> {
+    let values = slice_values(states, slice, &plan.dimensions);
+    let finisher = Finisher { unit, plan, settings, specs: Vec::new() };
+    finisher.push_values(&slice_name(slice), &values, states, builder)
+}
+
 /// Every value of a slice in the order of the table's columns, with each state's rows of it.
 fn slice_values(
     states: &[Cow<'_, StateRows>],
@@ -321,18 +348,21 @@ pub(crate) fn is_period(key: &str) -> bool {
     matches!(key, "period" | "cohort")
 }
 
-fn check_identities(unit: &Unit, table: &Table) -> Result<(), Error> {
+/// Checks the metric's laws row by row.
+pub(super) fn check_identities(
+    unit: &Unit,
+    specs: &[ColumnSpec],
+    batch: &RecordBatch,
+) -> Result<(), Error> {
     let Recipe::Metric(metric) = &unit.recipe else { return Ok(()) };
-    for batch in &table.batches {
-        let view = TableView::new(&table.specs, batch);
-        for row in view.rows() {
-            if let Some(identity) = metric.identities.iter().find(|law| !(law.holds)(&row)) {
-                return Err(Error::IdentityBroken {
-                    table: unit.name.clone(),
-                    identity: identity.claim.to_owned(),
-                    place: row.keys_text(),
-                });
-            }
+    let view = TableView::new(specs, batch);
+    for row in view.rows() {
+        if let Some(identity) = metric.identities.iter().find(|law| !(law.holds)(&row)) {
+            return Err(Error::IdentityBroken {
+                table: unit.name.clone(),
+                identity: identity.claim.to_owned(),
+                place: row.keys_text(),
+            });
         }
     }
     Ok(())

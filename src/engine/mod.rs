@@ -13,6 +13,9 @@ mod finish;
 mod finished;
 mod kernel;
 mod merge;
+mod narrow;
+mod pieces;
+mod runs;
 mod sql;
 mod states;
 mod units;
@@ -185,31 +188,28 @@ impl Prepared {
 
     fn finish_in_turn(
         mut self,
-        Sums(mut sums): Sums,
+        Sums(sums): Sums,
         room: &Room,
         present: &BTreeSet<Relation>,
         plan: &Plan,
         settings: &Settings,
     ) -> Result<Outcome<Finished>, Error> {
         let (mut tables, mut timings) = (Vec::new(), Vec::new());
-        let mut first = 0;
+        let sources = sums.into_sources(room)?;
+        let narrow = narrow::Narrow { room, plan, settings };
+        let mut rest = sources.as_slice();
         for unit in self.units {
-            let jobs = first..first + unit.states.len() * unit.maximal.len();
-            first = jobs.end;
+            let jobs = unit.states.len() * unit.maximal.len();
+            let (own, after) = rest.split_at_checked(jobs).unwrap_or((rest, &[]));
+            rest = after;
             if let Some(relation) = unit.missing(present) {
                 self.skipped.push((unit.name, relation.missing_because().to_owned()));
                 continue;
             }
             let begun = Instant::now();
-            let own = sums.finish_jobs(jobs)?;
-            // Once there is a table that the room cannot hold, only the largest one is sought.
-            if !room.can_finish(own.iter().map(StateRows::bytes).sum()) {
-                continue;
-            }
-            let table = finish::finish(&unit, &own, plan, settings)?;
-            drop(own);
-            timings.push((table.name.clone(), begun.elapsed()));
-            tables.push(Finished::write(table, room)?);
+            let table = narrow.finish(&unit, own)?;
+            timings.push((unit.name.clone(), begun.elapsed()));
+            tables.extend(table);
         }
         room.judge()?;
         Ok(Outcome { tables, skipped: self.skipped, timings })

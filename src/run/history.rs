@@ -353,7 +353,9 @@ fn fold_events<T: Taker>(
     let orders = Orders::new(memory);
     let deals = AtomicU64::new(0);
     let tally = fold::fold(&events, settings, |chunk| {
-        deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
+        if chunk.content == fold::Content::Deals {
+            deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
+        }
         orders.add(assembler.chunk(chunk, |batch| taker.take(batch))?)
     })?;
     let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());

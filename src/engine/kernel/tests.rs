@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::runs::append;
 use crate::engine::sql::StateQuery;
 use crate::relations::fixture::Fixture;
 use crate::spill::{Scratch, SpillFile};
@@ -34,6 +35,12 @@ fn groups(rows: &[(Vec<i64>, i64)], keys: usize) -> Groups {
         groups.add(&columns, &values, None, block.len()).unwrap();
     }
     groups
+}
+
+fn layout() -> Layout {
+    let merges = [Merge::Sum, Merge::Min, Merge::Max, Merge::Sum];
+    let values = merges.map(|merge| (format!("{merge:?}"), merge)).to_vec();
+    Layout { what: String::new(), dimensions: 0, keys: vec!["a".into(), "b".into()], values }
 }
 
 fn rows_of(groups: Groups) -> Rows {
@@ -75,13 +82,16 @@ proptest! {
         // And where some of them were written meanwhile.
         let folder = tempfile::tempdir().unwrap();
         let file = SpillFile::create(&Scratch::within(folder.path())).unwrap();
+        let file = Arc::new(file);
         let mut all = groups(a, 2);
-        let run = all.write(&file).unwrap();
-        all.absorb(&groups(b, 2)).unwrap();
-        for written in run.read(&file) {
-            all.absorb(&written.unwrap()).unwrap();
-        }
-        prop_assert_eq!(rows_of(all), by_map(&rows));
+        let runs = vec![all.write(&layout(), &file).unwrap(), groups(b, 2).write(&layout(), &file).unwrap()];
+        prop_assert_eq!(all.len(), 0);
+        let source = Source::new(layout(), &file, runs).unwrap();
+        let mut found = layout().rows(vec![Vec::new(); 2], vec![Vec::new(); 4]);
+        source.stream().for_each(|rows| append(&mut found, rows.unwrap()));
+        let row = |columns: &[(String, Vec<i64>)], row: usize| columns.iter().map(|(_, c)| c[row]).collect();
+        let found: Rows = (0..found.rows).map(|r| (row(&found.keys, r), row(&found.values, r))).collect();
+        prop_assert_eq!(found, by_map(&rows));
     }
 }
 
