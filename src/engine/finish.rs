@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
@@ -27,7 +28,7 @@ use crate::time::{NO_DAY, Period};
 /// maximal slice.
 pub(crate) fn finish(
     unit: &Unit,
-    results: &[StateRows],
+    results: &[Arc<StateRows>],
     plan: &Plan,
     settings: &Settings,
 ) -> Result<Table, Error> {
@@ -40,7 +41,7 @@ pub(crate) fn finish(
 
 fn finish_unit(
     unit: &Unit,
-    results: &[StateRows],
+    results: &[Arc<StateRows>],
     plan: &Plan,
     settings: &Settings,
 ) -> Result<Table, Error> {
@@ -85,7 +86,7 @@ impl Finisher<'_> {
         &self,
         name: &str,
         slice: &[String],
-        results: &[StateRows],
+        results: &[Arc<StateRows>],
     ) -> Result<Vec<RecordBatch>, Error> {
         let states = slice_states(self.unit, results, slice)?;
         let values = slice_values(&states, slice, &self.plan.dimensions);
@@ -309,7 +310,7 @@ fn nests(from: Period, to: Period) -> bool {
 /// The states of one slice, each rolled up from the smallest computed slice that holds it.
 fn slice_states<'a>(
     unit: &Unit,
-    results: &'a [StateRows],
+    results: &'a [Arc<StateRows>],
     slice: &[String],
 ) -> Result<Vec<Cow<'a, StateRows>>, Error> {
     let computed = unit.maximal.len();
@@ -327,7 +328,7 @@ fn slice_states<'a>(
             return Err(Error::Bug(format!("table {:?}: nothing holds {slice}", unit.name)));
         };
         if from == slice {
-            states.push(Cow::Borrowed(rows));
+            states.push(Cow::Borrowed(rows.as_ref()));
             continue;
         }
         let dimensions: Vec<usize> = slice.iter().filter_map(|d| place(from, d)).collect();

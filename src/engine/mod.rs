@@ -217,7 +217,7 @@ impl Prepared {
 
     fn finish_states(
         mut self,
-        results: Vec<StateRows>,
+        results: Vec<Arc<StateRows>>,
         took: Duration,
         present: &BTreeSet<Relation>,
         plan: &Plan,
@@ -227,7 +227,7 @@ impl Prepared {
         let mut rest = results.into_iter();
         let mut parts = Vec::with_capacity(self.units.len());
         for unit in self.units {
-            let own: Vec<StateRows> =
+            let own: Vec<Arc<StateRows>> =
                 rest.by_ref().take(unit.states.len() * unit.maximal.len()).collect();
             match unit.missing(present) {
                 Some(relation) => {
@@ -291,6 +291,7 @@ pub fn compute(
     let prepared = Prepared::new(&relations.carried(), metrics, custom, plan)?;
     let begun = Instant::now();
     let results = states::run(&prepared.jobs, relations, plan.execution, plan.backend)?;
+    let results = results.into_iter().map(Arc::new).collect();
     let present = relations.batches.keys().copied().collect();
     prepared.finish_states(results, begun.elapsed(), &present, plan, settings)
 }

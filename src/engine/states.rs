@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use polars::prelude as pl;
 use polars::prelude::IntoLazy as _;
@@ -116,7 +117,7 @@ fn run_kernel(
                 Some((shard, of)) => sums.take(&batch.shard(shard, of))?,
             }
         }
-        sums.finish()
+        Ok(sums.finish()?.into_iter().map(Arc::unwrap_or_clone).collect())
     };
     let Execution::Sharded(n) = execution else { return of(None) };
     let n = n.clamp(1, crate::relations::SHARDS_MAX as usize) as i16;

@@ -7,8 +7,10 @@
 //!
 //! Packed keys sort like the keys themselves, null first.
 
+mod kept;
 mod runs;
 
+pub(super) use self::kept::{Kept, Sorted};
 use super::super::merge::Merge;
 use super::program::NULL;
 

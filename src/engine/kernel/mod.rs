@@ -11,6 +11,7 @@
 mod compile;
 mod groups;
 mod program;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use rayon::prelude::*;
 use self::compile::Compiler;
 use self::groups::{Groups, Overflow};
 use self::program::{BLOCK, NULL, Program, Register, Registers};
+use self::sums::StateSums;
 use super::merge::Merge;
 use super::runs::{Layout, Run, Source};
 use super::sql::{StateQuery, quoted};
@@ -70,7 +72,7 @@ struct State {
 /// One thread's sums: by relation, state and slice.
 #[derive(Default)]
 struct Part {
-    groups: BTreeMap<Relation, Vec<Vec<Groups>>>,
+    states: BTreeMap<Relation, Vec<StateSums>>,
     registers: Registers,
     rows: Vec<u32>,
 }
@@ -131,11 +133,16 @@ impl Sums {
     /// Writes a part's tables, the largest first, until no more than so many bytes are left.
     fn write(&self, part: &mut Part, room: &Room, left: u64) -> Result<(), Error> {
         let file = room.file()?;
+        for (relation, states) in &mut part.states {
+            for (number, sums) in states.iter_mut().enumerate() {
+                sums.confine(self.state((*relation, number, 0))?)?;
+            }
+        }
         let mut bytes = part.bytes();
         let mut tables: Vec<(Place, &mut Groups)> = Vec::new();
-        for (relation, states) in &mut part.groups {
-            for (state, slices) in states.iter_mut().enumerate() {
-                let own = slices.iter_mut().enumerate();
+        for (relation, states) in &mut part.states {
+            for (state, sums) in states.iter_mut().enumerate() {
+                let own = sums.slices.iter_mut().enumerate();
                 tables.extend(own.map(|(slice, groups)| ((*relation, state, slice), groups)));
             }
         }
@@ -194,31 +201,26 @@ impl Sums {
     ///
     /// # Errors
     /// A sum that leaves 64 bits.
-    pub(crate) fn finish(mut self) -> Result<Vec<StateRows>, Error> {
+    pub(crate) fn finish(mut self) -> Result<Vec<Arc<StateRows>>, Error> {
         let parts = std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let wanted: BTreeSet<Place> = self.places.iter().copied().collect();
-        let mut tables: BTreeMap<Place, Vec<Groups>> =
-            wanted.into_iter().map(|place| (place, Vec::new())).collect();
+        let mut sums: BTreeMap<(Relation, usize), Vec<StateSums>> =
+            self.places.iter().map(|place| ((place.0, place.1), Vec::new())).collect();
         for part in parts {
-            for (relation, states) in part.groups {
-                for (state, slices) in states.into_iter().enumerate() {
-                    for (slice, groups) in slices.into_iter().enumerate() {
-                        tables.entry((relation, state, slice)).or_default().push(groups);
-                    }
+            for (relation, states) in part.states {
+                for (number, own) in states.into_iter().enumerate() {
+                    sums.entry((relation, number)).or_default().push(own);
                 }
             }
         }
-        let merge = |(place, tables): (Place, Vec<Groups>)| {
-            Ok((place, self.state(place)?.rows(place.2, tables)?))
+        let merge = |((relation, number), parts): ((Relation, usize), Vec<StateSums>)| {
+            let slices = self.state((relation, number, 0))?.all_rows(parts)?;
+            let place = |(slice, rows)| ((relation, number, slice), Arc::new(rows));
+            Ok(slices.into_iter().enumerate().map(place).collect::<Vec<_>>())
         };
-        let rows: Result<BTreeMap<Place, StateRows>, Error> =
-            tables.into_par_iter().map(merge).collect();
-        let mut rows = rows?;
-        let results = self.places.iter().enumerate().map(|(job, place)| {
-            let again = self.places.iter().skip(job + 1).any(|later| later == place);
-            let own = if again { rows.get(place).cloned() } else { rows.remove(place) };
-            own.unwrap_or_default()
-        });
+        let rows: Result<Vec<Vec<(Place, Arc<StateRows>)>>, Error> =
+            sums.into_par_iter().map(merge).collect();
+        let rows: BTreeMap<Place, Arc<StateRows>> = rows?.into_iter().flatten().collect();
+        let results = self.places.iter().map(|place| rows.get(place).cloned().unwrap_or_default());
         Ok(results.collect())
     }
 }
@@ -300,14 +302,15 @@ impl Compiled {
 impl Part {
     /// Bytes that the tables of sums hold.
     fn bytes(&self) -> u64 {
-        let tables = self.groups.values().flatten().flatten();
-        tables.map(|groups| groups.bytes() as u64).sum()
+        self.states.values().flatten().map(StateSums::bytes).sum()
     }
 
     fn add(&mut self, relation: Relation, compiled: &Compiled, block: usize) -> Result<(), Error> {
-        let tables = self.groups.entry(relation).or_default();
-        tables.resize_with(compiled.states.len(), Vec::new);
-        for (state, tables) in compiled.states.iter().zip(tables) {
+        let sums = self.states.entry(relation).or_default();
+        for state in compiled.states.iter().skip(sums.len()) {
+            sums.push(StateSums::new(state));
+        }
+        for (state, sums) in compiled.states.iter().zip(sums) {
             let rows = match state.condition {
                 None => None,
                 Some(condition) => {
@@ -317,18 +320,7 @@ impl Part {
                     Some(self.rows.as_slice())
                 }
             };
-            let column = |register: &Register| self.registers.of(*register);
-            let values: Vec<Option<&[i64]>> =
-                state.values.iter().map(|(_, _, r)| r.as_ref().map(column)).collect();
-            for (number, slice) in state.slices.iter().enumerate() {
-                let keys: Vec<&[i64]> =
-                    slice.iter().chain(&state.keys).map(|(_, r, _)| column(r)).collect();
-                if number == tables.len() {
-                    tables.push(state.groups(number));
-                }
-                let Some(groups) = tables.get_mut(number) else { continue };
-                groups.add(&keys, &values, rows, block).map_err(|o| state.overflowed(&o))?;
-            }
+            sums.add(state, |register| self.registers.of(register), rows, block)?;
         }
         Ok(())
     }
