@@ -29,8 +29,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
 pub use self::finished::Finished;
 pub use self::merge::Merge;
 pub use self::sql::state_sql;
@@ -163,9 +161,8 @@ impl Prepared {
         plan: &Plan,
         settings: &Settings,
     ) -> Result<Outcome, Error> {
-        let begun = Instant::now();
-        let results = sums.0.finish()?;
-        self.finish_states(results, begun.elapsed(), present, plan, settings)
+        let mut states = sums.0.into_states();
+        self.finish_states(|jobs| states.take(jobs), Duration::ZERO, present, plan, settings)
     }
 
     /// As [`Prepared::finish`]; but where the sums' room is narrow, tables are finished one after
@@ -215,41 +212,31 @@ impl Prepared {
         Ok(Outcome { tables, skipped: self.skipped, timings })
     }
 
+    /// Finishes table by table; `next` gives the states of the next jobs, of which some took their
+    /// time already.
     fn finish_states(
         mut self,
-        results: Vec<Arc<StateRows>>,
-        took: Duration,
+        mut next: impl FnMut(usize) -> Result<Vec<Arc<StateRows>>, Error>,
+        mut took: Duration,
         present: &BTreeSet<Relation>,
         plan: &Plan,
         settings: &Settings,
     ) -> Result<Outcome, Error> {
-        let mut timings = vec![("states".to_owned(), took)];
-        let mut rest = results.into_iter();
-        let mut parts = Vec::with_capacity(self.units.len());
+        let (mut tables, mut timings) = (Vec::new(), Vec::new());
         for unit in self.units {
-            let own: Vec<Arc<StateRows>> =
-                rest.by_ref().take(unit.states.len() * unit.maximal.len()).collect();
-            match unit.missing(present) {
-                Some(relation) => {
-                    self.skipped.push((unit.name, relation.missing_because().to_owned()));
-                }
-                None => parts.push((unit, own)),
+            let begun = Instant::now();
+            let own = next(unit.states.len() * unit.maximal.len())?;
+            took += begun.elapsed();
+            if let Some(relation) = unit.missing(present) {
+                self.skipped.push((unit.name, relation.missing_because().to_owned()));
+                continue;
             }
-        }
-        let finished: Vec<Result<(Table, Duration), Error>> = parts
-            .into_par_iter()
-            .map(|(unit, own)| {
-                let begun = Instant::now();
-                let table = finish::finish(&unit, &own, plan, settings)?;
-                Ok((table, begun.elapsed()))
-            })
-            .collect();
-        let mut tables = Vec::with_capacity(finished.len());
-        for result in finished {
-            let (table, took) = result?;
-            timings.push((table.name.clone(), took));
+            let begun = Instant::now();
+            let table = finish::finish(&unit, &own, plan, settings)?;
+            timings.push((table.name.clone(), begun.elapsed()));
             tables.push(table);
         }
+        timings.insert(0, ("states".to_owned(), took));
         Ok(Outcome { tables, skipped: self.skipped, timings })
     }
 }
@@ -291,9 +278,11 @@ pub fn compute(
     let prepared = Prepared::new(&relations.carried(), metrics, custom, plan)?;
     let begun = Instant::now();
     let results = states::run(&prepared.jobs, relations, plan.execution, plan.backend)?;
-    let results = results.into_iter().map(Arc::new).collect();
+    let took = begun.elapsed();
+    let mut rest = results.into_iter().map(Arc::new);
+    let next = |jobs| Ok(rest.by_ref().take(jobs).collect());
     let present = relations.batches.keys().copied().collect();
-    prepared.finish_states(results, begun.elapsed(), &present, plan, settings)
+    prepared.finish_states(next, took, &present, plan, settings)
 }
 
 /// Plans everything without running it and compares what would come out with what is declared.

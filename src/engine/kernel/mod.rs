@@ -197,31 +197,68 @@ impl Sums {
         Ok(self.places.iter().filter_map(|place| sources.get(place).cloned()).collect())
     }
 
-    /// The rows of every job, sorted by dimensions, then keys. Nothing has been written.
-    ///
-    /// # Errors
-    /// A sum that leaves 64 bits.
-    pub(crate) fn finish(mut self) -> Result<Vec<Arc<StateRows>>, Error> {
+    /// The states of every job. Nothing has been written.
+    pub(crate) fn into_states(mut self) -> States {
         let parts = std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let mut sums: BTreeMap<(Relation, usize), Vec<StateSums>> =
+        let mut waiting: BTreeMap<(Relation, usize), Vec<StateSums>> =
             self.places.iter().map(|place| ((place.0, place.1), Vec::new())).collect();
         for part in parts {
             for (relation, states) in part.states {
                 for (number, own) in states.into_iter().enumerate() {
-                    sums.entry((relation, number)).or_default().push(own);
+                    waiting.entry((relation, number)).or_default().push(own);
                 }
             }
         }
-        let merge = |((relation, number), parts): ((Relation, usize), Vec<StateSums>)| {
-            let slices = self.state((relation, number, 0))?.all_rows(parts)?;
+        States { sums: self, waiting, made: BTreeMap::new(), next: 0 }
+    }
+
+    /// The rows of every job, sorted by dimensions, then keys. Nothing has been written.
+    ///
+    /// # Errors
+    /// A sum that leaves 64 bits.
+    pub(crate) fn finish(self) -> Result<Vec<Arc<StateRows>>, Error> {
+        let jobs = self.places.len();
+        self.into_states().take(jobs)
+    }
+}
+
+/// States that become rows when they are asked for, so that not all are there at a time.
+pub(crate) struct States {
+    sums: Sums,
+    /// What each thread has of the states that are not rows yet.
+    waiting: BTreeMap<(Relation, usize), Vec<StateSums>>,
+    /// Rows that later jobs ask for too.
+    made: BTreeMap<Place, Arc<StateRows>>,
+    next: usize,
+}
+
+impl States {
+    /// The rows of the next jobs, sorted by dimensions, then keys.
+    ///
+    /// # Errors
+    /// A sum that leaves 64 bits.
+    pub(crate) fn take(&mut self, jobs: usize) -> Result<Vec<Arc<StateRows>>, Error> {
+        let places = self.sums.places.get(self.next..).unwrap_or_default();
+        let (own, later) = places.split_at_checked(jobs).unwrap_or((places, &[]));
+        self.next += jobs;
+        let wanted: BTreeSet<(Relation, usize)> = own.iter().map(|p| (p.0, p.1)).collect();
+        let waiting = &mut self.waiting;
+        let parts: Vec<_> =
+            wanted.into_iter().filter_map(|state| Some((state, waiting.remove(&state)?))).collect();
+        let sums = &self.sums;
+        let make = |((relation, number), parts): ((Relation, usize), Vec<StateSums>)| {
+            let slices = sums.state((relation, number, 0))?.all_rows(parts)?;
             let place = |(slice, rows)| ((relation, number, slice), Arc::new(rows));
             Ok(slices.into_iter().enumerate().map(place).collect::<Vec<_>>())
         };
-        let rows: Result<Vec<Vec<(Place, Arc<StateRows>)>>, Error> =
-            sums.into_par_iter().map(merge).collect();
-        let rows: BTreeMap<Place, Arc<StateRows>> = rows?.into_iter().flatten().collect();
-        let results = self.places.iter().map(|place| rows.get(place).cloned().unwrap_or_default());
-        Ok(results.collect())
+        let made: Result<Vec<Vec<(Place, Arc<StateRows>)>>, Error> =
+            parts.into_par_iter().map(make).collect();
+        self.made.extend(made?.into_iter().flatten());
+        let rows = |place| self.made.get(place).cloned().unwrap_or_default();
+        let rows = own.iter().map(rows).collect();
+        let later: BTreeSet<&Place> = later.iter().collect();
+        self.made.retain(|place, _| later.contains(place));
+        Ok(rows)
     }
 }
 

@@ -13,7 +13,8 @@ use crate::engine::states::overflow;
 use crate::error::Error;
 use crate::metrics::{StateRows, StateView};
 
-/// Rows after which it is asked again whether grouping pays.
+/// Rows of a window: whether grouping pays is judged by the second one, because of the first few
+/// rows most are new.
 const WINDOW: usize = if cfg!(test) { 4 } else { 1 << 16 };
 
 /// Bytes of a slice's groups for each cell of the rows that are kept: most distributions have a
@@ -23,12 +24,12 @@ const CELL_BYTES: usize = 3;
 /// How rows are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// They are grouped, and kept once that pays better.
+    /// They are both grouped and kept until it is clear what pays.
+    Both,
+    /// They are grouped.
     Grouping,
     /// They are kept.
     Keeping,
-    /// They are grouped, because there is no room for keeping them.
-    Confined,
 }
 
 /// One thread's sums of one state.
@@ -38,26 +39,29 @@ pub(super) struct StateSums {
     pub(super) slices: Vec<Groups>,
     kept: Kept,
     way: Way,
-    /// Rows since it was last asked, and how many groups there were then.
-    window: Option<(usize, usize)>,
     rows: usize,
+    /// How many groups there were after the first window.
+    groups_before: Option<usize>,
 }
 
 impl StateSums {
     pub(super) fn new(state: &State) -> Self {
         Self {
-            slices: (0..state.slices.len()).map(|slice| state.groups(slice)).collect(),
+            slices: state.tables(),
             kept: Kept::new(&state.kept_names()),
-            way: Way::Grouping,
-            window: None,
+            way: Way::Both,
             rows: 0,
+            groups_before: None,
         }
     }
 
     /// Bytes held, and those that kept rows will take.
     pub(super) fn bytes(&self) -> u64 {
         let groups: usize = self.slices.iter().map(Groups::bytes).sum();
-        let cells = self.kept.rows() * self.kept.columns() * self.slices.len();
+        let cells = match self.way {
+            Way::Keeping => self.kept.rows() * self.kept.columns() * self.slices.len(),
+            Way::Both | Way::Grouping => 0,
+        };
         (groups + cells * CELL_BYTES) as u64
     }
 
@@ -69,9 +73,11 @@ impl StateSums {
         rows: Option<&[u32]>,
         block: usize,
     ) -> Result<(), Error> {
-        if self.way == Way::Keeping {
-            let columns: Vec<&[i64]> = state.kept_registers().map(column).collect();
+        if self.way != Way::Grouping {
+            let columns: Vec<&[i64]> = state.kept_registers().map(&column).collect();
             self.kept.add(&columns, rows, block);
+        }
+        if self.way == Way::Keeping {
             return Ok(());
         }
         let values: Vec<Option<&[i64]>> =
@@ -81,33 +87,43 @@ impl StateSums {
                 slice.iter().chain(&state.keys).map(|(_, register, _)| column(*register)).collect();
             groups.add(&keys, &values, rows, block).map_err(|o| state.overflowed(&o))?;
         }
-        self.watch(rows.map_or(block, <[u32]>::len));
+        if self.way == Way::Both {
+            self.judge(state);
+        }
         Ok(())
     }
 
-    /// Keeps rows from here on, if most rows of a window began a group. The first window does not
-    /// count: of few rows most are new.
-    fn watch(&mut self, rows: usize) {
-        self.rows += rows;
-        if self.rows < WINDOW || self.way == Way::Confined {
+    /// Decides for keeping if most rows of the second window began a group.
+    fn judge(&mut self, state: &State) {
+        let rows = self.kept.rows() - self.rows;
+        if rows < WINDOW {
             return;
         }
         let groups = self.slices.iter().map(Groups::len).sum();
-        if let Some((_, before)) = self.window
-            && (groups - before) * 2 > self.rows * self.slices.len()
-        {
-            self.way = Way::Keeping;
+        match self.groups_before {
+            None => (self.groups_before, self.rows) = (Some(groups), self.kept.rows()),
+            Some(before) if (groups - before) * 2 > rows * self.slices.len() => {
+                (self.way, self.slices) = (Way::Keeping, state.tables());
+            }
+            Some(_) => self.group(state),
         }
-        (self.window, self.rows) = (Some((self.rows, groups)), 0);
     }
 
-    /// Groups the kept rows after all, and those to come: there is no room.
+    fn group(&mut self, state: &State) {
+        (self.way, self.kept) = (Way::Grouping, Kept::new(&state.kept_names()));
+    }
+
+    /// Groups the kept rows after all, and those to come: there is no room for keeping them.
     ///
     /// # Errors
     /// A sum that leaves 64 bits.
     pub(super) fn confine(&mut self, state: &State) -> Result<(), Error> {
-        self.way = Way::Confined;
-        let kept = std::mem::replace(&mut self.kept, Kept::new(&state.kept_names()));
+        let is_grouped = self.way != Way::Keeping;
+        let kept = std::mem::replace(&mut self.kept, Kept::new(&[]));
+        self.group(state);
+        if is_grouped {
+            return Ok(());
+        }
         let registers: Vec<usize> = state.kept_registers().collect();
         kept.pour(BLOCK, |columns, rows| {
             let of = |register: usize| {
@@ -120,6 +136,11 @@ impl StateSums {
 }
 
 impl State {
+    /// An empty hash table a slice.
+    fn tables(&self) -> Vec<Groups> {
+        (0..self.slices.len()).map(|slice| self.groups(slice)).collect()
+    }
+
     /// The dimensions of all slices.
     fn dimensions(&self) -> Vec<&(String, usize, Option<usize>)> {
         let mut all: Vec<&(String, usize, Option<usize>)> = Vec::new();
@@ -151,23 +172,30 @@ impl State {
     pub(super) fn all_rows(&self, parts: Vec<StateSums>) -> Result<Vec<StateRows>, Error> {
         let mut tables: Vec<Vec<Groups>> = self.slices.iter().map(|_| Vec::new()).collect();
         let mut kept = Vec::new();
+        let is_kept = parts.iter().any(|part| part.way == Way::Keeping);
         for part in parts {
-            tables.iter_mut().zip(part.slices).for_each(|(all, own)| all.push(own));
-            kept.extend((part.kept.rows() > 0).then_some(part.kept));
+            // What is both is taken as most others are, so that there is little to merge.
+            if part.way == Way::Keeping || is_kept && part.way == Way::Both {
+                kept.push(part.kept);
+            } else {
+                tables.iter_mut().zip(part.slices).for_each(|(all, own)| all.push(own));
+            }
         }
         let first = self.dimensions().len();
         let sorted = Sorted::of(&kept, first..first + self.keys.len());
         let slice = |(slice, tables): (usize, Vec<Groups>)| {
-            let grouped = self.rows(slice, tables)?;
             if kept.is_empty() {
-                return Ok(grouped);
+                return self.rows(slice, tables);
             }
             let rows = match &sorted {
                 Some(sorted) => self.rows_of(slice, sorted)?,
                 None => self.wide_rows_of(slice, &kept)?,
             };
             tracing::debug!(state = %self.what, rows = rows.rows, "grouped rows");
-            self.merged(slice, &[grouped.view(), rows.view()])
+            if tables.is_empty() {
+                return Ok(rows);
+            }
+            self.merged(slice, &[self.rows(slice, tables)?.view(), rows.view()])
         };
         tables.into_par_iter().enumerate().map(slice).collect()
     }
