@@ -219,12 +219,13 @@ pub(crate) fn sort_bits(keys: &mut Vec<u64>, low: u32, bits: u32) {
     if bits == 0 || keys.len() < 2 {
         return;
     }
-    let digits = bits.div_ceil(DIGIT);
-    let width = bits.div_ceil(digits);
-    let mask = (1_u64 << width) - 1;
     let mut other = vec![0; keys.len()];
-    for digit in 0..digits {
-        let shift = low + digit * width;
+    let mut done = 0;
+    while done < bits {
+        // Digits of nearly one width, the last one not beyond the bits.
+        let width = (bits - done).div_ceil((bits - done).div_ceil(DIGIT));
+        let (shift, mask) = (low + done, (1_u64 << width) - 1);
+        done += width;
         let place = |key: u64| (key >> shift & mask) as usize;
         let mut places = [0_usize; 1 << DIGIT];
         keys.iter().for_each(|key| places[place(*key)] += 1);

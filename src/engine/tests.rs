@@ -48,7 +48,11 @@ fn table(sql: &str) -> Table {
     for backend in [Backend::Kernel, Backend::Memory, Backend::Streaming] {
         for execution in [Execution::Whole, Execution::Sharded(1), Execution::Sharded(4)] {
             let other = run(sql, &Plan { backend, execution, ..base.clone() }).unwrap();
-            assert_eq!(whole.batches, other.batches, "{execution:?}, {backend:?}");
+            assert_eq!(
+                whole.whole().unwrap(),
+                other.whole().unwrap(),
+                "{execution:?}, {backend:?}"
+            );
         }
     }
     let relations = deals();
@@ -60,7 +64,7 @@ fn table(sql: &str) -> Table {
         (5, Spilling::Always),
     ] {
         let other = in_batches(&relations, &[], &[custom(sql)], (&base, &settings), way);
-        assert_eq!(whole.batches, other[0].batches, "{way:?}");
+        assert_eq!(whole.whole().unwrap(), other[0].whole().unwrap(), "{way:?}");
     }
     whole
 }

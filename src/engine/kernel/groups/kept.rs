@@ -7,7 +7,7 @@
 //!
 //! Invariant: the groups of a slice are those that [`Groups`] would have, with the same sums.
 
-use super::{Field, Groups, NULL};
+use super::{Field, Groups, NULL, range};
 use crate::engine::merge::{Merge, sort_bits};
 
 /// Words of a piece: pieces are not copied when more come.
@@ -19,6 +19,8 @@ pub(in super::super) struct Kept {
     /// Packs a block; it has no groups.
     packer: Groups,
     segments: Vec<Segment>,
+    /// The least and the greatest value of each column; the packer leaves room around them.
+    bounds: Vec<Option<(i64, i64)>>,
     rows: usize,
 }
 
@@ -33,7 +35,8 @@ struct Segment {
 impl Kept {
     /// No rows. `names` says of each column how many names its codes can be, where it has codes.
     pub(in super::super) fn new(names: &[Option<usize>]) -> Self {
-        Self { packer: Groups::new(names, Vec::new()), segments: Vec::new(), rows: 0 }
+        let packer = Groups::new(names, Vec::new());
+        Self { packer, segments: Vec::new(), bounds: vec![None; names.len()], rows: 0 }
     }
 
     /// Number of rows.
@@ -50,6 +53,9 @@ impl Kept {
     pub(in super::super) fn add(&mut self, columns: &[&[i64]], rows: Option<&[u32]>, block: usize) {
         self.packer.fit(columns);
         self.packer.pack(columns, block);
+        for (bounds, column) in self.bounds.iter_mut().zip(columns) {
+            *bounds = wider(*bounds, range(column));
+        }
         let (fields, words) = (&self.packer.fields, self.packer.words);
         if self.segments.last().is_none_or(|last| last.fields != *fields) {
             let segment = Segment { fields: fields.clone(), words, pieces: Vec::new() };
@@ -110,19 +116,16 @@ impl Sorted {
     /// Sorts the rows by the keys, which are the columns from the one position to the other. `None`
     /// where a row needs more than a word.
     pub(in super::super) fn of(all: &[Kept], keys: std::ops::Range<usize>) -> Option<Self> {
-        let segments = || all.iter().flat_map(|kept| &kept.segments);
-        let fields = common_layout(segments().map(|segment| segment.fields.as_slice()))?;
-        let mut rows = Vec::with_capacity(all.iter().map(Kept::rows).sum());
-        for segment in segments() {
+        let fields = common_layout(all)?;
+        let mut rows = vec![super::TAKEN; all.iter().map(Kept::rows).sum()];
+        let mut left = rows.as_mut_slice();
+        for segment in all.iter().flat_map(|kept| &kept.segments) {
             for piece in &segment.pieces {
-                if segment.fields == fields {
-                    rows.extend_from_slice(piece);
-                } else {
-                    rows.extend(piece.chunks_exact(segment.words).map(|row| {
-                        let both = segment.fields.iter().zip(&fields);
-                        both.fold(super::TAKEN, |all, (from, to)| all | to.pack(from.unpack(row)))
-                    }));
+                let (own, rest) = left.split_at_mut_checked(piece.len() / segment.words)?;
+                for (from, to) in segment.fields.iter().zip(&fields) {
+                    from.translate(piece.chunks_exact(segment.words), to, own);
                 }
+                left = rest;
             }
         }
         let mut sorted = Self { fields, keys, rows };
@@ -192,22 +195,26 @@ fn merged_values(
     runs.map(of_run).collect()
 }
 
-/// Fields wide enough for what any of the layouts holds; `None` where they need more than a word.
-fn common_layout<'a>(layouts: impl Iterator<Item = &'a [Field]>) -> Option<Vec<Field>> {
-    let mut packer: Option<Groups> = None;
-    for fields in layouts {
-        let Some(packer) = &mut packer else {
-            let own = Groups { fields: fields.to_vec(), ..Groups::new(&[], Vec::new()) };
-            packer = Some(own);
-            continue;
-        };
-        for (all, own) in packer.fields.iter_mut().zip(fields) {
-            *all = all.wide_enough_for(own);
+/// Fields as wide as the values of all threads are; `None` where they need more than a word.
+fn common_layout(all: &[Kept]) -> Option<Vec<Field>> {
+    let mut packer = Groups::new(&vec![None; all.first()?.columns()], Vec::new());
+    for (position, field) in packer.fields.iter_mut().enumerate() {
+        let own = all.iter().map(|kept| kept.bounds.get(position).copied().flatten());
+        if let Some((least, most)) = own.fold(None, wider) {
+            let values = (i128::from(most) - i128::from(least) + 1).unsigned_abs();
+            (field.least, field.bits) = (least, (128 - values.leading_zeros()).min(64));
         }
     }
-    let mut packer = packer?;
     packer.lay_out();
     (packer.words == 1).then_some(packer.fields)
+}
+
+/// Bounds that hold both.
+fn wider(a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Option<(i64, i64)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (one, other) => one.or(other),
+    }
 }
 
 impl Field {
@@ -216,14 +223,18 @@ impl Field {
         if self.bits == 0 { 0 } else { u64::MAX >> (64 - self.bits) << self.shift }
     }
 
-    fn wide_enough_for(&self, other: &Self) -> Self {
-        let (Some(most), Some(other_most)) = (self.most(), other.most()) else {
-            return if self.bits == 0 { *other } else { *self };
-        };
-        let (least, most) = (self.least.min(other.least), most.max(other_most));
-        let values = (i128::from(most) - i128::from(least) + 1).unsigned_abs();
-        // One more for null, which takes no bit of its own where a field is full.
-        let bits = (128 - values.leading_zeros()).min(64);
-        Self { least, bits, ..*self }
+    /// Puts the values that packed rows have in this field into another field of other rows.
+    fn translate<'a>(&self, rows: impl Iterator<Item = &'a [u64]>, to: &Self, own: &mut [u64]) {
+        if self.bits == 0 || to.bits == 0 {
+            return;
+        }
+        let above = 64 - self.bits - self.shift;
+        let further = self.least.wrapping_sub(to.least) as u64;
+        for (row, own) in rows.zip(own) {
+            let word = row.get(self.word).copied().unwrap_or(0);
+            let digit = word << above >> (above + self.shift);
+            let other = if digit == 0 { 0 } else { digit.wrapping_add(further) };
+            *own |= other << to.shift;
+        }
     }
 }
