@@ -14,7 +14,7 @@ pub(super) const THREAD_BYTES_MIN: u64 = 4 << 20;
 
 /// What finishing takes for a byte of states: these, rolled up to each period, what that takes on
 /// the way, and what the table makes of them.
-const FINISHED: u64 = 6;
+const FINISHED: u64 = 5;
 
 /// What finishing all tables at a time takes for a byte of sums.
 const FINISHED_ALL: u64 = 6;
