@@ -193,22 +193,30 @@ impl Prepared {
     ) -> Result<Outcome<Finished>, Error> {
         let (mut tables, mut timings) = (Vec::new(), Vec::new());
         let sources = sums.into_sources(room)?;
-        let narrow = narrow::Narrow { room, plan, settings };
+        let mut narrow = narrow::Narrow::new(room, plan, settings);
         let mut rest = sources.as_slice();
+        let mut units = Vec::with_capacity(self.units.len());
         for unit in self.units {
             let jobs = unit.states.len() * unit.maximal.len();
             let (own, after) = rest.split_at_checked(jobs).unwrap_or((rest, &[]));
             rest = after;
-            if let Some(relation) = unit.missing(present) {
-                self.skipped.push((unit.name, relation.missing_because().to_owned()));
-                continue;
+            match unit.missing(present) {
+                Some(relation) => {
+                    self.skipped.push((unit.name, relation.missing_because().to_owned()));
+                }
+                None => {
+                    narrow.weigh(&unit, own)?;
+                    units.push((unit, own));
+                }
             }
-            let begun = Instant::now();
-            let table = narrow.finish(&unit, own)?;
-            timings.push((unit.name.clone(), begun.elapsed()));
-            tables.extend(table);
         }
+        // What there is no room for is known before the first table is made.
         room.judge()?;
+        for (unit, own) in units {
+            let begun = Instant::now();
+            tables.push(narrow.finish(&unit, own)?);
+            timings.push((unit.name, begun.elapsed()));
+        }
         Ok(Outcome { tables, skipped: self.skipped, timings })
     }
 

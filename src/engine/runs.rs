@@ -16,11 +16,14 @@ use arrow::datatypes::Int64Type;
 use super::merge::{KeyRule, Merge, Overflowed, combine};
 use super::states::overflow;
 use crate::error::Error;
-use crate::metrics::{NO_KEY, StateRows, StateView};
+use crate::metrics::{NO_KEY, StateRows, StateView, runs};
 use crate::spill::{Extent, SpillFile};
 
 /// Rows in a block: enough to be packed well, few enough to hold one of each run.
 pub(super) const BLOCK_ROWS: usize = 1 << 11;
+
+/// A source that is no larger stays in memory; there may be hundreds.
+const HELD_BYTES: u64 = 1 << 16;
 
 /// Runs merged at a time. More are merged to fewer first.
 const RUNS_AT_ONCE: usize = 24;
@@ -52,6 +55,10 @@ impl Layout {
             values: names.zip(values).collect(),
             rows,
         }
+    }
+
+    fn row_bytes(&self) -> u64 {
+        8 * (self.dimensions + self.keys.len() + self.values.len()) as u64
     }
 
     /// No rows.
@@ -110,7 +117,9 @@ pub(super) fn take_first(rows: &mut StateRows, n: usize) -> StateRows {
         return first;
     }
     for (to, from) in columns_mut(&mut first).zip(columns_mut(rows)) {
-        to.extend(from.drain(..n));
+        // What stays behind is mostly little.
+        let rest = from.split_off(n);
+        *to = std::mem::replace(from, rest);
     }
     first.rows = n;
     rows.rows -= n;
@@ -148,10 +157,11 @@ pub(super) fn rows_below(rows: &StateRows, other: &StateRows, row: usize) -> usi
     leading(rows.rows, |own| compare(pairs(), own, row).is_lt())
 }
 
-/// Rows at the beginning whose dimensions are not greater than those of another part's row.
-pub(super) fn rows_until(rows: &StateRows, other: &StateRows, row: usize) -> usize {
-    let pairs = || rows.dimensions.iter().zip(&other.dimensions);
-    leading(rows.rows, |own| compare(pairs(), own, row).is_le())
+/// The dimensions of the last row.
+pub(super) fn last_row(rows: &StateRows) -> StateRows {
+    let last = |column: &Vec<i64>| column.last().copied().into_iter().collect();
+    let dimensions = rows.dimensions.iter().map(last).collect();
+    StateRows { dimensions, rows: 1, ..StateRows::default() }
 }
 
 /// How the dimensions of the last rows of two parts are ordered.
@@ -165,6 +175,10 @@ pub(super) fn compare_last(a: &StateRows, b: &StateRows) -> Ordering {
 pub(super) struct Run {
     blocks: Vec<Block>,
     rows: u64,
+    /// Rows of the value of the dimensions that has most, and of the last value.
+    most: u64,
+    own: u64,
+    last: Option<StateRows>,
 }
 
 #[derive(Debug)]
@@ -176,7 +190,26 @@ enum Block {
 impl Run {
     /// A run that is held.
     fn held(rows: StateRows) -> Self {
-        Self { rows: rows.rows as u64, blocks: vec![Block::Held(rows)] }
+        let mut run = Self::default();
+        run.count(&rows);
+        run.blocks.push(Block::Held(rows));
+        run
+    }
+
+    /// Counts rows that sort after all before.
+    fn count(&mut self, rows: &StateRows) {
+        self.rows += rows.rows as u64;
+        for (number, value) in
+            runs(rows.dimensions.iter().map(Vec::as_slice), rows.rows).into_iter().enumerate()
+        {
+            let goes_on =
+                number == 0 && self.last.as_ref().is_some_and(|a| rows_below(a, rows, 0) == 0);
+            self.own = if goes_on { self.own } else { 0 } + value.len() as u64;
+            self.most = self.most.max(self.own);
+        }
+        if rows.rows > 0 {
+            self.last = Some(last_row(rows));
+        }
     }
 
     /// Writes rows that sort after all before.
@@ -185,7 +218,7 @@ impl Run {
             let block = begin..(begin + BLOCK_ROWS).min(rows.rows);
             self.blocks.push(Block::Written(file.write(&[batch(rows, &block)?])?));
         }
-        self.rows += rows.rows as u64;
+        self.count(rows);
         Ok(())
     }
 
@@ -256,9 +289,29 @@ impl Source {
         &self.layout
     }
 
+    /// Bytes of the rows of all runs.
+    pub(super) fn bytes(&self) -> u64 {
+        self.rows() * self.layout.row_bytes()
+    }
+
     /// Rows of all runs, equal keys counted as often as they occur.
     pub(super) fn rows(&self) -> u64 {
         self.runs.iter().map(|run| run.rows).sum()
+    }
+
+    /// Bytes of the rows of one value of the dimensions, at most.
+    pub(super) fn most_bytes(&self) -> u64 {
+        let rows: u64 = self.runs.iter().map(|run| run.most).sum();
+        rows.min(self.rows()) * self.layout.row_bytes()
+    }
+
+    /// Bytes of the rows of the value of the dimensions that has most.
+    pub(super) fn largest_bytes(&self) -> Result<u64, Error> {
+        let mut all = Run::default();
+        for rows in self.stream() {
+            all.count(&rows?);
+        }
+        Ok(all.most * self.layout.row_bytes())
     }
 
     /// The rows in order, some at a time.
@@ -404,7 +457,14 @@ impl Collector {
     pub(super) fn finish(mut self) -> Result<Source, Error> {
         if !self.held.is_empty() {
             let held = self.layout.combined(&self.held.iter().collect::<Vec<_>>())?;
-            self.runs.push(Run::held(held));
+            self.held.clear();
+            if held.bytes() <= HELD_BYTES {
+                self.runs.push(Run::held(held));
+            } else {
+                let mut run = Run::default();
+                run.push(&held, &self.file)?;
+                self.runs.push(run);
+            }
         }
         Source::new(self.layout, &self.file, self.runs)
     }

@@ -43,7 +43,7 @@ pub fn explain_deal(
         &resolved.currency,
         None,
         &config.pipeline.only,
-        |unit, batch| scatter(unit, &only(batch, &hashes), 0),
+        |unit, batch| Ok(scatter(unit, &only(batch, &hashes), 0)),
     )?;
     let (mut events, mut units) = (EventBatch::default(), Vec::new());
     let parts: Vec<&Scattered> = parts.iter().collect();

@@ -25,7 +25,7 @@ pub mod synthetic;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rayon::prelude::*;
 
@@ -73,6 +73,14 @@ impl Interners {
         let of = |d: &String| if d == "owner" { owner.clone() } else { Arc::default() };
         let dimensions = dimensions.iter().map(of).collect();
         Self { owner, dimensions, ..Self::default() }
+    }
+
+    /// Bytes that all names take, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let own = [&self.deal, &self.customer, &*self.owner, &self.event];
+        let dimensions = self.dimensions.iter().map(|names| names.bytes());
+        own.into_iter().map(Interner::bytes).chain(dimensions).sum()
     }
 }
 
@@ -301,7 +309,8 @@ impl DealSource {
     /// in the order of inputs, files and rows.
     ///
     /// # Errors
-    /// The first file that cannot be decoded, in the order of files, whatever the threads.
+    /// The first file that cannot be decoded, in the order of files, whatever the threads; before
+    /// that what `take` fails with, which ends the reading of all threads.
     #[expect(clippy::too_many_arguments, reason = "no hidden inputs: each is what decoding needs")]
     pub fn read<T: Send>(
         &self,
@@ -311,8 +320,10 @@ impl DealSource {
         currency: &Currency,
         as_of: Option<Instant>,
         pipelines: &[String],
-        take: impl Fn(usize, &EventBatch) -> T + Sync,
+        take: impl Fn(usize, &EventBatch) -> Result<T, Error> + Sync,
     ) -> Result<(Vec<T>, Read), Error> {
+        // What could not be taken; then nothing more need be read.
+        let failed: OnceLock<Error> = OnceLock::new();
         let latest = AtomicI64::new(NO_INSTANT);
         // Room that tasks leave to the next ones, so that pages are asked for once a thread.
         let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
@@ -335,13 +346,22 @@ impl DealSource {
                 piece_rows: self.piece_rows,
             };
             let mut taken = Vec::new();
-            let mut keep = |events: &EventBatch| taken.push(take(number, events));
+            let mut keep = |events: &EventBatch| {
+                if failed.get().is_some() {
+                    return;
+                }
+                match take(number, events) {
+                    Ok(one) => taken.push(one),
+                    // Of several errors one is enough.
+                    Err(error) => drop(failed.set(error)),
+                }
+            };
             let room = rooms().pop().unwrap_or_default();
             let (checked, layout) = (&input.checked, &input.layout);
             let mut state = TaskState::new(&decoding, checked, layout, room, &mut keep);
             for unit in &task.units {
                 state.begin(*unit);
-                if state.skips_unit() {
+                if failed.get().is_some() || state.skips_unit() {
                     continue;
                 }
                 match input.shape {
@@ -357,6 +377,9 @@ impl DealSource {
         let tasks = self.tasks();
         let results: Vec<Result<Vec<T>, Error>> =
             tasks.par_iter().enumerate().map(read_one).collect();
+        if let Some(error) = failed.into_inner() {
+            return Err(error);
+        }
         let mut all = Vec::new();
         for taken in results {
             all.append(&mut taken?);

@@ -10,11 +10,11 @@ use super::scratch::Scratch;
 use crate::error::Error;
 
 /// Below this a thread's tables would be written again and again for nothing.
-const THREAD_BYTES_MIN: u64 = 8 << 20;
+pub(super) const THREAD_BYTES_MIN: u64 = 4 << 20;
 
 /// What finishing takes for a byte of states: these, rolled up to each period, what that takes on
 /// the way, and what the table makes of them.
-const FINISHED: u64 = 6;
+const FINISHED: u64 = 5;
 
 /// What finishing all tables at a time takes for a byte of sums.
 const FINISHED_ALL: u64 = 6;
@@ -44,7 +44,8 @@ impl Room {
     /// The room of a run with so many threads.
     #[must_use]
     pub fn new(budget: &Budget, scratch: &Scratch, threads: usize) -> Arc<Self> {
-        let share = budget.share(Part::States) / threads.max(1) as u64;
+        // A table that grows takes half as much again while it does.
+        let share = budget.share(Part::States) / threads.max(1) as u64 * 2 / 3;
         let thread_bytes = match budget.spilling() {
             Spilling::AsNeeded => share.max(THREAD_BYTES_MIN),
             Spilling::Always => 0,
@@ -100,12 +101,6 @@ impl Room {
         self.needed.fetch_max(states_bytes.saturating_mul(FINISHED), Ordering::Relaxed);
     }
 
-    /// Whether some table needs more than there is.
-    #[must_use]
-    pub fn is_exceeded(&self) -> bool {
-        self.needed.load(Ordering::Relaxed) > self.bytes
-    }
-
     /// Refuses a limit that could not hold all tables.
     ///
     /// # Errors
@@ -116,7 +111,8 @@ impl Room {
             return Ok(());
         }
         let smallest = size_text(PROGRAM_BYTES.saturating_add(needed));
-        Err(Error::MemoryLimit { limit: size_text(self.limit), smallest })
+        let instead = "fewer slices, fewer periods or a coarser [run] resolution need";
+        Err(Error::MemoryLimit { limit: size_text(self.limit), smallest, instead })
     }
 
     /// The scratch file, made when it is first asked for.
@@ -153,10 +149,9 @@ mod tests {
         let fits = (10 << 20) / FINISHED;
         assert!(room.has_room_for(fits) && !room.has_room_for(fits + 1));
         room.needs(fits);
-        assert!(room.judge().is_ok() && !room.is_exceeded());
+        assert!(room.judge().is_ok());
         room.needs(5 << 20);
         room.needs(1);
-        assert!(room.is_exceeded(), "the largest counts");
         let error = room.judge().unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let smallest = size_text(PROGRAM_BYTES + FINISHED * (5 << 20));
