@@ -92,24 +92,17 @@ fn write_parquet<W: Write + Send>(
     let properties = properties(pairs, order);
     let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties))?;
     let (mut file, columns) = writer.into_serialized_writer()?;
-    let mut held = Held::default();
-    let mut batches = batches.peekable();
+    let mut rows = Waiting { batches, held: VecDeque::new(), rows: 0 };
     for group in 0.. {
-        if group > 0 && batches.peek().is_none() && held.rows == 0 {
+        let mut next = rows.take(ROWS_AT_A_TIME);
+        if next.is_empty() {
             break;
         }
-        let mut writers = columns.create_column_writers(group)?;
-        let mut left = GROUP_ROWS;
-        while left > 0 && (batches.peek().is_some() || held.rows > 0) {
-            let wanted = left.min(ROWS_AT_A_TIME);
-            while held.rows < wanted
-                && let Some(batch) = batches.next()
-            {
-                held.add(batch);
-            }
-            let rows = held.take(wanted);
-            left -= rows.iter().map(RecordBatch::num_rows).sum::<usize>();
-            encode(&schema, &rows, &mut writers)?;
+        let (mut writers, mut written) = (columns.create_column_writers(group)?, 0);
+        while !next.is_empty() {
+            encode(&schema, &next, &mut writers)?;
+            written += next.iter().map(RecordBatch::num_rows).sum::<usize>();
+            next = rows.take(ROWS_AT_A_TIME.min(GROUP_ROWS - written));
         }
         let chunks = writers.into_par_iter().map(ArrowColumnWriter::close);
         let mut row_group = file.next_row_group()?;
@@ -127,30 +120,31 @@ const GROUP_ROWS: usize = 1 << 20;
 /// Rows encoded at a time, column by column on every thread.
 const ROWS_AT_A_TIME: usize = 16 * BLOCK_ROWS;
 
-/// Rows that have come and are not encoded yet.
-#[derive(Default)]
-struct Held {
-    batches: VecDeque<RecordBatch>,
+/// Rows that are not encoded yet, of which some have come.
+struct Waiting<I> {
+    batches: I,
+    held: VecDeque<RecordBatch>,
     rows: usize,
 }
 
-impl Held {
-    fn add(&mut self, batch: RecordBatch) {
-        self.rows += batch.num_rows();
-        self.batches.push_back(batch);
-    }
-
+impl<I: Iterator<Item = RecordBatch>> Waiting<I> {
     /// The first rows, as many as are wanted or there are.
     fn take(&mut self, wanted: usize) -> Vec<RecordBatch> {
+        while self.rows < wanted
+            && let Some(batch) = self.batches.next()
+        {
+            self.rows += batch.num_rows();
+            self.held.push_back(batch);
+        }
         let (mut taken, mut left) = (Vec::new(), wanted.min(self.rows));
         self.rows -= left;
         while left > 0
-            && let Some(batch) = self.batches.pop_front()
+            && let Some(batch) = self.held.pop_front()
         {
             let own = batch.num_rows().min(left);
             taken.push(batch.slice(0, own));
             if own < batch.num_rows() {
-                self.batches.push_front(batch.slice(own, batch.num_rows() - own));
+                self.held.push_front(batch.slice(own, batch.num_rows() - own));
             }
             left -= own;
         }
