@@ -236,7 +236,7 @@ fn of_grain<'a>(
         _ => KeyRule::Keep,
     };
     let rules: Vec<KeyRule<'_>> = query.keys.iter().map(rule).collect();
-    combine(&[rows.clone()], &[], &rules, &merges(query)).map(Rolled::Whole)
+    combine(std::slice::from_ref(rows), &[], &rules, &merges(query)).map(Rolled::Whole)
 }
 
 /// The rows of a state and period length.

@@ -251,8 +251,7 @@ impl States {
             let place = |(slice, rows)| ((relation, number, slice), Arc::new(rows));
             Ok(slices.into_iter().enumerate().map(place).collect::<Vec<_>>())
         };
-        let made: Result<Vec<Vec<(Place, Arc<StateRows>)>>, Error> =
-            parts.into_par_iter().map(make).collect();
+        let made: Result<Vec<_>, Error> = parts.into_par_iter().map(make).collect();
         self.made.extend(made?.into_iter().flatten());
         let rows = |place| self.made.get(place).cloned().unwrap_or_default();
         let rows = own.iter().map(rows).collect();
