@@ -138,12 +138,15 @@ impl<'a> Narrow<'a> {
     }
 }
 
+/// A slice that was computed, and its rows.
+type Computed<'s> = (&'s Vec<String>, &'s Arc<Source>);
+
 /// For each state the smallest computed slice that holds another one.
 fn smallest_holding<'s>(
     unit: &'s Unit,
     sources: &'s [Arc<Source>],
     slice: &[String],
-) -> Result<Vec<(&'s Vec<String>, &'s Arc<Source>)>, Error> {
+) -> Result<Vec<Computed<'s>>, Error> {
     let smallest = |computed: &'s [Arc<Source>]| {
         let holding = unit.maximal.iter().zip(computed);
         let holding = holding.filter(|(from, _)| slice.iter().all(|d| from.contains(d)));

@@ -287,7 +287,8 @@ impl Milling<'_> {
             |unit, batch| {
                 let own = batch.len() as u64;
                 let so_far = rows.fetch_add(own, Ordering::Relaxed) + own;
-                memory.check_names(names.bytes(), so_far, all_rows)?;
+                let broken = self.ledger.quarantine_bytes();
+                memory.check_kept(names.bytes(), broken, so_far, all_rows)?;
                 events.add(fold::scatter(unit, batch, bits))
             },
         )?;

@@ -42,7 +42,7 @@ impl Memory {
             columns: footprint.columns,
             page_bytes: footprint.page_bytes,
             row_bytes: ROW_BYTES + ROW_COLUMN_BYTES * footprint.columns,
-            name_bytes: 0,
+            kept_bytes: 0,
         };
         let limit = match resolved.memory_limit {
             Some(limit) => {
@@ -72,19 +72,21 @@ impl Memory {
         Ok(Self { budget, scratch, rows_in_flight, demand, is_asked })
     }
 
-    /// Refuses a limit that cannot hold the names that were found in so many of all rows; where the
-    /// number of all rows is not known, for what was found.
+    /// Refuses a limit that cannot hold what is kept of so many of all rows: names, and rows in
+    /// quarantine.
     ///
     /// # Errors
-    /// [`Error::MemoryLimit`], with the limit that all names can be expected to need.
-    pub fn check_names(&self, name_bytes: u64, rows: u64, all: u64) -> Result<(), Error> {
-        let found = Demand { name_bytes, ..self.demand };
+    /// [`Error::MemoryLimit`], with the limit that the names of all rows can be expected to need, as
+    /// far as their number is known, and the broken rows so far.
+    pub fn check_kept(&self, names: u64, broken: u64, rows: u64, all: u64) -> Result<(), Error> {
+        let found = Demand { kept_bytes: names.saturating_add(broken), ..self.demand };
         if !self.is_asked || self.budget.limit() >= spill::smallest_limit(&found) {
             return Ok(());
         }
-        let all = u128::from(name_bytes) * u128::from(all.max(rows)) / u128::from(rows.max(1));
-        let name_bytes = u64::try_from(all).unwrap_or(u64::MAX);
-        spill::refuse(self.budget.limit(), &Demand { name_bytes, ..self.demand })
+        let names = u128::from(names) * u128::from(all.max(rows)) / u128::from(rows.max(1));
+        let names = u64::try_from(names).unwrap_or(u64::MAX);
+        let kept_bytes = names.saturating_add(broken);
+        spill::refuse(self.budget.limit(), &Demand { kept_bytes, ..self.demand })
     }
 
     /// The room for sums and finished tables.

@@ -126,18 +126,18 @@ pub struct Demand {
     pub page_bytes: u64,
     /// Bytes of one row while it is decoded and scattered.
     pub row_bytes: u64,
-    /// Bytes that stay in memory whatever is spilled: interned names.
-    pub name_bytes: u64,
+    /// Bytes that stay in memory whatever is spilled: names, rows in quarantine.
+    pub kept_bytes: u64,
 }
 
 /// The smallest limit under which a run can be expected to end.
 ///
 /// Definition: the program itself, `PROGRAM_BYTES`; 4 KiB a file and 1 KiB a wanted column of each
-/// row group for the footers; the interned names; and for each thread the pages that are open, and
-/// the least number of rows in flight twice, decoded and scattered, or later the least sums and the
-/// events of two buckets, whichever is more. What is left above that is what events and states may
-/// hold, so the sum of these is to be at most three quarters of the limit; the names, of which there
-/// are copies while they are sorted, at most a quarter.
+/// row group for the footers; the names and broken rows; and for each thread the pages that are
+/// open, and the least number of rows in flight twice, decoded and scattered, or later the least
+/// sums and the events of two buckets, whichever is more. What is left above that is what events
+/// and states may hold, so the sum of these is to be at most three quarters of the limit; the names
+/// and broken rows, of which there are copies while they are sorted, at most a quarter.
 ///
 /// Units: bytes, rounded up to whole MiB.
 #[must_use]
@@ -148,7 +148,7 @@ pub fn smallest_limit(demand: &Demand) -> u64 {
     let reading = demand.page_bytes.saturating_add(in_flight);
     let folding = BUCKETS_ROWS.saturating_mul(demand.row_bytes) * 2 + THREAD_BYTES_MIN * 3 / 2;
     let threads = demand.threads.max(1).saturating_mul(reading.max(folding));
-    let fixed = footers.saturating_add(demand.name_bytes.saturating_mul(3)).saturating_add(threads);
+    let fixed = footers.saturating_add(demand.kept_bytes.saturating_mul(3)).saturating_add(threads);
     let bytes = PROGRAM_BYTES.saturating_add(fixed.saturating_mul(4) / 3);
     bytes.div_ceil(1 << 20).saturating_mul(1 << 20)
 }
@@ -165,9 +165,9 @@ pub fn refuse(limit: u64, demand: &Demand) -> Result<(), Error> {
     if limit >= smallest {
         return Ok(());
     }
-    let names = smallest - smallest_limit(&Demand { name_bytes: 0, ..*demand });
-    let instead = if names > smallest / 2 {
-        "shorter identifiers need"
+    let kept = smallest - smallest_limit(&Demand { kept_bytes: 0, ..*demand });
+    let instead = if kept > smallest / 2 {
+        "shorter identifiers and fewer broken rows need"
     } else if demand.threads > 1 {
         "fewer threads need"
     } else {

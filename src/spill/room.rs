@@ -13,10 +13,12 @@ use crate::error::Error;
 pub(super) const THREAD_BYTES_MIN: u64 = 4 << 20;
 
 /// What finishing takes for a byte of states: these, rolled up to each period, what that takes on
-/// the way, and what the table makes of them.
+/// the way, and what the table makes of them. Measured on `stage_time` by hours, month and quarter:
+/// with 37 MB of states finished together the whole run peaked at 252 MiB, the program included.
 const FINISHED: u64 = 5;
 
-/// What finishing all tables at a time takes for a byte of sums.
+/// What finishing all tables at a time takes for a byte of sums. Measured on `stage_transitions` and
+/// `cycle_curve` by hours: 465 MB above the program for 80 MB of sums.
 const FINISHED_ALL: u64 = 6;
 
 /// Parts of the room, for the states of some values of a slice's dimensions. Smaller ones would be
