@@ -1,7 +1,8 @@
-"""Shows that runs keep to their memory limit: peak memory, time, and the same tables as without one.
+"""Shows that runs keep to their memory limit: peak memory, time, and the same tables as without one;
+and that nothing is left in the scratch folder however a run ends.
 
 `memory.py` takes some minutes and 3 GB of disk; `--small` leaves the 20 million deals out. Needs
-Python alone. See README.md.
+Python alone, and Linux for the ends of runs. See README.md.
 """
 
 import argparse
@@ -9,6 +10,9 @@ import hashlib
 import os
 import pathlib
 import random
+import re
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +24,20 @@ ROOT = HERE.parent
 MEMORY_RATIO = 1.25
 TIME_RATIO = 2.5
 MIB = 1 << 20
+
+# Every table by every single dimension, month and quarter, durations in days.
+EVERY_TABLE = """
+[run]
+as_of = "2025-01-01T00:00:00Z"
+[pipeline]
+stages = ["lead", "qualified", "proposal", "negotiation"]
+won = ["won"]
+lost = ["lost"]
+[dimensions]
+columns = ["region", "source", "owner_id"]
+[inputs.deal_events]
+path = "deal_events"
+"""
 
 SKEWED = """
 [run]
@@ -139,6 +157,84 @@ def compare(dealmill, name, config, folder, limit):
     return holds
 
 
+def refusal(dealmill, config, out, limit):
+    """What a run under a limit is refused with, or None; and the seconds it took."""
+    begin = time.perf_counter()
+    command = [dealmill, "run", "-q", "-c", config, "--memory-limit", f"{limit}MiB", "--out", out]
+    process = subprocess.run(command, capture_output=True, text=True)
+    seconds = time.perf_counter() - begin
+    if process.returncode == 0:
+        return None, seconds
+    named = re.search(r"--memory-limit (\d+)MiB", process.stderr)
+    if process.returncode != 2 or not named:
+        sys.exit(f"expected a refused limit:\n{process.stderr}")
+    return int(named.group(1)), seconds
+
+
+def smallest(dealmill, name, config, folder):
+    """Follows the hints from 1 MiB on to the first limit that is accepted, and holds a run to it."""
+    limit, steps = 1, []
+    while True:
+        named, seconds = refusal(dealmill, config, folder / "out-bound", limit)
+        if named is None:
+            break
+        steps.append(f"{limit} MiB refused after {seconds:.1f} s for {named} MiB")
+        if named <= limit or len(steps) > 3:
+            sys.exit(f"{name}: the hints lead nowhere: {steps}")
+        limit = named
+    print(f"<!-- {name}: {'; '.join(steps)} -->", flush=True)
+    return compare(dealmill, f"{name}, smallest limit", config, folder, limit)
+
+
+def spills_into(process, scratch):
+    """Whether the process holds a file without a name in the scratch folder that is not empty."""
+    folder = pathlib.Path(f"/proc/{process.pid}/fd")
+    try:
+        for handle in folder.iterdir():
+            if os.readlink(handle).startswith(f"{scratch}/") and handle.stat().st_size > 0:
+                return True
+    except (FileNotFoundError, PermissionError):
+        pass
+    return False
+
+
+def end_of_run(dealmill, name, config, folder, how, expected):
+    """Ends a run that is spilling, and looks at what is left."""
+    scratch, out = (folder / "scratch").resolve(), folder / "out-ended"
+    scratch.mkdir(exist_ok=True)
+    base = [dealmill, "run", "-q", "-c", config, "--out", out, "--memory-limit", "256MiB"]
+    limits = None
+    if how == "full disk":
+        # Writing beyond this fails as on a full disk, instead of ending the process.
+        limits = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4 * MIB, 4 * MIB))
+    process = subprocess.Popen(
+        [*base, "--set", f"run.scratch={scratch}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limits,
+        restore_signals=False,
+    )
+    seen = False
+    while process.poll() is None:
+        seen = seen or spills_into(process, scratch)
+        if seen and isinstance(how, signal.Signals):
+            process.send_signal(how)
+            break
+    errors = process.stderr.read()
+    code = process.wait()
+    left = len(list(scratch.iterdir()))
+    published = (out / "latest").exists()
+    hint = how != "full disk" or "[run] scratch" in errors
+    holds = seen and code == expected and left == 0 and not published and hint
+    ended = how.name if isinstance(how, signal.Signals) else how
+    print(f"| {name}, {ended} | exit {code} | {left} left | {'yes' if holds else 'NO'} |", flush=True)
+    return holds
+
+
+ENDS = [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT), ("full disk", 5)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dealmill", default=ROOT / "target" / "release" / "dealmill")
@@ -164,6 +260,22 @@ def main():
         config = folder / "dealmill.toml"
         config.write_text(SKEWED)
         results.append(compare(arguments.dealmill, name, config, folder, 256))
+    folder = scratch / "200000"
+    if not (folder / "deal_events").exists():
+        run([arguments.dealmill, "generate", "-q", "--deals", "200000", "--out", folder])
+    config = folder / "every.toml"
+    config.write_text(EVERY_TABLE)
+    results.append(compare(arguments.dealmill, "every table, 200,000 deals", config, folder, 256))
+    results.append(smallest(arguments.dealmill, "every table, 200,000 deals", config, folder))
+    generated = folder / "dealmill.toml"
+    name = "every table as generated, 200,000 deals"
+    results.append(smallest(arguments.dealmill, name, generated, folder))
+    if sys.platform == "linux":
+        print("\n| end | code | scratch folder | holds |\n|---|---|---|---|")
+        folder = scratch / "2000000"
+        for how, expected in ENDS:
+            config = workload(folder)
+            results.append(end_of_run(arguments.dealmill, "W", config, folder, how, expected))
     sys.exit(0 if all(results) else 1)
 
 

@@ -118,7 +118,8 @@ pub struct ConfigArgs {
     /// Threads [default: all cores].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Bound on memory, such as 1GiB or 2GB [default: 70 % of what the machine allows].
+    /// Bound on memory: 512MiB or 2GiB (powers of 1024), 500MB or 2GB (powers of 1000), or bytes
+    /// [default: 70 % of what the machine allows].
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
 }

@@ -87,6 +87,8 @@ pub enum Error {
         limit: String,
         /// The smallest limit that can.
         smallest: String,
+        /// What else would need less.
+        instead: &'static str,
     },
     // ---- exit 3: input breaks its contract ----
     /// A path given as input does not exist or matches nothing.
@@ -198,8 +200,8 @@ impl Error {
                 "`dealmill tables` lists every table".into()
             }
             Self::Sql { hint, .. } | Self::NotYet { hint, .. } => hint.clone(),
-            Self::MemoryLimit { smallest, .. } => {
-                format!("the smallest that can is --memory-limit {smallest} (fewer threads need less)")
+            Self::MemoryLimit { smallest, instead, .. } => {
+                format!("the smallest that can is --memory-limit {smallest} ({instead} less)")
             }
             Self::InputMissing { hint, .. } => hint.clone(),
             Self::Faults(faults) => first_hint(faults),
@@ -216,7 +218,8 @@ impl Error {
                 "this is a bug of Dealmill's: please report it with the configuration".into()
             }
             Self::Output { action, .. } if action.contains("scratch") => {
-                "give run.scratch a folder on a disk with more room, or raise --memory-limit".into()
+                "give `[run] scratch` a folder on a disk with more room, or raise --memory-limit"
+                    .into()
             }
             Self::Output { action, .. } if action.starts_with("read") || action.starts_with("open") => {
                 "`dealmill run` writes it again".into()

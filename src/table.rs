@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder,
-    RecordBatch, StringBuilder, TimestampMicrosecondBuilder, UInt32Array,
+    RecordBatch, StringBuilder, TimestampMicrosecondBuilder, UInt32Array, make_comparator,
 };
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use rayon::prelude::*;
 
@@ -19,6 +21,13 @@ use crate::time::{Day, Instant};
 
 /// Digits of a DECIMAL money column.
 pub const MONEY_PRECISION: u8 = 18;
+
+/// The least number of minor units that such a column cannot hold.
+const MONEY_LIMIT: u64 = 10_u64.pow(MONEY_PRECISION as u32);
+
+/// Rows of a table that are written at a time, wherever they come from: where a file's pages end
+/// depends on it.
+pub const BLOCK_ROWS: usize = 1 << 13;
 
 /// The type of an output column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,13 +248,33 @@ enum Builder {
     Instant(TimestampMicrosecondBuilder),
 }
 
+/// Takes some rows of a table, sorted by its key columns.
+pub type Seal = Box<dyn FnMut(RecordBatch) -> Result<(), Error> + Send>;
+
+/// Where a row stands by the columns that every table begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// Behind the row before.
+    Later,
+    /// Beside the row before: they are equal in these columns.
+    Beside,
+    /// Anywhere.
+    Unknown,
+}
+
 /// Fills a table row by row; every value is checked against its declared column.
 pub struct TableBuilder {
     name: String,
     specs: Vec<ColumnSpec>,
     builders: Vec<Builder>,
     money_scale: u8,
-    rows: usize,
+    /// Addresses of the names that a row came with: those of the next row are mostly the same.
+    known: Vec<(usize, usize)>,
+    follows: Vec<Follows>,
+    /// How many columns that is about.
+    first: usize,
+    /// Where rows go when there are so many.
+    seal: Option<(usize, Seal)>,
 }
 
 impl TableBuilder {
@@ -268,7 +297,24 @@ impl TableBuilder {
                 ),
             })
             .collect();
-        Self { name: name.into(), specs, builders, money_scale, rows: 0 }
+        let known = vec![(0, 0); specs.len()];
+        Self {
+            name: name.into(),
+            specs,
+            builders,
+            money_scale,
+            known,
+            follows: Vec::new(),
+            first: 0,
+            seal: None,
+        }
+    }
+
+    /// The same, but whenever there are so many rows they are given away, sorted; only the last
+    /// ones are in the finished table.
+    #[must_use]
+    pub fn sealing(self, rows: usize, seal: Seal) -> Self {
+        Self { seal: Some((rows, seal)), ..self }
     }
 
     /// Appends one row. `values` are in the order of the declared columns and repeat their names,
@@ -277,15 +323,17 @@ impl TableBuilder {
     /// # Errors
     /// A bug of ours: a name, type, null or number that the declaration does not allow.
     pub fn push(&mut self, values: &[(&str, Value<'_>)]) -> Result<(), Error> {
-        self.push_parts(&[], values)
+        self.push_parts(Follows::Unknown, &[], values)
     }
 
-    /// Appends one row given in two parts, as [`TableBuilder::push`] does.
+    /// Appends one row given in two parts, as [`TableBuilder::push`] does; `first` are the columns
+    /// that `follows` is about.
     ///
     /// # Errors
     /// As [`TableBuilder::push`].
     pub fn push_parts(
         &mut self,
+        follows: Follows,
         first: &[(&str, Value<'_>)],
         rest: &[(&str, Value<'_>)],
     ) -> Result<(), Error> {
@@ -295,29 +343,41 @@ impl TableBuilder {
                 self.refuse(format!("a row of {values} values for {} columns", self.specs.len()))
             );
         }
-        let columns = self.specs.iter().zip(self.builders.iter_mut());
-        for ((spec, builder), (name, value)) in columns.zip(first.iter().chain(rest)) {
-            if let Value::Money(minor) = value
-                && minor.unsigned_abs() >= 10_u64.pow(u32::from(MONEY_PRECISION))
-            {
-                return Err(Error::Overflow {
-                    what: format!(
-                        "table {:?}, column {name:?}, in DECIMAL({MONEY_PRECISION})",
-                        self.name
-                    ),
-                });
-            }
-            if spec.name != *name {
-                let problem = format!("value {name:?} where column {:?} is declared", spec.name);
-                return Err(self.refuse(problem));
+        let columns = self.specs.iter().zip(&mut self.builders).zip(&mut self.known);
+        for (((spec, builder), known), (name, value)) in columns.zip(first.iter().chain(rest)) {
+            let place = (name.as_ptr().addr(), name.len());
+            if *known != place {
+                if spec.name != *name {
+                    let problem =
+                        format!("value {name:?} where column {:?} is declared", spec.name);
+                    return Err(self.refuse(problem));
+                }
+                *known = place;
             }
             if !append(builder, value, spec.nulls) {
-                let problem = format!("{value:?} in column {name:?} of type {:?}", spec.dtype);
-                return Err(self.refuse(problem));
+                return Err(self.refused(name, value));
             }
         }
-        self.rows += 1;
+        self.follows.push(follows);
+        self.first = first.len();
+        if self.seal.as_ref().is_some_and(|(most, _)| self.follows.len() >= *most) {
+            let batch = self.sorted(&self.schema())?;
+            self.follows.clear();
+            if let Some((_, seal)) = &mut self.seal {
+                seal(batch)?;
+            }
+        }
         Ok(())
+    }
+
+    fn refused(&self, name: &str, value: &Value<'_>) -> Error {
+        if matches!(value, Value::Money(minor) if minor.unsigned_abs() >= MONEY_LIMIT) {
+            let what = format!("table {:?}, column {name:?}, in DECIMAL", self.name);
+            return Error::Overflow { what: format!("{what}({MONEY_PRECISION})") };
+        }
+        let spec = self.specs.iter().find(|spec| spec.name == name);
+        let dtype = spec.map_or("unknown", |spec| spec.dtype.name());
+        self.refuse(format!("{value:?} in column {name:?} of type {dtype}"))
     }
 
     fn refuse(&self, problem: String) -> Error {
@@ -329,21 +389,41 @@ impl TableBuilder {
     /// # Errors
     /// A bug of ours: the columns do not form a batch.
     pub fn finish(mut self) -> Result<Table, Error> {
+        let schema = self.schema();
+        let batch = self.sorted(&schema)?;
+        let batches = if batch.num_rows() == 0 { Vec::new() } else { vec![batch] };
+        Ok(Table { name: self.name, specs: self.specs, schema, batches })
+    }
+
+    fn schema(&self) -> SchemaRef {
+        let field = |spec: &ColumnSpec| {
+            let nullable = spec.nulls == Nulls::Allowed;
+            Field::new(spec.name.as_ref(), spec.arrow_type(self.money_scale), nullable)
+        };
+        Arc::new(Schema::new(self.specs.iter().map(field).collect::<Vec<_>>()))
+    }
+
+    /// The rows so far, sorted; the builders begin anew.
+    fn sorted(&mut self, schema: &SchemaRef) -> Result<RecordBatch, Error> {
         let arrays: Vec<ArrayRef> = self.builders.iter_mut().map(take_array).collect();
-        let fields: Vec<Field> = self
-            .specs
-            .iter()
-            .map(|s| {
-                let nullable = s.nulls == Nulls::Allowed;
-                Field::new(s.name.as_ref(), s.arrow_type(self.money_scale), nullable)
-            })
-            .collect();
         let step = |what: &str| format!("table {:?}, {what}", self.name);
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        let batch = RecordBatch::try_new(schema.clone(), arrays)
             .map_err(|e| Error::compute(step("assembling"), e))?;
-        let batch = sort_by_keys(&batch, &self.specs)
-            .map_err(|e| Error::compute(step("sorting by its keys"), e))?;
-        Ok(Table { name: self.name, specs: self.specs, batch })
+        let later_keys = key_columns(&batch, &self.specs).split_off(self.later_key());
+        // Sealed rows may come in any order of slices and values.
+        let is_sorted = self.seal.is_none()
+            && is_sorted(&later_keys, &self.follows)
+                .map_err(|e| Error::compute(step("comparing its keys"), e))?;
+        if is_sorted {
+            return Ok(batch);
+        }
+        sort_by_keys(&batch, &self.specs)
+            .map_err(|e| Error::compute(step("sorting by its keys"), e))
+    }
+
+    /// How many of the keys are among the columns whose order is known.
+    fn later_key(&self) -> usize {
+        self.specs.iter().take(self.first).filter(|spec| spec.role == Role::Key).count()
     }
 }
 
@@ -355,7 +435,9 @@ fn append(builder: &mut Builder, value: &Value<'_>, nulls: Nulls) -> bool {
         (Builder::Text(b), Value::Text(v)) => b.append_value(v),
         (Builder::Int(b), Value::Int(v)) => b.append_value(*v),
         (Builder::Float(b), Value::Float(v)) if v.is_finite() => b.append_value(*v),
-        (Builder::Money(b), Value::Money(v)) => b.append_value(i128::from(*v)),
+        (Builder::Money(b), Value::Money(v)) if v.unsigned_abs() < MONEY_LIMIT => {
+            b.append_value(i128::from(*v));
+        }
         (Builder::Bool(b), Value::Bool(v)) => b.append_value(*v),
         (Builder::Date(b), Value::Date(v)) => b.append_value(*v),
         (Builder::Instant(b), Value::Instant(v)) => b.append_value(*v),
@@ -383,16 +465,12 @@ fn take_array(builder: &mut Builder) -> ArrayRef {
     }
 }
 
-fn sort_by_keys(
+/// The rows sorted by their key columns, nulls first; equal ones keep their order.
+pub(crate) fn sort_by_keys(
     batch: &RecordBatch,
     specs: &[ColumnSpec],
-) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let keys: Vec<ArrayRef> = specs
-        .iter()
-        .zip(batch.columns())
-        .filter(|(spec, _)| spec.role == Role::Key)
-        .map(|(_, column)| column.clone())
-        .collect();
+) -> Result<RecordBatch, ArrowError> {
+    let keys = key_columns(batch, specs);
     if keys.is_empty() || batch.num_rows() < 2 {
         return Ok(batch.clone());
     }
@@ -409,13 +487,53 @@ fn sort_by_keys(
     arrow::compute::take_record_batch(batch, &order)
 }
 
+/// The columns that a table is sorted by.
+pub(crate) fn key_columns(batch: &RecordBatch, specs: &[ColumnSpec]) -> Vec<ArrayRef> {
+    let keys = specs.iter().zip(batch.columns()).filter(|(spec, _)| spec.role == Role::Key);
+    keys.map(|(_, column)| column.clone()).collect()
+}
+
+/// Whether rows whose order by other columns is known are sorted by these keys too.
+fn is_sorted(keys: &[ArrayRef], follows: &[Follows]) -> Result<bool, ArrowError> {
+    if follows.contains(&Follows::Unknown) {
+        return Ok(false);
+    }
+    let nulls_first = SortOptions { descending: false, nulls_first: true };
+    let orders = keys.iter().map(|key| make_comparator(key, key, nulls_first));
+    let orders = orders.collect::<Result<Vec<_>, _>>()?;
+    let beside = follows.iter().enumerate().skip(1).filter(|(_, f)| **f == Follows::Beside);
+    Ok(beside.map(|(row, _)| row).all(|row| {
+        let mut order = orders.iter().map(|order| order(row - 1, row));
+        order.find(|order| order.is_ne()).is_none_or(std::cmp::Ordering::is_lt)
+    }))
+}
+
 /// A finished table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Table {
     /// Table name, file name, manifest key.
     pub name: String,
     /// Its columns, in order.
     pub specs: Vec<ColumnSpec>,
-    /// Its rows, sorted by the key columns.
-    pub batch: RecordBatch,
+    /// The same as Arrow declares them.
+    pub schema: SchemaRef,
+    /// Its rows, sorted by the key columns over all batches.
+    pub batches: Vec<RecordBatch>,
+}
+
+impl Table {
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// All rows as one batch.
+    ///
+    /// # Errors
+    /// A bug of ours: the batches differ in their columns.
+    pub fn whole(&self) -> Result<RecordBatch, Error> {
+        arrow::compute::concat_batches(&self.schema, &self.batches)
+            .map_err(|e| Error::compute(format!("table {:?}, joining its rows", self.name), e))
+    }
 }

@@ -88,13 +88,14 @@ pub struct Run {
     pub threads: Option<usize>,
     /// Shards the states are computed in and merged from; 1 = one piece.
     pub shards: usize,
-    /// Bound on memory, such as "1GiB" or "2GB"; default 70 % of what the machine or its control
-    /// group allows. Changes no number.
+    /// Bound on memory: KiB, MiB and GiB are powers of 1024, kB, MB and GB powers of 1000, a whole
+    /// number alone is bytes, such as "512MiB" or "2GB"; default 70 % of what the machine or its
+    /// control group allows. Changes no number.
     #[serde(deserialize_with = "syntax::text_or_number", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<syntax::TextOrNumber>")]
     pub memory_limit: Option<String>,
-    /// Folder for what does not fit into memory, on a disk that is quick and has room; default
-    /// beside the output. Nothing stays there.
+    /// Folder for what does not fit into memory, on a disk that is quick and has room; it has to be
+    /// there; default beside the output. Nothing stays in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scratch: Option<PathBuf>,
     /// Only these tables; empty = all.

@@ -3,6 +3,7 @@
 //! The deserialiser stops at the first fault. So each fault is noted, its key is taken out of the
 //! parsed document, and the rest is tried again, until nothing is left to complain about.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -155,16 +156,21 @@ pub(super) fn text_or_number<'de, D>(deserializer: D) -> Result<Option<String>, 
 where
     D: Deserializer<'de>,
 {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a size such as \"1GiB\", or a number of bytes")]
-    enum Form {
-        Text(String),
-        Number(u64),
-    }
-    Ok(Some(match Form::deserialize(deserializer)? {
-        Form::Text(text) => text,
-        Form::Number(number) => number.to_string(),
+    Ok(Some(match TextOrNumber::deserialize(deserializer)? {
+        TextOrNumber::Text(text) => text,
+        TextOrNumber::Number(number) => number.to_string(),
     }))
+}
+
+/// A size as it is written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a size such as \"1GiB\", or a number of bytes")]
+#[schemars(inline)]
+pub(super) enum TextOrNumber {
+    /// Such as "512MiB" or "2GB".
+    Text(String),
+    /// Bytes.
+    Number(u64),
 }
 
 /// A text, or a TOML date or time as its text, since both are natural for an instant.

@@ -71,6 +71,11 @@ fn check_run(config: &Config, problems: &mut Problems<'_>) {
     if !(1..=most).contains(&run.shards) {
         problems.add("run.shards", format!("expected 1 to {most}, found {}", run.shards));
     }
+    if run.shards > 1 && run.memory_limit.is_some() {
+        let problem = "several shards are computed from whole relations, which no memory_limit \
+                       bounds; leave out one of the two";
+        problems.add("run.shards", problem);
+    }
     if run.keep_runs == 0 {
         problems.add("run.keep_runs", "expected 1 or more, found 0");
     }

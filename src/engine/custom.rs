@@ -8,7 +8,7 @@ use super::merge::Merge;
 use super::sql::StateQuery;
 use crate::config::CustomMetric;
 use crate::error::{Error, nearest_names};
-use crate::metrics::{Group, NO_KEY, Rows, StateRows, period_start};
+use crate::metrics::{Group, NO_KEY, Rows, StateView, period_start};
 use crate::relations::{Kind, Relation};
 use crate::table::{ColumnSpec, Dtype, Value};
 use crate::time::{Day, NO_DAY};
@@ -136,13 +136,13 @@ impl CustomTable {
             return Err(Error::Bug("a custom metric has one state".into()));
         };
         let periods = state.key(PERIOD).ok();
-        for row in 0..state.rows {
+        for row in 0..state.rows() {
             let start = periods.and_then(|p| p.get(row)).map_or(NO_DAY, |key| period_start(*key));
             let mut values = Vec::with_capacity(self.cells.len());
             for (cell, spec) in self.cells.iter().zip(&self.output) {
                 values.push((spec.name.as_ref(), cell.read(state, row, group)?));
             }
-            rows.push(&state.dims(row), start, &values)?;
+            rows.push(start, &values)?;
         }
         Ok(())
     }
@@ -151,7 +151,7 @@ impl CustomTable {
 impl Cell {
     fn read<'a>(
         &self,
-        state: &StateRows,
+        state: &StateView<'_>,
         row: usize,
         group: &Group<'a>,
     ) -> Result<Value<'a>, Error> {

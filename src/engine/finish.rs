@@ -2,28 +2,33 @@
 //! checked.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 use super::Plan;
 use super::merge::{KeyRule, Merge, Overflowed, combine};
-use super::sql::StateQuery;
+use super::sql::{Key, StateQuery};
 use super::states::{overflow, panic_text};
 use super::units::{Recipe, Unit};
 use crate::error::Error;
 use crate::metrics::{
-    Group, NO_KEY, RowView, Rows, Settings, StateRows, common_columns, period_start, slice_name,
+    Group, NO_KEY, Rows, Settings, StateRows, StateView, TableView, common_columns, period_start,
+    runs, slice_name,
 };
 use crate::relations::customer_periods::GRAINS;
-use crate::table::{Table, TableBuilder};
+use crate::table::{ColumnSpec, Table, TableBuilder};
 use crate::time::{NO_DAY, Period};
 
 /// Finishes one table. `results` are the rows of the unit's jobs, state by state, maximal slice by
 /// maximal slice.
 pub(crate) fn finish(
     unit: &Unit,
-    results: &[StateRows],
+    results: &[Arc<StateRows>],
     plan: &Plan,
     settings: &Settings,
 ) -> Result<Table, Error> {
@@ -36,51 +41,257 @@ pub(crate) fn finish(
 
 fn finish_unit(
     unit: &Unit,
-    results: &[StateRows],
+    results: &[Arc<StateRows>],
     plan: &Plan,
     settings: &Settings,
 ) -> Result<Table, Error> {
     let mut specs = common_columns(&plan.dimensions);
     specs.extend_from_slice(unit.output());
-    let mut builder = TableBuilder::new(&unit.name, specs, settings.money_scale);
-    let of_base = plan.base();
-    for slice in &unit.slices {
-        let sliced = slice_states(unit, results, slice)?;
-        let mut rolled: Vec<(Period, Vec<Cow<'_, StateRows>>)> = Vec::new();
-        for period in &unit.periods {
-            let nearest = rolled.iter().rev().find(|(from, _)| nests(*from, *period));
-            let states = unit
-                .states
+    let finisher = Finisher { unit, plan, settings, specs };
+    let mut slices: Vec<(String, &Vec<String>)> =
+        unit.slices.iter().map(|slice| (slice_name(slice), slice)).collect();
+    slices.sort();
+    let parts = slices
+        .into_par_iter()
+        .map(|(name, slice)| finisher.slice(&name, slice, results))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let mut table = finisher.builder().finish()?;
+    table.batches = parts.into_iter().flatten().collect();
+    Ok(table)
+}
+
+/// State rows that are finished at a time, as far as they are of several groups: enough that making
+/// a batch costs nothing, few enough that they stay in the caches and keep every thread busy.
+const ROWS_AT_A_TIME: usize = 1 << 16;
+
+/// Finishes one table, slice by slice, groups of neighbouring values of the slice at a time.
+struct Finisher<'a> {
+    unit: &'a Unit,
+    plan: &'a Plan,
+    settings: &'a Settings,
+    specs: Vec<ColumnSpec>,
+}
+
+/// The rows of one value of a slice: its codes in the order of the table's columns, and where each
+/// state has them.
+type SliceValue = (Vec<Option<i64>>, Vec<Range<usize>>);
+
+impl Finisher<'_> {
+    fn builder(&self) -> TableBuilder {
+        TableBuilder::new(&self.unit.name, self.specs.clone(), self.settings.money_scale)
+    }
+
+    /// The rows of one slice, in order.
+    fn slice(
+        &self,
+        name: &str,
+        slice: &[String],
+        results: &[Arc<StateRows>],
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let states = slice_states(self.unit, results, slice)?;
+        let values = slice_values(&states, slice, &self.plan.dimensions);
+        let mut parts: Vec<&[SliceValue]> = Vec::new();
+        let (mut begin, mut rows) = (0, 0);
+        for (end, (_, ranges)) in (1..).zip(&values) {
+            rows += ranges.iter().map(Range::len).sum::<usize>();
+            if rows >= ROWS_AT_A_TIME || end == values.len() {
+                parts.extend(values.get(begin..end));
+                (begin, rows) = (end, 0);
+            }
+        }
+        let batches = parts
+            .into_par_iter()
+            .map(|values| self.values(name, values, &states))
+            .collect::<Result<Vec<_>, Error>>()?;
+        Ok(batches.into_iter().flatten().collect())
+    }
+
+    /// The rows of some values of a slice, in order; their identities are checked.
+    fn values(
+        &self,
+        slice: &str,
+        values: &[SliceValue],
+        states: &[Cow<'_, StateRows>],
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let mut builder = self.builder();
+        self.push_values(slice, values, states, &mut builder)?;
+        let table = builder.finish()?;
+        for batch in &table.batches {
+            check_identities(self.unit, &self.specs, batch)?;
+        }
+        Ok(table.batches)
+    }
+
+    fn push_values(
+        &self,
+        slice: &str,
+        values: &[SliceValue],
+        states: &[Cow<'_, StateRows>],
+        builder: &mut TableBuilder,
+    ) -> Result<(), Error> {
+        for (codes, ranges) in values {
+            let own: Vec<StateView<'_>> = states
                 .iter()
-                .zip(&sliced)
-                .enumerate()
-                .map(|(state, (query, base))| {
-                    let rolls = query.rolls_up();
+                .zip(ranges)
+                .map(|(state, range)| state.view().part(range.clone()))
+                .collect();
+            let names = |(name, code): (&'_ String, &Option<i64>)| {
+                code.and_then(|code| self.settings.dictionaries.name(name, code))
+            };
+            let dimensions = &self.plan.dimensions;
+            let dimensions: Vec<(&str, Option<&str>)> =
+                dimensions.iter().zip(codes).map(|pair| (pair.0.as_str(), names(pair))).collect();
+            let overflowed = |Overflowed(name)| overflow(&self.unit.name, &name);
+            for (period, states) in self.periods(&own).map_err(overflowed)? {
+                let states: Vec<StateView<'_>> = states.iter().map(Rolled::view).collect();
+                let group = Group { states: &states, period, settings: self.settings };
+                let mut rows = Rows::new(builder, slice, &dimensions, period);
+                match &self.unit.recipe {
+                    Recipe::Metric(metric) => (metric.finish)(&group, &mut rows),
+                    Recipe::Custom(table) => table.finish(&group, &mut rows),
+                }?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The states of every period length, in the order of their names.
+    fn periods<'a>(
+        &self,
+        states: &[StateView<'a>],
+    ) -> Result<Vec<(Period, Vec<Rolled<'a>>)>, Overflowed> {
+        let mut rolled: Vec<(Period, Vec<Rolled<'a>>)> = Vec::new();
+        for period in &self.unit.periods {
+            let nearest = rolled.iter().rev().find(|(from, _)| nests(*from, *period));
+            let own =
+                self.unit.states.iter().zip(states).enumerate().map(|(state, (query, base))| {
                     let shorter = nearest.and_then(|(_, states)| states.get(state));
-                    // The base period's rows are those of the base period.
-                    if rolls && *period == of_base {
-                        return Ok(Cow::Borrowed(base.as_ref()));
-                    }
-                    let rows = if rolls { shorter.unwrap_or(base) } else { base };
-                    roll_period(query, rows, *period, settings).map(Cow::Owned)
-                })
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
-            rolled.push((*period, states));
-            let Some((_, states)) = rolled.last() else { continue };
-            let states: Vec<&StateRows> = states.iter().map(Cow::as_ref).collect();
-            let group = Group { states: &states, period: *period, settings };
-            let dictionaries = &settings.dictionaries;
-            let mut rows = Rows::new(&mut builder, slice, &plan.dimensions, *period, dictionaries);
-            match &unit.recipe {
-                Recipe::Metric(metric) => (metric.finish)(&group, &mut rows),
-                Recipe::Custom(table) => table.finish(&group, &mut rows),
-            }?;
+                    self.roll(query, base, shorter, *period)
+                });
+            let own = own.collect::<Result<Vec<_>, _>>()?;
+            rolled.push((*period, own));
+        }
+        rolled.sort_by_key(|(period, _)| period.name());
+        Ok(rolled)
+    }
+
+    /// The rows of one period length; `shorter` are those of one that lies in it.
+    ///
+    /// Keys `period` and `cohort` hold first days of the base period and become those of `period`,
+    /// or nothing for the whole history. A key `grain` selects its rows instead and goes. A state
+    /// without any of these belongs to the whole history.
+    fn roll<'a>(
+        &self,
+        query: &StateQuery,
+        base: &StateView<'a>,
+        shorter: Option<&Rolled<'a>>,
+        period: Period,
+    ) -> Result<Rolled<'a>, Overflowed> {
+        if query.has_key("grain") {
+            return of_grain(query, base, period);
+        }
+        // The base period's rows are those of the base period.
+        if !query.rolls_up() || period == self.plan.base() {
+            let is_there = query.rolls_up() || period == Period::All;
+            let rows = if is_there { 0..base.rows() } else { 0..0 };
+            return Ok(Rolled::Part(base.part(rows)));
+        }
+        let start = |key: i64| match period_start(key) {
+            NO_DAY => NO_KEY,
+            day => match self.settings.calendar.start(period, day) {
+                NO_DAY => NO_KEY,
+                first => i64::from(first),
+            },
+        };
+        let rule = |key: &Key| match is_period(&key.name) {
+            true => KeyRule::Map(&start),
+            false => KeyRule::Keep,
+        };
+        let rules: Vec<KeyRule<'_>> = query.keys.iter().map(rule).collect();
+        let rows = shorter.map_or_else(|| base.clone(), Rolled::view);
+        combine(&[rows], &[], &rules, &merges(query)).map(Rolled::Whole)
+    }
+}
+
+/// The rows of one period length of a state that holds each length by itself.
+fn of_grain<'a>(
+    query: &StateQuery,
+    rows: &StateView<'a>,
+    period: Period,
+) -> Result<Rolled<'a>, Overflowed> {
+    // No row has this number, so that nothing is left of a state that has no such period.
+    const NOTHING: i64 = i64::MAX;
+    let position = GRAINS.iter().position(|g| *g == period.name());
+    let grain = match (period, position.map(i64::try_from)) {
+        (Period::All, _) | (_, None | Some(Err(_))) => NOTHING,
+        (_, Some(Ok(code))) => code,
+    };
+    if let Some((_, grains)) = rows.keys().next().filter(|(name, _)| *name == "grain") {
+        let begin = grains.partition_point(|g| *g < grain);
+        let end = grains.partition_point(|g| *g <= grain);
+        return Ok(Rolled::Part(rows.part(begin..end).without_first_key()));
+    }
+    let rule = |key: &Key| match key.name.as_str() {
+        "grain" => KeyRule::Only(grain),
+        _ => KeyRule::Keep,
+    };
+    let rules: Vec<KeyRule<'_>> = query.keys.iter().map(rule).collect();
+    combine(std::slice::from_ref(rows), &[], &rules, &merges(query)).map(Rolled::Whole)
+}
+
+/// The rows of a state and period length.
+enum Rolled<'a> {
+    /// They are there.
+    Part(StateView<'a>),
+    /// They were made.
+    Whole(StateRows),
+}
+
+impl Rolled<'_> {
+    fn view(&self) -> StateView<'_> {
+        match self {
+            Self::Part(rows) => rows.clone(),
+            Self::Whole(rows) => rows.view(),
         }
     }
-    let table = builder.finish()?;
-    check_identities(unit, &table)?;
-    Ok(table)
+}
+
+/// Appends the rows of every period of some values of one slice's dimensions.
+pub(super) fn finish_slice(
+    unit: &Unit,
+    slice: &[String],
+    states: &[Cow<'_, StateRows>],
+    plan: &Plan,
+    settings: &Settings,
+    builder: &mut TableBuilder,
+) -> Result<(), Error> {
+    let values = slice_values(states, slice, &plan.dimensions);
+    let finisher = Finisher { unit, plan, settings, specs: Vec::new() };
+    finisher.push_values(&slice_name(slice), &values, states, builder)
+}
+
+/// Every value of a slice in the order of the table's columns, with each state's rows of it.
+fn slice_values(
+    states: &[Cow<'_, StateRows>],
+    slice: &[String],
+    dimensions: &[String],
+) -> Vec<SliceValue> {
+    let places: Vec<Option<usize>> =
+        dimensions.iter().map(|d| slice.iter().position(|s| s == d)).collect();
+    let mut values: BTreeMap<Vec<Option<i64>>, Vec<Range<usize>>> = BTreeMap::new();
+    for (position, state) in states.iter().enumerate() {
+        for run in runs(state.dimensions.iter().map(Vec::as_slice), state.rows) {
+            let code = |place: &Option<usize>| {
+                place.and_then(|p| state.dimensions.get(p)?.get(run.start).copied())
+            };
+            let codes: Vec<Option<i64>> = places.iter().map(code).collect();
+            let ranges = values.entry(codes).or_insert_with(|| vec![0..0; states.len()]);
+            if let Some(place) = ranges.get_mut(position) {
+                *place = run;
+            }
+        }
+    }
+    values.into_iter().collect()
 }
 
 /// Whether every period of length `from` lies in one of length `to`, so that the shorter one's
@@ -99,7 +310,7 @@ fn nests(from: Period, to: Period) -> bool {
 /// The states of one slice, each rolled up from the smallest computed slice that holds it.
 fn slice_states<'a>(
     unit: &Unit,
-    results: &'a [StateRows],
+    results: &'a [Arc<StateRows>],
     slice: &[String],
 ) -> Result<Vec<Cow<'a, StateRows>>, Error> {
     let computed = unit.maximal.len();
@@ -117,12 +328,12 @@ fn slice_states<'a>(
             return Err(Error::Bug(format!("table {:?}: nothing holds {slice}", unit.name)));
         };
         if from == slice {
-            states.push(Cow::Borrowed(rows));
+            states.push(Cow::Borrowed(rows.as_ref()));
             continue;
         }
         let dimensions: Vec<usize> = slice.iter().filter_map(|d| place(from, d)).collect();
         let keys = vec![KeyRule::Keep; query.keys.len()];
-        let rolled = combine(&[rows], &dimensions, &keys, &merges(query))
+        let rolled = combine(&[rows.view()], &dimensions, &keys, &merges(query))
             .map_err(|Overflowed(name)| overflow(&unit.name, &name))?;
         states.push(Cow::Owned(rolled));
     }
@@ -133,67 +344,27 @@ fn merges(query: &StateQuery) -> Vec<Merge> {
     query.values.iter().map(|v| v.merge).collect()
 }
 
-/// The rows of one period length.
-///
-/// Keys `period` and `cohort` hold first days of the base period and become those of `period`, or
-/// nothing for the whole history. A key `grain` selects its rows instead and goes. A state without
-/// any of these belongs to the whole history.
-fn roll_period(
-    query: &StateQuery,
-    rows: &StateRows,
-    period: Period,
-    settings: &Settings,
-) -> Result<StateRows, Overflowed> {
-    let start = |key: i64| match period_start(key) {
-        NO_DAY => NO_KEY,
-        day => match settings.calendar.start(period, day) {
-            NO_DAY => NO_KEY,
-            first => i64::from(first),
-        },
-    };
-    // No row has this number, so that nothing is left of a state that has no such period.
-    const NOTHING: i64 = i64::MAX;
-    let by_grain = query.has_key("grain");
-    let position = GRAINS.iter().position(|g| *g == period.name());
-    let grain = match (period, position.map(i64::try_from)) {
-        (Period::All, _) | (_, None | Some(Err(_))) => NOTHING,
-        (_, Some(Ok(code))) => code,
-    };
-    let mut rules = Vec::with_capacity(query.keys.len());
-    for key in &query.keys {
-        rules.push(match key.name.as_str() {
-            "grain" => KeyRule::Only(grain),
-            name if !by_grain && is_period(name) => KeyRule::Map(&start),
-            _ => KeyRule::Keep,
-        });
-    }
-    if !by_grain && !query.rolls_up() && period != Period::All {
-        let mut none = rows.clone();
-        none.rows = 0;
-        let keys = none.keys.iter_mut().chain(&mut none.values).map(|(_, column)| column);
-        none.dimensions.iter_mut().chain(keys).for_each(Vec::clear);
-        return Ok(none);
-    }
-    let dimensions: Vec<usize> = (0..rows.dimensions.len()).collect();
-    combine(&[rows], &dimensions, &rules, &merges(query))
-}
-
 /// Whether a key holds base periods.
 pub(crate) fn is_period(key: &str) -> bool {
     matches!(key, "period" | "cohort")
 }
 
-fn check_identities(unit: &Unit, table: &Table) -> Result<(), Error> {
+/// Checks the metric's laws row by row.
+pub(super) fn check_identities(
+    unit: &Unit,
+    specs: &[ColumnSpec],
+    batch: &RecordBatch,
+) -> Result<(), Error> {
     let Recipe::Metric(metric) = &unit.recipe else { return Ok(()) };
-    let broken = |row: usize| {
-        let view = RowView { specs: &table.specs, batch: &table.batch, row };
-        let identity = metric.identities.iter().find(|identity| !(identity.holds)(&view))?;
-        Some(Error::IdentityBroken {
-            table: unit.name.clone(),
-            identity: identity.claim.to_owned(),
-            place: view.keys_text(),
-        })
-    };
-    let first = (0..table.batch.num_rows()).into_par_iter().find_map_first(broken);
-    first.map_or(Ok(()), Err)
+    let view = TableView::new(specs, batch);
+    for row in view.rows() {
+        if let Some(identity) = metric.identities.iter().find(|law| !(law.holds)(&row)) {
+            return Err(Error::IdentityBroken {
+                table: unit.name.clone(),
+                identity: identity.claim.to_owned(),
+                place: row.keys_text(),
+            });
+        }
+    }
+    Ok(())
 }

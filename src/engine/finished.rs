@@ -4,8 +4,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
 use crate::error::Error;
-use crate::spill::{Extent, Room, SpillFile};
+use crate::spill::{Extent, SpillFile};
 use crate::table::{ColumnSpec, Table};
 
 /// A finished table.
@@ -18,13 +21,15 @@ enum Place {
     Scratch(Written),
 }
 
+/// A table in a scratch file, block by block.
 #[derive(Debug)]
-struct Written {
-    name: String,
-    specs: Vec<ColumnSpec>,
-    rows: usize,
-    extent: Extent,
-    file: Arc<SpillFile>,
+pub(super) struct Written {
+    pub(super) name: String,
+    pub(super) specs: Vec<ColumnSpec>,
+    pub(super) schema: SchemaRef,
+    pub(super) rows: u64,
+    pub(super) blocks: Vec<Extent>,
+    pub(super) file: Arc<SpillFile>,
 }
 
 impl From<Table> for Finished {
@@ -33,18 +38,13 @@ impl From<Table> for Finished {
     }
 }
 
-impl Finished {
-    /// Writes a table to the room's scratch file.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub(super) fn write(table: Table, room: &Room) -> Result<Self, Error> {
-        let file = room.file()?;
-        let Table { name, specs, batch } = table;
-        let (rows, extent) = (batch.num_rows(), file.write(&[batch])?);
-        Ok(Self(Place::Scratch(Written { name, specs, rows, extent, file })))
+impl From<Written> for Finished {
+    fn from(table: Written) -> Self {
+        Self(Place::Scratch(table))
     }
+}
 
+impl Finished {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -54,16 +54,45 @@ impl Finished {
         }
     }
 
+    /// Its columns.
+    #[must_use]
+    pub fn specs(&self) -> &[ColumnSpec] {
+        match &self.0 {
+            Place::Memory(table) => &table.specs,
+            Place::Scratch(table) => &table.specs,
+        }
+    }
+
+    /// Its columns in Arrow's terms.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        match &self.0 {
+            Place::Memory(table) => table.schema.clone(),
+            Place::Scratch(table) => table.schema.clone(),
+        }
+    }
+
     /// Its rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         match &self.0 {
-            Place::Memory(table) => table.batch.num_rows() as u64,
-            Place::Scratch(table) => table.rows as u64,
+            Place::Memory(table) => table.rows() as u64,
+            Place::Scratch(table) => table.rows,
         }
     }
 
-    /// The table.
+    /// Its rows in order, some at a time.
+    pub fn blocks(&self) -> Box<dyn Iterator<Item = Result<RecordBatch, Error>> + '_> {
+        match &self.0 {
+            Place::Memory(table) => Box::new(table.batches.iter().cloned().map(Ok)),
+            Place::Scratch(table) => Box::new(table.blocks.iter().map(|block| {
+                let block = table.file.read(*block)?.into_iter().next();
+                block.ok_or_else(|| Error::Bug("a block of a table that was not written".into()))
+            })),
+        }
+    }
+
+    /// The table as a whole.
     ///
     /// # Errors
     /// It cannot be read back.
@@ -72,9 +101,8 @@ impl Finished {
             Place::Memory(table) => return Ok(Cow::Borrowed(table)),
             Place::Scratch(written) => written,
         };
-        let batch = written.file.read(written.extent)?.into_iter().next();
-        let batch = batch.ok_or_else(|| Error::Bug("a table that was not written".into()))?;
+        let batches = self.blocks().collect::<Result<Vec<RecordBatch>, Error>>()?;
         let (name, specs) = (written.name.clone(), written.specs.clone());
-        Ok(Cow::Owned(Table { name, specs, batch }))
+        Ok(Cow::Owned(Table { name, specs, schema: written.schema.clone(), batches }))
     }
 }

@@ -13,6 +13,9 @@ mod finish;
 mod finished;
 mod kernel;
 mod merge;
+mod narrow;
+mod pieces;
+mod runs;
 mod sql;
 mod states;
 mod units;
@@ -25,8 +28,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use rayon::prelude::*;
 
 pub use self::finished::Finished;
 pub use self::merge::Merge;
@@ -160,9 +161,8 @@ impl Prepared {
         plan: &Plan,
         settings: &Settings,
     ) -> Result<Outcome, Error> {
-        let begun = Instant::now();
-        let results = sums.0.finish()?;
-        self.finish_states(results, begun.elapsed(), present, plan, settings)
+        let mut states = sums.0.into_states();
+        self.finish_states(|jobs| states.take(jobs), Duration::ZERO, present, plan, settings)
     }
 
     /// As [`Prepared::finish`]; but where the sums' room is narrow, tables are finished one after
@@ -185,71 +185,66 @@ impl Prepared {
 
     fn finish_in_turn(
         mut self,
-        Sums(mut sums): Sums,
+        Sums(sums): Sums,
         room: &Room,
         present: &BTreeSet<Relation>,
         plan: &Plan,
         settings: &Settings,
     ) -> Result<Outcome<Finished>, Error> {
         let (mut tables, mut timings) = (Vec::new(), Vec::new());
-        let mut first = 0;
+        let sources = sums.into_sources(room)?;
+        let mut narrow = narrow::Narrow::new(room, plan, settings);
+        let mut rest = sources.as_slice();
+        let mut units = Vec::with_capacity(self.units.len());
         for unit in self.units {
-            let jobs = first..first + unit.states.len() * unit.maximal.len();
-            first = jobs.end;
+            let jobs = unit.states.len() * unit.maximal.len();
+            let (own, after) = rest.split_at_checked(jobs).unwrap_or((rest, &[]));
+            rest = after;
+            match unit.missing(present) {
+                Some(relation) => {
+                    self.skipped.push((unit.name, relation.missing_because().to_owned()));
+                }
+                None => {
+                    narrow.weigh(&unit, own)?;
+                    units.push((unit, own));
+                }
+            }
+        }
+        // What there is no room for is known before the first table is made.
+        room.judge()?;
+        for (unit, own) in units {
+            let begun = Instant::now();
+            tables.push(narrow.finish(&unit, own)?);
+            timings.push((unit.name, begun.elapsed()));
+        }
+        Ok(Outcome { tables, skipped: self.skipped, timings })
+    }
+
+    /// Finishes table by table; `next` gives the states of the next jobs, of which some took their
+    /// time already.
+    fn finish_states(
+        mut self,
+        mut next: impl FnMut(usize) -> Result<Vec<Arc<StateRows>>, Error>,
+        mut took: Duration,
+        present: &BTreeSet<Relation>,
+        plan: &Plan,
+        settings: &Settings,
+    ) -> Result<Outcome, Error> {
+        let (mut tables, mut timings) = (Vec::new(), Vec::new());
+        for unit in self.units {
+            let begun = Instant::now();
+            let own = next(unit.states.len() * unit.maximal.len())?;
+            took += begun.elapsed();
             if let Some(relation) = unit.missing(present) {
                 self.skipped.push((unit.name, relation.missing_because().to_owned()));
                 continue;
             }
             let begun = Instant::now();
-            let own = sums.finish_jobs(jobs)?;
-            // Once there is a table that the room cannot hold, only the largest one is sought.
-            if !room.can_finish(own.iter().map(StateRows::bytes).sum()) {
-                continue;
-            }
             let table = finish::finish(&unit, &own, plan, settings)?;
-            drop(own);
             timings.push((table.name.clone(), begun.elapsed()));
-            tables.push(Finished::write(table, room)?);
-        }
-        room.judge()?;
-        Ok(Outcome { tables, skipped: self.skipped, timings })
-    }
-
-    fn finish_states(
-        mut self,
-        results: Vec<StateRows>,
-        took: Duration,
-        present: &BTreeSet<Relation>,
-        plan: &Plan,
-        settings: &Settings,
-    ) -> Result<Outcome, Error> {
-        let mut timings = vec![("states".to_owned(), took)];
-        let mut rest = results.into_iter();
-        let mut parts = Vec::with_capacity(self.units.len());
-        for unit in self.units {
-            let own: Vec<StateRows> =
-                rest.by_ref().take(unit.states.len() * unit.maximal.len()).collect();
-            match unit.missing(present) {
-                Some(relation) => {
-                    self.skipped.push((unit.name, relation.missing_because().to_owned()));
-                }
-                None => parts.push((unit, own)),
-            }
-        }
-        let finished: Vec<Result<(Table, Duration), Error>> = parts
-            .into_par_iter()
-            .map(|(unit, own)| {
-                let begun = Instant::now();
-                let table = finish::finish(&unit, &own, plan, settings)?;
-                Ok((table, begun.elapsed()))
-            })
-            .collect();
-        let mut tables = Vec::with_capacity(finished.len());
-        for result in finished {
-            let (table, took) = result?;
-            timings.push((table.name.clone(), took));
             tables.push(table);
         }
+        timings.insert(0, ("states".to_owned(), took));
         Ok(Outcome { tables, skipped: self.skipped, timings })
     }
 }
@@ -291,8 +286,11 @@ pub fn compute(
     let prepared = Prepared::new(&relations.carried(), metrics, custom, plan)?;
     let begun = Instant::now();
     let results = states::run(&prepared.jobs, relations, plan.execution, plan.backend)?;
+    let took = begun.elapsed();
+    let mut rest = results.into_iter().map(Arc::new);
+    let next = |jobs| Ok(rest.by_ref().take(jobs).collect());
     let present = relations.batches.keys().copied().collect();
-    prepared.finish_states(results, begun.elapsed(), &present, plan, settings)
+    prepared.finish_states(next, took, &present, plan, settings)
 }
 
 /// Plans everything without running it and compares what would come out with what is declared.

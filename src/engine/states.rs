@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use polars::prelude as pl;
 use polars::prelude::IntoLazy as _;
@@ -20,7 +21,7 @@ use super::merge::{KeyRule, Merge, Overflowed, combine};
 use super::sql::{ROWS, StateQuery};
 use super::{Backend, Execution};
 use crate::error::Error;
-use crate::metrics::{NO_KEY, StateRows};
+use crate::metrics::{NO_KEY, StateRows, StateView};
 use crate::relations::batch::Values;
 use crate::relations::{Batch, Kind, Relation, Relations};
 
@@ -57,7 +58,8 @@ impl Job {
     fn merged(&self, parts: &[&StateRows]) -> Result<StateRows, Error> {
         let dimensions: Vec<usize> = (0..self.slice.len()).collect();
         let keys = vec![KeyRule::Keep; self.query.keys.len()];
-        combine(parts, &dimensions, &keys, &self.merges())
+        let parts: Vec<StateView<'_>> = parts.iter().map(|part| part.view()).collect();
+        combine(&parts, &dimensions, &keys, &self.merges())
             .map_err(|Overflowed(name)| overflow(&self.what, &name))
     }
 }
@@ -115,7 +117,7 @@ fn run_kernel(
                 Some((shard, of)) => sums.take(&batch.shard(shard, of))?,
             }
         }
-        sums.finish()
+        Ok(sums.finish()?.into_iter().map(Arc::unwrap_or_clone).collect())
     };
     let Execution::Sharded(n) = execution else { return of(None) };
     let n = n.clamp(1, crate::relations::SHARDS_MAX as usize) as i16;

@@ -99,11 +99,19 @@ pub(crate) fn table(
         (Execution::Sharded(2), Backend::Streaming),
     ] {
         let other = run(execution, backend);
-        assert_eq!(whole.tables[0].batch, other.tables[0].batch, "{execution:?}, {backend:?}");
+        assert_eq!(
+            whole.tables[0].whole().unwrap(),
+            other.tables[0].whole().unwrap(),
+            "{execution:?}, {backend:?}"
+        );
     }
     for spilling in [Spilling::AsNeeded, Spilling::Always] {
         let other = in_batches(relations, &[metric], &[], (plan, settings), (5, spilling));
-        assert_eq!(whole.tables[0].batch, other[0].batch, "in five batches, {spilling:?}");
+        assert_eq!(
+            whole.tables[0].whole().unwrap(),
+            other[0].whole().unwrap(),
+            "in five batches, {spilling:?}"
+        );
     }
     whole.tables.remove(0)
 }

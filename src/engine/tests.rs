@@ -48,7 +48,11 @@ fn table(sql: &str) -> Table {
     for backend in [Backend::Kernel, Backend::Memory, Backend::Streaming] {
         for execution in [Execution::Whole, Execution::Sharded(1), Execution::Sharded(4)] {
             let other = run(sql, &Plan { backend, execution, ..base.clone() }).unwrap();
-            assert_eq!(whole.batch, other.batch, "{execution:?}, {backend:?}");
+            assert_eq!(
+                whole.whole().unwrap(),
+                other.whole().unwrap(),
+                "{execution:?}, {backend:?}"
+            );
         }
     }
     let relations = deals();
@@ -60,7 +64,7 @@ fn table(sql: &str) -> Table {
         (5, Spilling::Always),
     ] {
         let other = in_batches(&relations, &[], &[custom(sql)], (&base, &settings), way);
-        assert_eq!(whole.batch, other[0].batch, "{way:?}");
+        assert_eq!(whole.whole().unwrap(), other[0].whole().unwrap(), "{way:?}");
     }
     whole
 }
@@ -139,7 +143,7 @@ fn query_without_a_period_gives_the_whole_history_only() {
 fn query_without_keys_gives_one_row_or_none() {
     check(&table("SELECT COUNT(*) AS n FROM deals"), &["slice=all"], "n", "5");
     let none = table("SELECT COUNT(*) AS n, MAX(amount) AS m FROM deals WHERE amount > 9000");
-    assert_eq!(none.batch.num_rows(), 0);
+    assert_eq!(none.rows(), 0);
 }
 
 #[test]
@@ -294,7 +298,7 @@ fn empty_relations_give_empty_tables() {
         let outcome = compute(&relations, REGISTRY, &[], &plan, &settings).unwrap();
         assert_eq!(outcome.tables.len(), REGISTRY.len());
         for table in outcome.tables {
-            assert_eq!(table.batch.num_rows(), 0, "{}", table.name);
+            assert_eq!(table.rows(), 0, "{}", table.name);
         }
     }
 }

@@ -46,9 +46,21 @@ pub struct DealRow {
     pub deal: Deal,
 }
 
+/// What a chunk stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Content {
+    /// Its deals with all of their visits, but for those that came before.
+    #[default]
+    Deals,
+    /// Some visits of one deal that has very many; the deal itself is in a later chunk.
+    VisitsOnly,
+}
+
 /// What one part of the fold emits.
 #[derive(Debug, Default)]
 pub struct Chunk {
+    /// What it stands for.
+    pub content: Content,
     /// The visits, deal by deal.
     pub visits: Vec<VisitRow>,
     /// The deals.

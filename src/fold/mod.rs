@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use columns::{Chunk, DealRow, HistoryRow, Tally, VisitRow};
+pub use columns::{Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter};
 pub use telling::{Quality, Telling, Told};
@@ -68,9 +68,9 @@ pub fn fold(
     settings: &Settings<'_>,
     take: impl Fn(&Chunk) -> Result<(), Error> + Sync,
 ) -> Result<Tally, Error> {
-    let chunk = |folder: &mut Folder<'_>, parts: &[&Scattered], buckets: Range<usize>| {
+    let chunk = |folder: &mut Folder<'_>, parts: &[&Scattered], mut buckets: Range<usize>| {
         folder.out.clear();
-        buckets.for_each(|bucket| folder.gather(parts, bucket));
+        buckets.try_for_each(|bucket| folder.gather(parts, bucket, &take))?;
         take(&folder.out)?;
         Ok(std::mem::take(&mut folder.out.tally))
     };
@@ -106,6 +106,16 @@ pub fn fold(
 /// little beside its rows: 16 thousand events.
 const BUCKETS_A_CHUNK: usize = 2;
 
+/// A bucket's events, or a deal's visits, above which room is made for just these and given back
+/// afterwards: sixteen times what buckets are made for. One deal can have a million events.
+const LARGE: usize = 1 << 17;
+
+/// Visits of one deal that are handed over at a time.
+const VISITS_AT_ONCE: usize = 1 << 16;
+
+/// Takes what comes out of the fold.
+type Take<'t> = &'t (dyn Fn(&Chunk) -> Result<(), Error> + Sync);
+
 /// Folds buckets one after the other into one output.
 struct Folder<'a> {
     settings: &'a Settings<'a>,
@@ -139,28 +149,48 @@ impl<'a> Folder<'a> {
     }
 
     /// Folds one bucket of all parts.
-    fn gather(&mut self, parts: &[&Scattered], bucket: usize) {
+    fn gather(&mut self, parts: &[&Scattered], bucket: usize, take: Take<'_>) -> Result<(), Error> {
         let (mut events, mut units) =
             (std::mem::take(&mut self.events), std::mem::take(&mut self.units));
         scatter::gather(parts, bucket, &mut events, &mut units);
-        self.bucket(&events, &units);
-        (self.events, self.units) = (events, units);
+        let is_large = events.len() > LARGE;
+        self.bucket(&events, &units, take)?;
+        if !is_large {
+            (self.events, self.units) = (events, units);
+        }
+        Ok(())
     }
 
-    fn bucket(&mut self, events: &EventBatch, units: &[(usize, usize)]) {
+    fn bucket(
+        &mut self,
+        events: &EventBatch,
+        units: &[(usize, usize)],
+        take: Take<'_>,
+    ) -> Result<(), Error> {
         let mut ordered = std::mem::take(&mut self.ordered);
         self.sorter.order(events, self.settings.stages, self.settings.ties, &mut ordered);
+        if events.len() > LARGE {
+            self.sorter = order::Sorter::default();
+        }
         let mut begin = 0;
         for end in &ordered.ends {
             self.rows.clear();
             self.rows.extend_from_slice(ordered.rows.get(begin..*end).unwrap_or(&[]));
             begin = *end;
-            self.deal(events, units);
+            self.deal(events, units, take)?;
         }
-        self.ordered = ordered;
+        if events.len() <= LARGE {
+            self.ordered = ordered;
+        }
+        Ok(())
     }
 
-    fn deal(&mut self, events: &EventBatch, units: &[(usize, usize)]) {
+    fn deal(
+        &mut self,
+        events: &EventBatch,
+        units: &[(usize, usize)],
+        take: Take<'_>,
+    ) -> Result<(), Error> {
         let mut rows = std::mem::take(&mut self.rows);
         let noticed = order::deduplicate(events, &mut rows);
         let tally = &mut self.out.tally;
@@ -172,20 +202,26 @@ impl<'a> Folder<'a> {
             tally.tied_deals += 1;
             tally.rejected.extend(rows.iter().map(|row| locate(units, events, *row)));
             self.rows = rows;
-            return;
+            return Ok(());
         }
-        let kept = self.fold_rows(events, units, &rows);
-        let Some(kept) = kept else {
+        let Some(kept) = self.fold_rows(events, units, &rows) else {
             self.rows = rows;
-            return;
+            return Ok(());
         };
         self.count_deal(kept);
         if kept {
             let first = rows.first().map_or(0, |row| *row as usize);
             self.emit_deal(events.deal.get(first).copied().unwrap_or_default());
-            self.emit_visits();
+            self.emit_visits(take)?;
         }
-        self.rows = rows;
+        if rows.len() <= LARGE {
+            self.rows = rows;
+        } else {
+            // What the machine counted by visit is taken back before they go.
+            self.machine.begin();
+            self.machine.visits = Vec::new();
+        }
+        Ok(())
     }
 
     /// Folds the rows of one deal, at its worth where amounts have currencies of their own. `None`
@@ -242,6 +278,9 @@ impl<'a> Folder<'a> {
         mut amount: impl FnMut(usize, &Event) -> i64,
     ) -> bool {
         self.machine.begin();
+        if rows.len() > LARGE {
+            self.machine.visits.reserve_exact(rows.len());
+        }
         if let Some(observer) = &self.observer {
             for step in &observer.steps {
                 let amount = amount(step.row, &step.event);
@@ -316,10 +355,27 @@ impl<'a> Folder<'a> {
         }
     }
 
-    fn emit_visits(&mut self) {
-        let deal = (self.out.deals.len() - 1) as u32;
+    fn emit_visits(&mut self, take: Take<'_>) -> Result<(), Error> {
         let visits = self.machine.visits.iter().zip(0_u32..);
-        self.out.visits.extend(visits.map(|(v, place)| VisitRow { deal, place, visit: *v }));
+        if self.machine.visits.len() <= LARGE {
+            let deal = (self.out.deals.len() - 1) as u32;
+            self.out.visits.extend(visits.map(|(v, place)| VisitRow { deal, place, visit: *v }));
+            return Ok(());
+        }
+        let last = |codes: &Vec<u32>| codes.last().copied().into_iter().collect();
+        let mut part = Chunk {
+            content: Content::VisitsOnly,
+            deals: self.out.deals.last().cloned().into_iter().collect(),
+            dimensions: self.out.dimensions.iter().map(last).collect(),
+            ..Chunk::default()
+        };
+        let mut rows = visits.map(|(v, place)| VisitRow { deal: 0, place, visit: *v }).peekable();
+        while rows.peek().is_some() {
+            part.visits.clear();
+            part.visits.extend(rows.by_ref().take(VISITS_AT_ONCE));
+            take(&part)?;
+        }
+        Ok(())
     }
 }
 

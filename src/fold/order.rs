@@ -74,6 +74,7 @@ impl Sorter {
 
     fn keys(&mut self, events: &EventBatch, stages: &StageTable, ties: Ties) {
         self.keys.clear();
+        self.keys.reserve_exact(if events.len() > super::LARGE { events.len() } else { 0 });
         let columns = events.deal.iter().zip(&events.time).zip(&events.kind).zip(&events.stage);
         self.keys.extend(columns.enumerate().map(|(row, (((deal, time), kind), stage))| {
             let rank = match ties {
@@ -91,6 +92,13 @@ impl Sorter {
                   counted are below the number of keys"
     )]
     fn group(&mut self) {
+        if self.keys.len() > super::LARGE {
+            // Mostly one deal's: one group, and no second copy of its keys.
+            std::mem::swap(&mut self.keys, &mut self.placed);
+            self.ends.clear();
+            self.ends.push(self.placed.len() as u32);
+            return;
+        }
         let hashes = || self.keys.iter().map(|key| key.hash);
         let (min, max) = (hashes().min().unwrap_or(0), hashes().max().unwrap_or(0));
         let groups_bits = (self.keys.len() / 2).max(1).ilog2();

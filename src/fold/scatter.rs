@@ -189,6 +189,10 @@ pub fn gather(
     units.clear();
     let dimensions = parts.first().map_or(0, |p| p.columns.len().saturating_sub(FIELDS.len()));
     all.dimensions.resize_with(dimensions, Vec::new);
+    let rows = parts.iter().map(|part| part.rows(bucket).len()).sum();
+    if rows > super::LARGE {
+        reserve(parts, rows, all);
+    }
     for part in parts {
         let rows = part.rows(bucket);
         if !rows.is_empty() {
@@ -226,6 +230,36 @@ pub fn count_codes(
         }
     }
     Ok(counts)
+}
+
+/// Makes room for just so many rows in every column that a part has.
+fn reserve(parts: &[&Scattered], rows: usize, all: &mut EventBatch) {
+    fn room<T>(column: &mut Vec<T>, rows: usize) {
+        column.reserve_exact(rows);
+    }
+    let is_there = |column: &Column| !matches!(column.packed, Packed::Absent);
+    for (place, field) in FIELDS.iter().enumerate() {
+        if !parts.iter().any(|part| part.columns.get(place).is_some_and(is_there)) {
+            continue;
+        }
+        match *field {
+            "deal_low" => room(&mut all.deal, rows),
+            "time" => room(&mut all.time, rows),
+            "kind" => room(&mut all.kind, rows),
+            "stage" => room(&mut all.stage, rows),
+            "row" => room(&mut all.row, rows),
+            "amount" => room(&mut all.amount, rows),
+            "currency" => room(&mut all.currency, rows),
+            "owner" => room(&mut all.owner, rows),
+            "customer_low" => room(&mut all.customer, rows),
+            "expected_close" => room(&mut all.expected_close, rows),
+            "seq" => room(&mut all.seq, rows),
+            "event_id_low" => room(&mut all.event_id, rows),
+            "ingested" => room(&mut all.ingested, rows),
+            _ => {}
+        }
+    }
+    all.dimensions.iter_mut().for_each(|column| room(column, rows));
 }
 
 fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {

@@ -3,11 +3,47 @@
 //! Inside, a duration is a whole number of the run's units; every answer is in days of 24 hours.
 //! Values must be added in ascending order, as sorted states give them.
 
+use std::ops::Range;
+
 use crate::stats::survival::{Curve, QuantileRule, Tally};
 use crate::stats::{Z_95, float, quantile};
 use crate::time::Resolution;
 
-/// Durations that have ended, counted per distinct value.
+/// Durations that have ended, as a state counts them: each distinct value once, ascending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted<'a> {
+    values: &'a [i64],
+    counts: &'a [i64],
+}
+
+impl<'a> Counted<'a> {
+    /// Some rows of a state, by its columns of durations and of counts.
+    #[must_use]
+    pub fn of(values: &'a [i64], counts: &'a [i64], rows: Range<usize>) -> Self {
+        let values = values.get(rows.clone()).unwrap_or_default();
+        Self { values, counts: counts.get(rows).unwrap_or_default() }
+    }
+
+    /// How many durations.
+    #[must_use]
+    pub fn count(&self) -> i64 {
+        self.counts.iter().sum()
+    }
+
+    /// Their mean in days; `None` without any.
+    #[must_use]
+    pub fn mean_days(&self, resolution: Resolution) -> Option<f64> {
+        quantile::mean_from_counts(self.values, self.counts).map(|v| v / unit(resolution))
+    }
+
+    /// Their type 7 quantile in days; `None` without any.
+    #[must_use]
+    pub fn quantile_days(&self, p: f64, resolution: Resolution) -> Option<f64> {
+        quantile::type7_from_counts(self.values, self.counts, p).map(|v| v / unit(resolution))
+    }
+}
+
+/// Durations that have ended, gathered from rows of a state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Durations {
     values: Vec<i64>,
@@ -27,22 +63,10 @@ impl Durations {
         }
     }
 
-    /// How many durations.
+    /// What has been added.
     #[must_use]
-    pub fn count(&self) -> i64 {
-        self.counts.iter().sum()
-    }
-
-    /// Their mean in days; `None` without any.
-    #[must_use]
-    pub fn mean_days(&self, resolution: Resolution) -> Option<f64> {
-        quantile::mean_from_counts(&self.values, &self.counts).map(|v| v / unit(resolution))
-    }
-
-    /// Their type 7 quantile in days; `None` without any.
-    #[must_use]
-    pub fn quantile_days(&self, p: f64, resolution: Resolution) -> Option<f64> {
-        quantile::type7_from_counts(&self.values, &self.counts, p).map(|v| v / unit(resolution))
+    pub fn counted(&self) -> Counted<'_> {
+        Counted { values: &self.values, counts: &self.counts }
     }
 }
 

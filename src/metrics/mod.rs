@@ -20,11 +20,15 @@ pub mod revenue;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::Range;
+
+use arrow::array::RecordBatch;
 
 use crate::error::Error;
 use crate::relations::{Dictionaries, Relation};
-use crate::table::{ColumnSpec, TableBuilder, Value};
+use crate::table::{ColumnSpec, Follows, TableBuilder, Value};
 use crate::time::{Calendar, Day, Instant, NO_DAY, Period, Resolution};
 
 /// Every metric, in the order of `dealmill tables`.
@@ -63,7 +67,7 @@ pub struct Metric {
     pub view: View,
     /// Author, year, title of what it rests on.
     pub references: &'static [&'static str],
-    /// From the merged states of one slice and period length to rows.
+    /// From the merged states of one value of a slice and one period length to rows.
     pub finish: fn(&Group<'_>, &mut Rows<'_>) -> Result<(), Error>,
     /// Laws that every output row obeys; checked in every run.
     pub identities: &'static [Identity],
@@ -121,14 +125,44 @@ pub struct Identity {
     pub holds: fn(&RowView<'_>) -> bool,
 }
 
+/// Read access to finished rows, by column name.
+pub struct TableView<'a> {
+    specs: &'a [ColumnSpec],
+    batch: &'a RecordBatch,
+    /// Where names were found before, by their address: laws ask every row for the same columns.
+    known: [Cell<usize>; KNOWN_NAMES],
+}
+
+/// More than any law asks for; addresses that fall together only cost time.
+const KNOWN_NAMES: usize = 64;
+
+impl<'a> TableView<'a> {
+    /// The rows of one batch of a table of these columns.
+    #[must_use]
+    pub fn new(specs: &'a [ColumnSpec], batch: &'a RecordBatch) -> Self {
+        Self { specs, batch, known: [const { Cell::new(0) }; KNOWN_NAMES] }
+    }
+
+    /// Each row.
+    pub fn rows(&self) -> impl Iterator<Item = RowView<'_>> {
+        (0..self.batch.num_rows()).map(|row| RowView { table: self, row })
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        let is_named = |spec: &ColumnSpec| spec.name == name;
+        let known = self.known.get(name.as_ptr().addr() / 4 % KNOWN_NAMES)?;
+        if self.specs.get(known.get()).is_some_and(is_named) {
+            return Some(known.get());
+        }
+        known.set(self.specs.iter().position(is_named)?);
+        Some(known.get())
+    }
+}
+
 /// Read access to one finished row, by column name.
 pub struct RowView<'a> {
-    /// The columns' declarations.
-    pub specs: &'a [ColumnSpec],
-    /// The batch the row is in.
-    pub batch: &'a arrow::array::RecordBatch,
-    /// Its position.
-    pub row: usize,
+    table: &'a TableView<'a>,
+    row: usize,
 }
 
 impl RowView<'_> {
@@ -136,7 +170,7 @@ impl RowView<'_> {
     #[must_use]
     pub fn keys_text(&self) -> String {
         let mut text = Vec::new();
-        for (spec, column) in self.specs.iter().zip(self.batch.columns()) {
+        for (spec, column) in self.table.specs.iter().zip(self.table.batch.columns()) {
             if spec.role != crate::table::Role::Key {
                 continue;
             }
@@ -148,8 +182,8 @@ impl RowView<'_> {
     }
 
     fn cell<T: arrow::array::Array + 'static>(&self, name: &str) -> Option<&T> {
-        let position = self.specs.iter().position(|s| s.name == name)?;
-        let array = self.batch.columns().get(position)?.as_any().downcast_ref::<T>()?;
+        let position = self.table.position(name)?;
+        let array = self.table.batch.columns().get(position)?.as_any().downcast_ref::<T>()?;
         (!array.is_null(self.row)).then_some(array)
     }
 
@@ -213,10 +247,11 @@ pub struct Settings {
     pub dictionaries: Dictionaries,
 }
 
-/// The merged states of one metric for one slice and one period length.
+/// The merged states of one metric for one value of a slice, such as one region, and one period
+/// length.
 pub struct Group<'a> {
-    /// The metric's states, in its order, each sorted by dimensions, then its keys in SQL order.
-    pub states: &'a [&'a StateRows],
+    /// The metric's states, in its order, each sorted by its keys in SQL order.
+    pub states: &'a [StateView<'a>],
     /// The period length.
     pub period: Period,
     /// What else a finish may know.
@@ -245,9 +280,6 @@ pub fn period_start(key: i64) -> Day {
     Day::try_from(key).unwrap_or(NO_DAY)
 }
 
-/// The dimension codes that a row belongs to.
-pub type Dims = Vec<i64>;
-
 impl StateRows {
     /// Bytes of all columns.
     #[must_use]
@@ -256,104 +288,182 @@ impl StateRows {
         (columns * self.rows * size_of::<i64>()) as u64
     }
 
+    /// All rows.
+    #[must_use]
+    pub fn view(&self) -> StateView<'_> {
+        StateView { state: self, first_key: 0, range: 0..self.rows }
+    }
+}
+
+/// Neighbouring rows of a state, and its keys or the later ones of them.
+#[derive(Debug, Clone)]
+pub struct StateView<'a> {
+    state: &'a StateRows,
+    first_key: usize,
+    range: Range<usize>,
+}
+
+impl<'a> StateView<'a> {
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.range.len()
+    }
+
     /// A key column.
     ///
     /// # Errors
     /// A bug of ours: the state has no such key.
-    pub fn key(&self, name: &str) -> Result<&[i64], Error> {
-        find(&self.keys, name)
+    pub fn key(&self, name: &str) -> Result<&'a [i64], Error> {
+        self.find(&self.state.keys, name)
     }
 
     /// An additive column.
     ///
     /// # Errors
     /// A bug of ours: the state has no such column.
-    pub fn value(&self, name: &str) -> Result<&[i64], Error> {
-        find(&self.values, name)
+    pub fn value(&self, name: &str) -> Result<&'a [i64], Error> {
+        self.find(&self.state.values, name)
     }
 
-    /// The dimension codes of a row.
-    #[must_use]
-    pub fn dims(&self, row: usize) -> Dims {
-        self.dimensions.iter().filter_map(|d| d.get(row).copied()).collect()
+    /// Every key column, by name.
+    pub fn keys(&self) -> impl Iterator<Item = (&'a str, &'a [i64])> {
+        self.state.keys.iter().skip(self.first_key).map(|(name, c)| (name.as_str(), self.own(c)))
     }
 
-    /// Runs of neighbouring rows with equal dimensions and equal first `keys` keys, in order.
+    /// Every additive column, by name.
+    pub fn values(&self) -> impl Iterator<Item = (&'a str, &'a [i64])> {
+        self.state.values.iter().map(|(name, column)| (name.as_str(), self.own(column)))
+    }
+
+    /// The codes of the slice's dimensions, one column a dimension.
+    pub fn dimensions(&self) -> impl Iterator<Item = &'a [i64]> {
+        self.state.dimensions.iter().map(|column| self.own(column))
+    }
+
+    /// Some of the rows.
     #[must_use]
-    pub fn runs(&self, keys: usize) -> Vec<std::ops::Range<usize>> {
-        let columns: Vec<&Vec<i64>> =
-            self.dimensions.iter().chain(self.keys.iter().take(keys).map(|(_, v)| v)).collect();
-        let differ = |row: usize| columns.iter().any(|c| c.get(row) != c.get(row - 1));
-        let mut runs = Vec::new();
-        let mut begin = 0;
-        for row in 1..self.rows {
-            if differ(row) {
-                runs.push(begin..row);
-                begin = row;
-            }
-        }
-        if begin < self.rows {
-            runs.push(begin..self.rows);
-        }
-        runs
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        let end = (self.range.start + rows.end).min(self.range.end);
+        let begin = (self.range.start + rows.start).min(end);
+        Self { range: begin..end, ..self.clone() }
+    }
+
+    /// The same rows without the first key.
+    #[must_use]
+    pub fn without_first_key(self) -> Self {
+        Self { first_key: self.first_key + 1, ..self }
+    }
+
+    /// Runs of neighbouring rows with equal first `keys` keys, in order.
+    #[must_use]
+    pub fn runs(&self, keys: usize) -> Vec<Range<usize>> {
+        runs(self.keys().take(keys).map(|(_, column)| column), self.rows())
+    }
+
+    /// The rows of each period, in order: its first day as the first key has it.
+    #[must_use]
+    pub fn by_period(&self) -> Vec<(Day, StateView<'a>)> {
+        let first = self.keys().next().map_or(&[][..], |(_, column)| column);
+        let start = |run: &Range<usize>| first.get(run.start).map_or(NO_DAY, |k| period_start(*k));
+        self.runs(1).into_iter().map(|run| (start(&run), self.part(run))).collect()
+    }
+
+    fn own(&self, column: &'a [i64]) -> &'a [i64] {
+        column.get(self.range.clone()).unwrap_or_default()
+    }
+
+    fn find(&self, columns: &'a [(String, Vec<i64>)], name: &str) -> Result<&'a [i64], Error> {
+        let found = columns.iter().find(|(n, _)| n == name);
+        let (_, column) =
+            found.ok_or_else(|| Error::Bug(format!("a state has no column {name:?}")))?;
+        Ok(self.own(column))
     }
 }
 
-fn find<'a>(columns: &'a [(String, Vec<i64>)], name: &str) -> Result<&'a [i64], Error> {
-    columns
-        .iter()
-        .find(|(n, _)| n == name)
-        .map(|(_, v)| v.as_slice())
-        .ok_or_else(|| Error::Bug(format!("a state has no column {name:?}")))
+/// The rows of several states by the first day of the period that their first key holds. A state
+/// without rows of a period has an empty view of it.
+#[must_use]
+pub fn by_period<'a, const N: usize>(
+    states: [&StateView<'a>; N],
+) -> BTreeMap<Day, [StateView<'a>; N]> {
+    let mut all: BTreeMap<Day, [StateView<'a>; N]> = BTreeMap::new();
+    for (position, state) in states.into_iter().enumerate() {
+        for (start, rows) in state.by_period() {
+            let of_period = all.entry(start).or_insert_with(|| states.map(|s| s.part(0..0)));
+            if let Some(place) = of_period.get_mut(position) {
+                *place = rows;
+            }
+        }
+    }
+    all
+}
+
+/// Runs of neighbouring rows that are equal in all columns.
+pub(crate) fn runs<'a>(columns: impl Iterator<Item = &'a [i64]>, rows: usize) -> Vec<Range<usize>> {
+    let mut begins = vec![false; rows];
+    for column in columns {
+        let neighbours = column.iter().zip(column.iter().skip(1));
+        for (begin, (before, own)) in begins.iter_mut().skip(1).zip(neighbours) {
+            *begin |= before != own;
+        }
+    }
+    let mut runs = Vec::new();
+    let mut start = 0;
+    for (row, _) in begins.iter().enumerate().filter(|(_, begin)| **begin) {
+        runs.push(start..row);
+        start = row;
+    }
+    if start < rows {
+        runs.push(start..rows);
+    }
+    runs
 }
 
 /// Where a finish puts its rows: adds the common columns before the metric's own.
+///
+/// Rows that come in the order of the table's keys need not be sorted, which is faster.
 pub struct Rows<'a> {
     builder: &'a mut TableBuilder,
-    slice: String,
-    /// Every dimension of the run, with its position in the slice if it is part of it.
-    dimensions: Vec<(String, Option<usize>)>,
-    period: Period,
-    dictionaries: &'a Dictionaries,
+    /// The common columns' values, the first day of the period last.
+    common: Vec<(&'a str, Value<'a>)>,
+    /// The period of the row before.
+    before: Option<Day>,
 }
 
 impl<'a> Rows<'a> {
-    /// Rows of one slice and period length.
+    /// Rows of one value of a slice and one period length. `dimensions` are all dimensions of the
+    /// run with their values; null where a dimension is not in the slice.
     #[must_use]
     pub fn new(
         builder: &'a mut TableBuilder,
-        slice: &[String],
-        dimensions: &[String],
+        slice: &'a str,
+        dimensions: &[(&'a str, Option<&'a str>)],
         period: Period,
-        dictionaries: &'a Dictionaries,
     ) -> Self {
-        let positions =
-            dimensions.iter().map(|d| (d.clone(), slice.iter().position(|s| s == d))).collect();
-        Self { builder, slice: slice_name(slice), dimensions: positions, period, dictionaries }
+        let text = |value: Option<&'a str>| value.map_or(Value::Null, Value::Text);
+        let mut common = vec![("slice", Value::Text(slice))];
+        common.extend(dimensions.iter().map(|(name, value)| (*name, text(*value))));
+        common.push(("period", Value::Text(period.name())));
+        common.push(("period_start", Value::Null));
+        Self { builder, common, before: None }
     }
 
-    /// Appends one row: the slice's dimension codes, the first day of the period ([`NO_DAY`] for the
-    /// whole history), and the metric's own columns in declared order.
+    /// Appends one row: the first day of the period ([`NO_DAY`] for the whole history), and the
+    /// metric's own columns in declared order.
     ///
     /// # Errors
     /// A bug of ours: the values do not fit the declared columns.
-    pub fn push(
-        &mut self,
-        dims: &[i64],
-        period_start: Day,
-        values: &[(&str, Value<'_>)],
-    ) -> Result<(), Error> {
-        let mut row: Vec<(&str, Value<'_>)> = Vec::with_capacity(self.dimensions.len() + 3);
-        row.push(("slice", Value::Text(&self.slice)));
-        for (name, position) in &self.dimensions {
-            let code = position.and_then(|p| dims.get(p).copied());
-            let text = code.and_then(|c| self.dictionaries.name(name, c));
-            row.push((name, text.map_or(Value::Null, Value::Text)));
+    pub fn push(&mut self, start: Day, values: &[(&str, Value<'_>)]) -> Result<(), Error> {
+        if let Some((_, value)) = self.common.last_mut() {
+            *value = if start == NO_DAY { Value::Null } else { Value::Date(start) };
         }
-        row.push(("period", Value::Text(self.period.name())));
-        let start = if period_start == NO_DAY { Value::Null } else { Value::Date(period_start) };
-        row.push(("period_start", start));
-        self.builder.push_parts(&row, values)
+        let follows = match self.before.replace(start) {
+            Some(before) if before == start => Follows::Beside,
+            Some(before) if before > start => Follows::Unknown,
+            _ => Follows::Later,
+        };
+        self.builder.push_parts(follows, &self.common, values)
     }
 }
 
@@ -392,6 +502,3 @@ pub fn common_columns(dimensions: &[String]) -> Vec<ColumnSpec> {
     );
     columns
 }
-
-/// Rows gathered by dimensions, period start and further keys, for finishes that join two states.
-pub type Gathered<K, V> = BTreeMap<(Dims, K), V>;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Group, Metric, NO_KEY, RowView, Rows, Settings, StateRows, common_columns};
+use super::{
+    Group, Metric, NO_KEY, Rows, Settings, StateRows, StateView, TableView, common_columns,
+};
 use crate::engine::testing::plan;
 use crate::relations::fixture::Fixture;
 use crate::relations::visits::PSEUDO_STAGES;
@@ -53,8 +55,8 @@ pub(crate) fn finish(
     let mut specs = common_columns(&[]);
     specs.extend_from_slice(metric.output);
     let mut builder = TableBuilder::new(metric.name, specs, settings.money_scale);
-    let mut rows = Rows::new(&mut builder, &[], &[], period, &settings.dictionaries);
-    let states: Vec<&StateRows> = states.iter().collect();
+    let mut rows = Rows::new(&mut builder, "all", &[], period);
+    let states: Vec<StateView<'_>> = states.iter().map(StateRows::view).collect();
     (metric.finish)(&Group { states: &states, period, settings }, &mut rows)?;
     let table = builder.finish()?;
     check_identities(metric, &table);
@@ -64,10 +66,12 @@ pub(crate) fn finish(
 /// Fails with the claim and the row where an identity does not hold.
 #[track_caller]
 pub(crate) fn check_identities(metric: &Metric, table: &Table) {
-    for row in 0..table.batch.num_rows() {
-        let view = RowView { specs: &table.specs, batch: &table.batch, row };
-        for identity in metric.identities {
-            assert!((identity.holds)(&view), "row {row}: {}", identity.claim);
+    for batch in &table.batches {
+        let view = TableView::new(&table.specs, batch);
+        for (number, row) in view.rows().enumerate() {
+            for identity in metric.identities {
+                assert!((identity.holds)(&row), "row {number}: {}", identity.claim);
+            }
         }
     }
 }
@@ -76,14 +80,15 @@ pub(crate) fn check_identities(metric: &Metric, table: &Table) {
 /// (`"variant=touched"`), in the table's order.
 #[track_caller]
 pub(crate) fn cells(table: &Table, at: &[&str], column: &str) -> Vec<String> {
+    let batch = table.whole().expect("one batch");
     let text = |name: &str, row: usize| {
-        let array = table.batch.column_by_name(name).expect("a column of the table");
+        let array = batch.column_by_name(name).expect("a column of the table");
         if array.is_null(row) {
             return "-".to_owned();
         }
         arrow::util::display::array_value_to_string(array, row).expect("text")
     };
-    (0..table.batch.num_rows())
+    (0..batch.num_rows())
         .filter(|row| {
             at.iter().all(|pair| {
                 let (name, value) = pair.split_once('=').expect("name=value");

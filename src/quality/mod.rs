@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::Severity;
@@ -209,6 +210,20 @@ pub struct QuarantinedRow {
 }
 
 impl QuarantinedRow {
+    /// Bytes that the row takes, about.
+    fn bytes(&self) -> u64 {
+        let texts = [
+            &self.deal_id,
+            &self.event_time,
+            &self.event_type,
+            &self.stage_id,
+            &self.amount,
+            &self.text,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        (size_of::<Self>() + self.file.as_os_str().len() + texts) as u64
+    }
+
     /// A row that is known by its place only, such as one that the fold kept out.
     #[must_use]
     pub fn of_fold(file: PathBuf, row: u64, rule: Rule) -> Self {
@@ -300,6 +315,8 @@ pub struct Ledger {
     severity: BTreeMap<String, Severity>,
     inputs: Mutex<BTreeMap<String, Counts>>,
     quarantine: Mutex<BTreeMap<String, Vec<QuarantinedRow>>>,
+    /// Of the rows in it.
+    quarantine_bytes: AtomicU64,
 }
 
 impl Ledger {
@@ -313,6 +330,13 @@ impl Ledger {
     pub fn clear(&self) {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.quarantine.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.quarantine_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes that the quarantined rows take, about.
+    #[must_use]
+    pub fn quarantine_bytes(&self) -> u64 {
+        self.quarantine_bytes.load(Ordering::Relaxed)
     }
 
     /// What happens when a rule is broken in this run.
@@ -330,6 +354,8 @@ impl Ledger {
     /// Keeps rows out of an input. They are counted by [`Ledger::record`].
     pub fn quarantine(&self, input: &str, rows: Vec<QuarantinedRow>) {
         if !rows.is_empty() {
+            let bytes = rows.iter().map(QuarantinedRow::bytes).sum();
+            self.quarantine_bytes.fetch_add(bytes, Ordering::Relaxed);
             let mut all = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
             all.entry(input.to_owned()).or_default().extend(rows);
         }
@@ -430,6 +456,20 @@ mod tests {
         let counts = Counts { rows_in, folded, quarantined, after_as_of, ..Counts::default() };
         ledger.record("deal_events", &counts);
         assert_eq!(ledger.judge().err().map(|e| e.exit_code()), exit_code);
+    }
+
+    #[test]
+    fn rows_in_quarantine_are_counted_with_their_texts_until_they_are_forgotten() {
+        let ledger = Ledger::default();
+        let mut row = QuarantinedRow::of_fold("a/file".into(), 1, Rule::TiedDeals);
+        ledger.quarantine("deal_events", vec![row.clone()]);
+        let plain = ledger.quarantine_bytes();
+        assert_eq!(plain, size_of::<QuarantinedRow>() as u64 + 6);
+        row.amount = Some("12.50".into());
+        ledger.quarantine("deal_events", vec![row]);
+        assert_eq!(ledger.quarantine_bytes(), 2 * plain + 5);
+        ledger.clear();
+        assert_eq!(ledger.quarantine_bytes(), 0);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::config::DimensionAt;
 use crate::contract::{NO_CODE, StageTable};
 use crate::error::Error;
 use crate::fold::machine::Outcome;
-use crate::fold::{Chunk, DealRow};
+use crate::fold::{Chunk, Content, DealRow};
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
 use crate::source::{Interners, Lookup, Names, Spend, SpendRow};
@@ -187,7 +187,10 @@ impl<'a> Assembler<'a> {
         chunk: &Chunk,
         take: impl Fn(&Batch) -> Result<(), Error>,
     ) -> Result<OrderColumns, Error> {
-        self.guard_amounts(&chunk.deals)?;
+        let has_deals = chunk.content == Content::Deals;
+        if has_deals {
+            self.guard_amounts(&chunk.deals)?;
+        }
         // Whatever is wanted: `check` says of every table whether it can be made.
         if !self.has_customers() && chunk.deals.iter().any(|row| !row.deal.customer.is_none()) {
             self.has_customers.store(true, Ordering::Relaxed);
@@ -200,7 +203,7 @@ impl<'a> Assembler<'a> {
         let rows = chunk.deals.len();
         let dimensions = self.sources.iter().map(|s| codes(s, chunk, &joined, rows)).collect();
         let deals = Deals { chunk, dimensions };
-        if self.wanted.relation(Relation::Deals) {
+        if has_deals && self.wanted.relation(Relation::Deals) {
             take(&self.deals(&deals)?)?;
         }
         if self.wanted.relation(Relation::Visits) {
@@ -210,7 +213,7 @@ impl<'a> Assembler<'a> {
             }
         }
         let customers = [Relation::Orders, Relation::Customers, Relation::CustomerPeriods];
-        if customers.into_iter().any(|relation| self.wanted.relation(relation)) {
+        if has_deals && customers.into_iter().any(|relation| self.wanted.relation(relation)) {
             return Ok(self.orders_of(&deals));
         }
         Ok(OrderColumns::default())

@@ -10,7 +10,7 @@ use super::assemble::{Assembler, Column, Parts};
 use crate::config::DimensionAt;
 use crate::contract::{Id, NO_CODE};
 use crate::error::Error;
-use crate::fold::{Chunk, DealRow};
+use crate::fold::{Chunk, Content, DealRow};
 use crate::quality::{Counts, Rule};
 use crate::source::{Lookup, LookupKey};
 use crate::time::{Instant, NO_INSTANT};
@@ -127,6 +127,10 @@ impl Assembler<'_> {
         };
         for (key, row) in keys.iter_mut().zip(&chunk.deals) {
             *key = join.at(*key, self.dimensions_as_of(row));
+        }
+        if chunk.content == Content::VisitsOnly {
+            // The deal is counted with its own chunk.
+            return keys;
         }
         let mut counts = Counts::of_deals(keys.len() as u64);
         let count = |wanted| keys.iter().filter(|k| **k == wanted).count() as u64;

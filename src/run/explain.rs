@@ -51,7 +51,7 @@ pub fn explain_deal(
         &resolved.native,
         resolved.as_of.filter(|_| is_compared),
         &config.pipeline.only,
-        |unit, batch| scatter(unit, &only(batch, &hashes), 0),
+        |unit, batch| Ok(scatter(unit, &only(batch, &hashes), 0)),
     )?;
     let rates = FxSource::open(&config, resolved.calendar)?.read(&ledger)?;
     let as_of = resolved.as_of.unwrap_or(read.latest);

@@ -309,18 +309,25 @@ impl Milling<'_> {
         memory: &Memory,
     ) -> Result<(Complete<Scattered>, Instant, Telling), Error> {
         let resolved = self.resolved;
-        let bits = fold::bucket_bits(source.rows());
-        let events = memory.events(bits, source.rows());
-        let (stored, read) = source.read(
+        let all_rows = source.rows();
+        let bits = fold::bucket_bits(all_rows);
+        let events = memory.events(bits, all_rows);
+        let rows = AtomicU64::new(0);
+        let (_, read) = source.read(
             names,
             stages,
             self.ledger,
             &resolved.native,
             resolved.as_of,
             &config.pipeline.only,
-            |unit, batch| events.add(fold::scatter(unit, batch, bits)),
+            |unit, batch| {
+                let own = batch.len() as u64;
+                let so_far = rows.fetch_add(own, Ordering::Relaxed) + own;
+                let broken = self.ledger.quarantine_bytes();
+                memory.check_kept(names.bytes(), broken, so_far, all_rows)?;
+                events.add(fold::scatter(unit, batch, bits))
+            },
         )?;
-        stored.into_iter().collect::<Result<(), Error>>()?;
         let as_of = inputs::settle_as_of(resolved.as_of, read.latest, source)?;
         Ok((events.complete(), as_of, inputs::telling(source, read.extracts)))
     }
@@ -398,10 +405,12 @@ fn fold_events<T: Taker>(
     taker: &T,
     memory: &Memory,
 ) -> Result<Folded, Error> {
-    let orders = Orders::new(memory);
+    let orders = Orders::new(memory, events.rows());
     let deals = AtomicU64::new(0);
     let tally = fold::fold(&events, settings, |chunk| {
-        deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
+        if chunk.content == fold::Content::Deals {
+            deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
+        }
         orders.add(assembler.chunk(chunk, |batch| taker.take(batch))?)
     })?;
     let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());

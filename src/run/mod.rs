@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::metrics;
 use crate::quality::Ledger;
 use crate::relations::{Dictionaries, Relations};
-use crate::sink::{self, Output, Published, RunIdentity, Stamp};
+use crate::sink::{self, Heading, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
 use crate::time::Instant;
 
@@ -83,7 +83,7 @@ pub fn execute(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Summary,
     let resolved = &*inputs::with_registry(resolved)?;
     let computed = in_pool(resolved, || compute(resolved, options, Judging::AtOnce))?;
     (options.on_step)("publish");
-    let published = publish(&output, resolved, &computed)?;
+    let published = in_pool(resolved, || publish(&output, resolved, &computed))?;
     let mut summary = computed.summary;
     summary.warnings.extend(published.leftovers);
     if !resolved.config.run.only.is_empty() {
@@ -268,8 +268,9 @@ fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<
     };
     let mut staging = output.stage(stamp)?;
     for table in tables {
-        let table = table.table()?;
-        staging.write_table(&table, format)?;
+        let (name, specs) = (table.name(), table.specs());
+        let heading = Heading { name, specs, schema: table.schema() };
+        staging.write_rows(&heading, table.blocks(), format)?;
     }
     account::write_quarantine(&mut staging, ledger)?;
     history.check_unchanged()?;

@@ -27,15 +27,13 @@ pub(super) struct AllOrders(Complete<Scattered>);
 impl Orders {
     /// Orders packed at a time: enough that a shard's share of them is worth a look.
     const AT_ONCE: usize = 1 << 16;
-    /// Ranges of shards: enough to balance threads, few enough that a batch is worth its overhead.
-    const RANGES: usize = 64;
-
-    /// No orders.
+    /// No orders, of so many events at most.
     #[must_use]
-    pub(super) fn new(memory: &Memory) -> Self {
+    pub(super) fn new(memory: &Memory, events: u64) -> Self {
         let (budget, scratch) = (&memory.budget, &memory.scratch);
         let shards = SHARDS_MAX as usize;
-        let store = Store::new(budget, Part::Orders, scratch, shards, Self::RANGES);
+        let ranges = memory.order_ranges(events, shards);
+        let store = Store::new(budget, Part::Orders, scratch, shards, ranges);
         Self { store, idle: Mutex::default() }
     }
 

@@ -30,7 +30,7 @@ pub use manifest::{
 };
 pub use paths::{RunIdentity, check_apart};
 pub use publish::{Novelty, Output, Published, Staging, Stamp};
-pub use writer::TABLE_SCHEMA_VERSION;
+pub use writer::{Heading, TABLE_SCHEMA_VERSION};
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use super::manifest::{Account, FileEntry, MANIFEST_FILE, MANIFEST_VERSION, Manif
 use super::paths::{RUNS, inside};
 use super::pointers::{self, NewPointers};
 use super::retention::{self, STAGING};
-use super::writer;
+use super::writer::{self, Heading};
 use crate::config::Format;
 use crate::error::Error;
 use crate::table::Table;
@@ -150,21 +150,47 @@ impl Staging<'_> {
     /// # Errors
     /// The file cannot be written; a bug of ours: the table was written before.
     pub fn write_table(&mut self, table: &Table, format: Format) -> Result<&TableEntry, Error> {
+        let (specs, schema) = (table.specs.as_slice(), table.schema.clone());
+        let heading = Heading { name: &table.name, specs, schema };
+        self.write_rows(&heading, table.batches.iter().cloned().map(Ok), format)
+    }
+
+    /// Writes a table whose rows come in order, in batches of any length, one at a time.
+    ///
+    /// # Errors
+    /// As [`Staging::write_table`]; what the batches fail with.
+    pub fn write_rows(
+        &mut self,
+        table: &Heading<'_>,
+        batches: impl IntoIterator<Item = Result<RecordBatch, Error>>,
+        format: Format,
+    ) -> Result<&TableEntry, Error> {
         let relative = format!("{}.{}", table.name, writer::extension(format));
         let pairs = self.pairs();
-        let (written, ()) = self.write(&relative, |out| {
-            writer::write_table(table, format, &pairs, out).map(|out| (out, ()))
-        })?;
+        // An error of the rows is not one of the file.
+        let mut unread = None;
+        let readable = batches.into_iter().map_while(|batch| match batch {
+            Ok(batch) => Some(batch),
+            Err(error) => {
+                unread = Some(error);
+                None
+            }
+        });
+        let (written, rows) =
+            self.write(&relative, |out| writer::write_rows(table, readable, format, &pairs, out))?;
+        if let Some(error) = unread {
+            return Err(error);
+        }
         let entry = TableEntry {
-            name: table.name.clone(),
+            name: table.name.to_owned(),
             path: relative,
             format,
-            rows: table.batch.num_rows() as u64,
+            rows,
             bytes: written.bytes,
             digest: written.digest,
             columns: writer::column_entries(table),
         };
-        Ok(self.tables.entry(table.name.clone()).insert_entry(entry).into_mut())
+        Ok(self.tables.entry(table.name.to_owned()).insert_entry(entry).into_mut())
     }
 
     /// Writes batches of one schema as a Parquet file at a path within the run, such as

@@ -4,7 +4,7 @@
 //! that reaches an output may depend on them. [`Interner::freeze`] gives the names for sorting.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering as Memory};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering as Memory};
 
 use hashbrown::HashTable;
 
@@ -29,12 +29,16 @@ struct Shard {
 pub struct Interner {
     shards: Vec<Mutex<Shard>>,
     next: AtomicU32,
+    bytes: AtomicU64,
 }
+
+/// Bytes of a name beside its text: number and place, hash, and what the allocator rounds up.
+const NAME_BYTES: u64 = 64;
 
 impl Default for Interner {
     fn default() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect();
-        Self { shards, next: AtomicU32::new(0) }
+        Self { shards, next: AtomicU32::new(0), bytes: AtomicU64::new(0) }
     }
 }
 
@@ -74,7 +78,14 @@ impl Interner {
         }
         table.insert_unique(hash, (hash, names.len() as u32), |entry| entry.0);
         names.push((code, name.into()));
+        self.bytes.fetch_add(name.len() as u64 + NAME_BYTES, Memory::Relaxed);
         Ok((code, hash))
+    }
+
+    /// Bytes that the names take, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Memory::Relaxed)
     }
 
     /// The identifier of a text: packed where it fits, else interned.

@@ -34,7 +34,7 @@ pub mod synthetic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::ArrayRef;
 use rayon::prelude::*;
@@ -88,6 +88,14 @@ impl Interners {
         let of = |d: &String| if d == "owner" { owner.clone() } else { Arc::default() };
         let dimensions = dimensions.iter().map(of).collect();
         Self { owner, dimensions, ..Self::default() }
+    }
+
+    /// Bytes that all names take, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let own = [&self.deal, &self.customer, &*self.owner, &self.event];
+        let dimensions = self.dimensions.iter().map(|names| names.bytes());
+        own.into_iter().map(Interner::bytes).chain(dimensions).sum()
     }
 }
 
@@ -233,6 +241,17 @@ pub(crate) fn wanted_columns(input: &Input, contract: &[CanonicalColumn]) -> Vec
         .collect()
 }
 
+/// Reads the state's unit, as its shape tells.
+fn read_unit(shape: Shape, state: &mut TaskState<'_>) -> Result<(), Error> {
+    match shape {
+        Shape::StageDates => stage_dates::read_unit(state),
+        Shape::FieldHistory => field_history::read_unit(state),
+        Shape::RowHistory | Shape::Intervals | Shape::Snapshots => rows::read_unit(state, shape),
+        Shape::Deals => current::read_unit(state),
+        _ => events::read_unit(state),
+    }
+}
+
 impl DealSource {
     /// Lists and checks every input that tells deals' histories. `event_dimensions` are the
     /// dimensions that are columns of the events.
@@ -326,7 +345,8 @@ impl DealSource {
     /// in the order of inputs, files and rows.
     ///
     /// # Errors
-    /// The first file that cannot be decoded, in the order of files, whatever the threads.
+    /// The first file that cannot be decoded, in the order of files, whatever the threads; before
+    /// that what `take` fails with, which ends the reading of all threads.
     #[expect(clippy::too_many_arguments, reason = "no hidden inputs: each is what decoding needs")]
     pub fn read<T: Send>(
         &self,
@@ -336,8 +356,10 @@ impl DealSource {
         currency: &Currency,
         as_of: Option<Instant>,
         pipelines: &[String],
-        take: impl Fn(usize, &EventBatch) -> T + Sync,
+        take: impl Fn(usize, &EventBatch) -> Result<T, Error> + Sync,
     ) -> Result<(Vec<T>, Read), Error> {
+        // What could not be taken; then nothing more need be read.
+        let failed: OnceLock<Error> = OnceLock::new();
         let latest = AtomicI64::new(NO_INSTANT);
         // Room that tasks leave to the next ones, so that pages are asked for once a thread.
         let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
@@ -363,24 +385,25 @@ impl DealSource {
                 sources: if self.inputs.len() > 1 { Sources::Several } else { Sources::One },
             };
             let mut taken = Vec::new();
-            let mut keep = |events: &EventBatch| taken.push(take(number, events));
+            let mut keep = |events: &EventBatch| {
+                if failed.get().is_some() {
+                    return;
+                }
+                match take(number, events) {
+                    Ok(one) => taken.push(one),
+                    // Of several errors one is enough.
+                    Err(error) => drop(failed.set(error)),
+                }
+            };
             let room = rooms().pop().unwrap_or_default();
             let (checked, layout) = (&input.checked, &input.layout);
             let mut state = TaskState::new(&decoding, checked, layout, room, &mut keep);
             for unit in &task.units {
                 state.begin(*unit);
-                if state.skips_unit() {
+                if failed.get().is_some() || state.skips_unit() {
                     continue;
                 }
-                match input.shape {
-                    Shape::StageDates => stage_dates::read_unit(&mut state)?,
-                    Shape::FieldHistory => field_history::read_unit(&mut state)?,
-                    Shape::RowHistory | Shape::Intervals | Shape::Snapshots => {
-                        rows::read_unit(&mut state, input.shape)?;
-                    }
-                    Shape::Deals => current::read_unit(&mut state)?,
-                    _ => events::read_unit(&mut state)?,
-                }
+                read_unit(input.shape, &mut state)?;
             }
             let (room, last, dates) = state.finish();
             latest.fetch_max(last, Ordering::Relaxed);
@@ -398,6 +421,9 @@ impl DealSource {
         let tasks = self.tasks();
         let results: Vec<Result<Vec<T>, Error>> =
             tasks.par_iter().enumerate().map(read_one).collect();
+        if let Some(error) = failed.into_inner() {
+            return Err(error);
+        }
         let mut all = Vec::new();
         for taken in results {
             all.append(&mut taken?);

@@ -75,7 +75,7 @@ fn open(folder: &Path) -> Opened {
 fn read(opened: &Opened) -> Vec<(usize, EventBatch)> {
     let currency = Currency::from_code("EUR").unwrap();
     let Opened { source, stages, ledger, names } = opened;
-    let take = |unit: usize, events: &EventBatch| (unit, events.clone());
+    let take = |unit: usize, events: &EventBatch| Ok((unit, events.clone()));
     source.read(names, stages, ledger, &currency, None, &[], take).unwrap().0
 }
 

@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().contains("some/scratch"), "{error}");
         let hint = error.hint().unwrap();
-        assert!(hint.contains("run.scratch") && hint.contains("--memory-limit"), "{hint}");
+        assert!(hint.contains("[run] scratch") && hint.contains("--memory-limit"), "{hint}");
     }
 
     #[test]

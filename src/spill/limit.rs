@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use bytesize::ByteSize;
 
 use super::budget::{PROGRAM_BYTES, ROWS_IN_FLIGHT_MIN};
+use super::room::THREAD_BYTES_MIN;
 use crate::error::Error;
 
 /// The part of what is allowed that a run takes unless it is told otherwise, in percent. The rest is
@@ -18,18 +19,28 @@ const UNKNOWN_MACHINE: u64 = 4 << 30;
 
 /// The bytes of a size as a person writes it.
 ///
-/// Units: `KiB MiB GiB TiB` are powers of 1024, `KB MB GB TB` (or `k m g t`) powers of 1000; a
-/// number alone is bytes. Upper and lower case are the same.
+/// Units: `KiB MiB GiB TiB` are powers of 1024, `kB MB GB TB` powers of 1000; a number alone is
+/// bytes. Upper and lower case are the same.
 ///
 /// # Errors
-/// What was expected, in words.
+/// What was expected, in words. A unit of one letter is refused, because programs differ about what
+/// `m` is.
 pub fn parse_size(text: &str) -> Result<u64, String> {
+    let number = text.trim();
+    let unit = number.trim_start_matches(|c: char| c.is_ascii_digit() || ".+ _".contains(c));
+    if let "k" | "m" | "g" | "t" | "p" | "e" = unit.to_ascii_lowercase().as_str() {
+        let (amount, letter) = (number.trim_end_matches(unit).trim_end(), unit.to_uppercase());
+        return Err(format!(
+            "{text:?} could mean two sizes: write {amount}{letter}iB (powers of 1024) or \
+             {amount}{letter}B (powers of 1000)"
+        ));
+    }
     let wrong = || {
         format!(
             "expected a size such as 512MiB, 1.5GiB or 2GB, or a number of bytes, found {text:?}"
         )
     };
-    text.trim().parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| wrong())
+    number.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| wrong())
 }
 
 /// A size rounded up to whole MiB, as [`parse_size`] reads it.
@@ -115,16 +126,18 @@ pub struct Demand {
     pub page_bytes: u64,
     /// Bytes of one row while it is decoded and scattered.
     pub row_bytes: u64,
-    /// Bytes that stay in memory whatever is spilled: interned names.
-    pub name_bytes: u64,
+    /// Bytes that stay in memory whatever is spilled: names, rows in quarantine.
+    pub kept_bytes: u64,
 }
 
 /// The smallest limit under which a run can be expected to end.
 ///
 /// Definition: the program itself, `PROGRAM_BYTES`; 4 KiB a file and 1 KiB a wanted column of each
-/// row group for the footers; the interned names; and for each thread the pages that are open, and
-/// the least number of rows in flight twice, decoded and scattered. What is left above that is what
-/// events and states may hold, so the sum of these is to be at most three quarters of the limit.
+/// row group for the footers; the names and broken rows; and for each thread the pages that are
+/// open, and the least number of rows in flight twice, decoded and scattered, or later the least
+/// sums and the events of two buckets, whichever is more. What is left above that is what events
+/// and states may hold, so the sum of these is to be at most three quarters of the limit; the names
+/// and broken rows, of which there are copies while they are sorted, at most a quarter.
 ///
 /// Units: bytes, rounded up to whole MiB.
 #[must_use]
@@ -132,11 +145,16 @@ pub fn smallest_limit(demand: &Demand) -> u64 {
     let footers = (demand.files * (4 << 10))
         .saturating_add(demand.row_groups.saturating_mul(demand.columns).saturating_mul(1 << 10));
     let in_flight = ROWS_IN_FLIGHT_MIN.saturating_mul(demand.row_bytes).saturating_mul(2);
-    let threads = demand.threads.max(1).saturating_mul(demand.page_bytes.saturating_add(in_flight));
-    let fixed = footers.saturating_add(demand.name_bytes).saturating_add(threads);
+    let reading = demand.page_bytes.saturating_add(in_flight);
+    let folding = BUCKETS_ROWS.saturating_mul(demand.row_bytes) * 2 + THREAD_BYTES_MIN * 3 / 2;
+    let threads = demand.threads.max(1).saturating_mul(reading.max(folding));
+    let fixed = footers.saturating_add(demand.kept_bytes.saturating_mul(3)).saturating_add(threads);
     let bytes = PROGRAM_BYTES.saturating_add(fixed.saturating_mul(4) / 3);
     bytes.div_ceil(1 << 20).saturating_mul(1 << 20)
 }
+
+/// Events of two buckets, about.
+const BUCKETS_ROWS: u64 = 1 << 14;
 
 /// Refuses a limit that cannot hold the run.
 ///
@@ -147,7 +165,15 @@ pub fn refuse(limit: u64, demand: &Demand) -> Result<(), Error> {
     if limit >= smallest {
         return Ok(());
     }
-    Err(Error::MemoryLimit { limit: size_text(limit), smallest: size_text(smallest) })
+    let kept = smallest - smallest_limit(&Demand { kept_bytes: 0, ..*demand });
+    let instead = if kept > smallest / 2 {
+        "shorter identifiers and fewer broken rows need"
+    } else if demand.threads > 1 {
+        "fewer threads need"
+    } else {
+        "fewer files and columns need"
+    };
+    Err(Error::MemoryLimit { limit: size_text(limit), smallest: size_text(smallest), instead })
 }
 
 #[cfg(test)]
@@ -165,7 +191,7 @@ mod tests {
         check_size("256MiB", 268_435_456);
         check_size("256 mib", 268_435_456);
         check_size("1.5GiB", 1_610_612_736);
-        check_size("2g", 2_000_000_000);
+        check_size("1.5 kB", 1_500);
         check_size("2GB", 2_000_000_000);
         check_size("1048576", 1_048_576);
         check_size(" 64kib ", 65_536);
@@ -176,6 +202,17 @@ mod tests {
         for text in ["", "much", "-1GiB", "1GiBs", "GiB", "1,5GiB", "50%"] {
             let problem = parse_size(text).unwrap_err();
             assert!(problem.contains("512MiB") && problem.contains(text), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_unit_of_one_letter_is_refused_with_both_meanings() {
+        for (text, binary, decimal) in
+            [("256m", "256MiB", "256MB"), ("2G", "2GiB", "2GB"), ("1.5 k", "1.5KiB", "1.5KB")]
+        {
+            let problem = parse_size(text).unwrap_err();
+            assert!(problem.contains(binary) && problem.contains(decimal), "{problem}");
+            assert!(parse_size(binary).unwrap() > parse_size(decimal).unwrap());
         }
     }
 
@@ -246,8 +283,8 @@ mod tests {
 
     #[test]
     fn the_smallest_limit_follows_its_formula() {
-        // By hand: nothing but the program.
-        assert_eq!(smallest_limit(&Demand::default()), PROGRAM_BYTES.div_ceil(1 << 20) << 20);
+        // By hand: one thread's least sums, 6 MiB, four thirds of which are 8.
+        assert_eq!(smallest_limit(&Demand::default()), PROGRAM_BYTES + (8 << 20));
         // Two threads, 3 MiB of pages each, 32,768 rows of 128 bytes twice = 8 MiB each; four
         // thirds of 22 MiB is 29 1/3 MiB, which is rounded up.
         let demand =

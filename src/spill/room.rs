@@ -10,12 +10,25 @@ use super::scratch::Scratch;
 use crate::error::Error;
 
 /// Below this a thread's tables would be written again and again for nothing.
-const THREAD_BYTES_MIN: u64 = 8 << 20;
+pub(super) const THREAD_BYTES_MIN: u64 = 4 << 20;
 
-/// What merging and finishing a table takes, for ten bytes of its merged states: the states
-/// themselves and rolled up, the rows made, and these sorted. Measured on `stage_time` and
-/// `stage_transitions` by hours: 1.6 GB for 0.7 GB of states.
-const FINISHED_TENTHS: u64 = 25;
+/// What finishing takes for a byte of states: these, rolled up to each period, what that takes on
+/// the way, and what the table makes of them. Measured on `stage_time` by hours, month and quarter:
+/// with 37 MB of states finished together the whole run peaked at 252 MiB, the program included.
+const FINISHED: u64 = 5;
+
+/// What finishing all tables at a time takes for a byte of sums. Measured on `stage_transitions` and
+/// `cycle_curve` by hours: 465 MB above the program for 80 MB of sums.
+const FINISHED_ALL: u64 = 6;
+
+/// Parts of the room, for the states of some values of a slice's dimensions. Smaller ones would be
+/// finished more slowly.
+const PIECES: u64 = 8;
+
+/// Rows of a table that are sorted in memory: about 10 MB.
+const TABLE_ROWS: usize = 1 << 15;
+/// The same where everything is spilled at once.
+const TABLE_ROWS_ALWAYS: usize = 1 << 7;
 
 /// Room for sums. See the module.
 #[derive(Debug)]
@@ -33,7 +46,8 @@ impl Room {
     /// The room of a run with so many threads.
     #[must_use]
     pub fn new(budget: &Budget, scratch: &Scratch, threads: usize) -> Arc<Self> {
-        let share = budget.share(Part::States) / threads.max(1) as u64;
+        // A table that grows takes half as much again while it does.
+        let share = budget.share(Part::States) / threads.max(1) as u64 * 2 / 3;
         let thread_bytes = match budget.spilling() {
             Spilling::AsNeeded => share.max(THREAD_BYTES_MIN),
             Spilling::Always => 0,
@@ -60,12 +74,33 @@ impl Room {
         self.bytes
     }
 
-    /// Whether a table with so many bytes of merged states can be finished, and every one before.
+    /// Whether all tables can be finished at a time from so many bytes of sums.
     #[must_use]
-    pub fn can_finish(&self, states_bytes: u64) -> bool {
-        let needed = states_bytes.saturating_mul(FINISHED_TENTHS) / 10;
-        let most = self.needed.fetch_max(needed, Ordering::Relaxed).max(needed);
-        most <= self.bytes
+    pub fn can_finish_all(&self, sums_bytes: u64) -> bool {
+        sums_bytes.saturating_mul(FINISHED_ALL) <= self.bytes
+    }
+
+    /// The bytes of states that are best finished together.
+    #[must_use]
+    pub fn piece_bytes(&self) -> u64 {
+        if self.thread_bytes == 0 { 0 } else { self.bytes / FINISHED / PIECES }
+    }
+
+    /// The rows of a table that are held until they are written.
+    #[must_use]
+    pub fn table_rows(&self) -> usize {
+        if self.thread_bytes == 0 { TABLE_ROWS_ALWAYS } else { TABLE_ROWS }
+    }
+
+    /// Whether so many bytes of states can be finished together.
+    #[must_use]
+    pub fn has_room_for(&self, states_bytes: u64) -> bool {
+        states_bytes.saturating_mul(FINISHED) <= self.bytes
+    }
+
+    /// Notes that so many bytes of states have to be finished together.
+    pub fn needs(&self, states_bytes: u64) {
+        self.needed.fetch_max(states_bytes.saturating_mul(FINISHED), Ordering::Relaxed);
     }
 
     /// Refuses a limit that could not hold all tables.
@@ -78,7 +113,8 @@ impl Room {
             return Ok(());
         }
         let smallest = size_text(PROGRAM_BYTES.saturating_add(needed));
-        Err(Error::MemoryLimit { limit: size_text(self.limit), smallest })
+        let instead = "fewer slices, fewer periods or a coarser [run] resolution need";
+        Err(Error::MemoryLimit { limit: size_text(self.limit), smallest, instead })
     }
 
     /// The scratch file, made when it is first asked for.
@@ -112,13 +148,15 @@ mod tests {
         // By hand: 10 MiB above the program hold the finish of 4 MiB of states, but not of 5 MiB.
         let budget = Budget::new(PROGRAM_BYTES + (10 << 20));
         let room = Room::new(&budget, &Scratch::within(std::path::Path::new(".")), 2);
-        assert!(room.can_finish(4 << 20));
+        let fits = (10 << 20) / FINISHED;
+        assert!(room.has_room_for(fits) && !room.has_room_for(fits + 1));
+        room.needs(fits);
         assert!(room.judge().is_ok());
-        assert!(!room.can_finish(5 << 20));
-        assert!(!room.can_finish(1), "only the largest is sought now");
+        room.needs(5 << 20);
+        room.needs(1);
         let error = room.judge().unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        let smallest = size_text(PROGRAM_BYTES + (25 << 20) / 2);
+        let smallest = size_text(PROGRAM_BYTES + FINISHED * (5 << 20));
         assert!(error.hint().unwrap().contains(&smallest), "{:?}", error.hint());
     }
 }

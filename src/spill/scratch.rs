@@ -5,7 +5,7 @@
 //! there is no folder of ours to remove and no file of a dead run to look for, and nobody else can
 //! open it. (Where a file system cannot make a file without a name, its name is taken away at once.)
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -17,7 +17,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Scratch files in this folder, which is created when the first one is made.
+    /// Scratch files in this folder.
     #[must_use]
     pub fn within(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
@@ -41,10 +41,8 @@ impl Scratch {
     /// A new file without a name, for reading and writing.
     ///
     /// # Errors
-    /// The folder cannot be created, or no file can be made in it.
+    /// No file can be made in the folder, such as because there is no such folder.
     pub fn file(&self) -> Result<File, Error> {
-        fs::create_dir_all(&self.folder)
-            .map_err(|e| Error::output("create the scratch folder", &self.folder, e))?;
         tempfile::tempfile_in(&self.folder)
             .map_err(|e| Error::output("make a scratch file in", &self.folder, e))
     }
@@ -52,13 +50,14 @@ impl Scratch {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_scratch_file_is_not_to_be_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let scratch = Scratch::within(&folder.path().join("made/on/demand"));
-        assert!(!scratch.folder().exists());
+        let scratch = Scratch::within(folder.path());
         let _open = scratch.file().unwrap();
         assert_eq!(fs::read_dir(scratch.folder()).unwrap().count(), 0);
     }
@@ -72,12 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
+    fn a_folder_that_is_not_there_is_named_and_not_made() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        let error = Scratch::within(&file.join("below")).file().unwrap_err();
+        let missing = folder.path().join("mistyped");
+        let error = Scratch::within(&missing).file().unwrap_err();
         assert_eq!(error.exit_code(), 5);
-        assert!(error.to_string().contains("file/below"), "{error}");
+        assert!(error.to_string().contains("mistyped"), "{error}");
+        assert!(!missing.exists());
     }
 }

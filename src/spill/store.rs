@@ -5,7 +5,7 @@
 //! waits for another. What is held stays where it is.
 
 use std::ops::{Deref, Range};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -87,8 +87,9 @@ pub struct Store<T> {
     ranges: Vec<Range<usize>>,
     file: OnceLock<SpillFile>,
     creating: Mutex<()>,
-    /// How many parts have come.
+    /// How many parts have come, and how many rows.
     count: AtomicUsize,
+    rows: AtomicU64,
     /// A part could not be written: the others need not be tried.
     failed: AtomicBool,
     arriving: Mutex<Arrived<T>>,
@@ -105,6 +106,7 @@ struct Arrived<T> {
 pub struct Complete<T> {
     ranges: Vec<Range<usize>>,
     file: Option<SpillFile>,
+    rows: u64,
     arrived: Arrived<T>,
 }
 
@@ -129,6 +131,7 @@ impl<T: Spillable> Store<T> {
             file: OnceLock::new(),
             creating: Mutex::default(),
             count: AtomicUsize::new(0),
+            rows: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             arriving: Mutex::new(Arrived { held: Vec::new(), spilled: Vec::new() }),
         }
@@ -143,6 +146,9 @@ impl<T: Spillable> Store<T> {
     /// It cannot be written.
     pub fn add(&self, part: T) -> Result<(), Error> {
         let place = (part.unit(), self.count.fetch_add(1, Ordering::Relaxed));
+        let every = self.ranges.first().zip(self.ranges.last()).map(|(a, b)| a.start..b.end);
+        let rows = every.map_or(0, |buckets| part.rows_of(&buckets) as u64);
+        self.rows.fetch_add(rows, Ordering::Relaxed);
         if let Some(held) = self.budget.try_hold(self.part, part.held_bytes()) {
             self.arrived().held.push((place, part, held));
             return Ok(());
@@ -172,7 +178,8 @@ impl<T: Spillable> Store<T> {
         let mut arrived = self.arriving.into_inner().unwrap_or_else(PoisonError::into_inner);
         arrived.held.sort_by_key(|(place, _, _)| *place);
         arrived.spilled.sort_by_key(|part| part.place);
-        Complete { ranges: self.ranges, file: self.file.into_inner(), arrived }
+        let rows = self.rows.into_inner();
+        Complete { ranges: self.ranges, file: self.file.into_inner(), rows, arrived }
     }
 
     fn arrived(&self) -> std::sync::MutexGuard<'_, Arrived<T>> {
@@ -195,6 +202,12 @@ impl<T: Spillable> Complete<T> {
     #[must_use]
     pub fn ranges(&self) -> &[Range<usize>] {
         &self.ranges
+    }
+
+    /// Rows of all parts.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// Bytes of scratch data.

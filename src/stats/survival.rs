@@ -18,6 +18,9 @@ mod tests;
 /// a product of thousands of quotients, far less than one subject among any number that is read.
 const SAME: f64 = 1e-12;
 
+/// Far more than a limit may be off by rounding.
+const SURE: f64 = 1e-9;
+
 /// Those who reach one duration, and what becomes of them there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
@@ -105,6 +108,19 @@ impl Step {
                 (self.survival * (-width).exp(), (self.survival * width.exp()).min(1.0))
             }
         })
+    }
+}
+
+impl Step {
+    /// Whether the lower limit is above a level by so much that it need not be computed, which
+    /// takes three times as long. Where this is not sure, it is `false`.
+    fn lower_is_surely_above(&self, level: f64, scale: Scale, z: f64) -> bool {
+        if scale != Scale::LogLog || self.survival <= 0.0 || self.survival >= 1.0 {
+            return false;
+        }
+        let log = self.survival.ln();
+        let width = z * self.log_variance.sqrt() / log.abs();
+        width.exp() * log > level.ln() + SURE
     }
 }
 
@@ -197,13 +213,15 @@ impl Curve {
     #[must_use]
     pub fn quantile_limits(&self, p: f64, scale: Scale, z: f64) -> (Option<i64>, Option<i64>) {
         let level = 1.0 - p + SAME;
-        let first = |pick: fn((f64, f64)) -> f64| {
-            self.steps
-                .iter()
-                .find(|s| s.limits(scale, z).is_some_and(|limits| pick(limits) <= level))
-                .map(|s| s.duration)
-        };
-        (first(|(low, _)| low), first(|(_, high)| high))
+        let low = self.steps.iter().find(|s| {
+            !s.lower_is_surely_above(level, scale, z)
+                && s.limits(scale, z).is_some_and(|(low, _)| low <= level)
+        });
+        // The upper limit is above the survival.
+        let fallen = self.steps.iter().skip_while(|s| s.survival > level + SURE);
+        let mut fallen =
+            fallen.filter(|s| s.limits(scale, z).is_some_and(|(_, high)| high <= level));
+        (low.map(|s| s.duration), fallen.next().map(|s| s.duration))
     }
 
     /// The mean duration up to a horizon: the area under the curve from 0 to it.

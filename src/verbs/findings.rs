@@ -3,15 +3,16 @@
 use std::fmt::Write;
 
 use super::thousands;
-use crate::metrics::RowView;
+use crate::metrics::TableView;
 use crate::table::Table;
 
 /// The quality table as text: rows by input first, then the broken rules.
 pub(super) fn text(table: &Table) -> String {
     let mut inputs: Vec<String> = Vec::new();
     let mut broken: Vec<[String; 5]> = Vec::new();
-    for row in 0..table.batch.num_rows() {
-        let row = RowView { specs: &table.specs, batch: &table.batch, row };
+    let batches: Vec<TableView<'_>> =
+        table.batches.iter().map(|batch| TableView::new(&table.specs, batch)).collect();
+    for row in batches.iter().flat_map(TableView::rows) {
         let count = |name: &str| row.int(name).map_or(0, i64::unsigned_abs);
         let name = |column: &str| row.text(column).unwrap_or("-").to_owned();
         let rows = format!(

@@ -29,14 +29,11 @@ fn tables(
     let out = scratch.path(&format!("out-{spilling:?}-{threads}"));
     let spilled = scratch.path(&format!("spilled-{spilling:?}-{threads}"));
     let mut resolved = Resolved { spilling, output: out.clone(), ..resolved.clone() };
+    std::fs::create_dir(&spilled).unwrap();
     resolved.scratch = Some(spilled.clone());
     resolved.config.run.threads = Some(threads);
     execute(&resolved).unwrap();
-    // A folder that was never made would show that nothing was written.
-    assert_eq!(spilled.exists(), spilling == Spilling::Always);
-    if spilled.exists() {
-        assert_eq!(std::fs::read_dir(spilled).unwrap().count(), 0, "something is left");
-    }
+    assert_eq!(std::fs::read_dir(spilled).unwrap().count(), 0, "something is left");
     published(&out.join("latest"))
 }
 
@@ -62,7 +59,8 @@ fn tables_are_the_same_when_everything_is_spilled() {
 
 #[test]
 fn one_long_deal_and_one_large_customer_are_the_same_when_spilled() {
-    const LONG: i64 = 20_000;
+    // More than the fold hands over in one piece.
+    const LONG: i64 = 200_000;
     const OTHERS: i64 = 5_000;
     let stages = ["lead", "proposal"];
     let (mut deal, mut at, mut stage, mut customer, mut amount) =
@@ -101,17 +99,69 @@ fn one_long_deal_and_one_large_customer_are_the_same_when_spilled() {
 }
 
 #[test]
-fn a_scratch_folder_that_cannot_be_written_ends_the_run_and_publishes_nothing() {
+fn a_mistyped_scratch_folder_is_refused_and_not_made() {
     let scratch = Scratch::new();
     let mut resolved = generated(&scratch, 50);
-    let file = scratch.write("file", "");
-    resolved.spilling = Spilling::Always;
-    resolved.scratch = Some(file.join("below"));
+    resolved.scratch = Some(scratch.path("mistyped"));
     resolved.output = scratch.path("out");
     let error = execute(&resolved).unwrap_err();
-    assert_eq!(error.exit_code(), 5, "{error}");
-    assert!(error.to_string().contains("file/below"), "{error}");
+    assert_eq!(error.exit_code(), 2, "{error}");
+    assert!(error.to_string().contains("mistyped"), "{error}");
+    assert!(!scratch.path("mistyped").exists());
     assert!(!scratch.path("out/latest").exists());
+}
+
+#[test]
+fn shards_are_refused_under_a_limit() {
+    let scratch = Scratch::new();
+    let made = generate(&GenerateOptions::new(50, 11, scratch.path("history"))).unwrap();
+    let flags = Flags {
+        config: Some(made.config),
+        set: vec!["run.shards=3".into()],
+        memory_limit: Some("1GiB".into()),
+        ..Flags::default()
+    };
+    let error = config::load(&flags).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("run.shards"), "{error}");
+}
+
+#[test]
+fn names_that_the_limit_cannot_hold_are_refused_while_they_are_read() {
+    // By hand: 60,000 identifiers of 40 characters and 64 bytes beside each are 6.2 MB, of which the
+    // limit is to hold four times: more than the 20 MiB that are added to the least limit.
+    const DEALS: i64 = 60_000;
+    let deals = (0..DEALS).map(|d| Some(format!("{d:040}"))).collect::<StringArray>();
+    let times = (0..DEALS).map(|d| (1_704_067_200 + d) * 1_000_000);
+    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
+    let stages = StringArray::from(vec!["lead"; DEALS as usize]);
+    let columns: [(&str, ArrayRef); 3] = [
+        ("deal_id", Arc::new(deals)),
+        ("event_time", Arc::new(times)),
+        ("stage_id", Arc::new(stages)),
+    ];
+    let scratch = Scratch::new();
+    scratch.parquet("events/all.parquet", &columns, 1_000);
+    let mut resolved = scratch
+        .resolve(
+            "[pipeline]\nstages = [\"lead\"]\nwon = [\"won\"]\nlost = [\"lost\"]\n\
+             [inputs.deal_events]\npath = \"events\"\n",
+        )
+        .unwrap();
+    resolved.config.run.threads = Some(1);
+    resolved.memory_limit = Some(1 << 20);
+    let least = |error: dealmill::error::Error| -> u64 {
+        assert_eq!(error.exit_code(), 2, "{error}");
+        let hint = error.hint().unwrap();
+        let named = hint.split("--memory-limit ").nth(1).unwrap().split(' ').next().unwrap();
+        dealmill::spill::parse_size(named).unwrap()
+    };
+    let without_names = least(execute(&resolved).unwrap_err());
+    resolved.memory_limit = Some(without_names + (20 << 20));
+    let with_names = least(execute(&resolved).unwrap_err());
+    assert!(with_names > without_names + (20 << 20), "{with_names}");
+    resolved.memory_limit = Some(with_names);
+    execute(&resolved).unwrap();
 }
 
 #[test]

@@ -7,9 +7,10 @@
 //!
 //! Packed keys sort like the keys themselves, null first.
 
+mod kept;
 mod runs;
 
-pub(super) use self::runs::Run;
+pub(super) use self::kept::{Kept, Sorted};
 use super::super::merge::Merge;
 use super::program::NULL;
 
@@ -390,19 +391,16 @@ impl Groups {
 
     /// The columns of keys and values, sorted by keys.
     pub(super) fn into_columns(self) -> (Vec<Vec<i64>>, Vec<Vec<i64>>) {
-        let width = self.width();
-        let mut keys: Vec<Vec<i64>> = vec![Vec::with_capacity(self.len); self.fields.len()];
-        let mut values: Vec<Vec<i64>> = vec![Vec::with_capacity(self.len); self.merges.len()];
-        let slots = self.slots.chunks_exact(width).zip(0_u32..);
-        let mut order: Vec<(u64, u32)> = slots
-            .filter_map(|(group, slot)| Some((*group.first()?, slot)))
-            .filter(|(word, _)| *word != 0)
-            .collect();
-        let group = |slot: u32| {
-            let begin = slot as usize * width;
-            self.slots.get(begin..begin + width).unwrap_or_default()
-        };
-        let rest = |slot: u32| group(slot).get(1..self.words);
+        self.columns(&self.order())
+    }
+
+    /// The slots of all groups, sorted by keys, each with its first word.
+    fn order(&self) -> Vec<(u64, u32)> {
+        let slots = self.slots.chunks_exact(self.width()).zip(0_u32..);
+        let mut order = Vec::with_capacity(self.len);
+        let taken = slots.filter_map(|(group, slot)| Some((*group.first()?, slot)));
+        order.extend(taken.filter(|(word, _)| *word != 0));
+        let rest = |slot: u32| self.group(slot).get(1..self.words);
         if self.words == 1 {
             rayon::slice::ParallelSliceMut::par_sort_unstable(order.as_mut_slice());
         } else {
@@ -410,8 +408,21 @@ impl Groups {
                 a.0.cmp(&b.0).then_with(|| rest(a.1).cmp(&rest(b.1)))
             });
         }
-        for (_, slot) in order {
-            self.unpack(group(slot), &mut keys, &mut values);
+        order
+    }
+
+    fn group(&self, slot: u32) -> &[u64] {
+        let begin = slot as usize * self.width();
+        self.slots.get(begin..begin + self.width()).unwrap_or_default()
+    }
+
+    /// The columns of keys and values of some groups.
+    fn columns(&self, slots: &[(u64, u32)]) -> (Vec<Vec<i64>>, Vec<Vec<i64>>) {
+        let rows = slots.len();
+        let mut keys: Vec<Vec<i64>> = vec![Vec::with_capacity(rows); self.fields.len()];
+        let mut values: Vec<Vec<i64>> = vec![Vec::with_capacity(rows); self.merges.len()];
+        for (_, slot) in slots {
+            self.unpack(self.group(*slot), &mut keys, &mut values);
         }
         (keys, values)
     }

@@ -11,19 +11,21 @@
 mod compile;
 mod groups;
 mod program;
+mod sums;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use self::compile::Compiler;
-use self::groups::{Groups, Overflow, Run};
+use self::groups::{Groups, Overflow};
 use self::program::{BLOCK, NULL, Program, Register, Registers};
+use self::sums::StateSums;
 use super::merge::Merge;
+use super::runs::{Layout, Run, Source};
 use super::sql::{StateQuery, quoted};
 use super::states::{Job, overflow};
 use crate::error::Error;
@@ -70,7 +72,7 @@ struct State {
 /// One thread's sums: by relation, state and slice.
 #[derive(Default)]
 struct Part {
-    groups: BTreeMap<Relation, Vec<Vec<Groups>>>,
+    states: BTreeMap<Relation, Vec<StateSums>>,
     registers: Registers,
     rows: Vec<u32>,
 }
@@ -112,11 +114,11 @@ impl Sums {
             let run = part.registers.run(&compiled.program, &columns, begin, end);
             run.map_err(|_| overflow(batch.relation.name(), "an expression"))?;
             part.add(batch.relation, compiled, end - begin)?;
-        }
-        if let Some(room) = &self.room
-            && part.bytes() > room.thread_bytes()
-        {
-            self.write(&mut part, room)?;
+            if let Some(room) = &self.room
+                && part.bytes() > room.thread_bytes()
+            {
+                self.write(&mut part, room, room.thread_bytes() / 4)?;
+            }
         }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(part);
         Ok(())
@@ -128,85 +130,134 @@ impl Sums {
         idle.iter().map(Part::bytes).sum()
     }
 
-    /// Writes the large tables of a part.
-    fn write(&self, part: &mut Part, room: &Room) -> Result<(), Error> {
-        // The small ones are many, and would be as large again with the next rows.
-        const LARGE: u64 = 32;
+    /// Writes a part's tables, the largest first, until no more than so many bytes are left.
+    fn write(&self, part: &mut Part, room: &Room, left: u64) -> Result<(), Error> {
         let file = room.file()?;
-        for (relation, states) in &mut part.groups {
-            let tables = states.iter_mut().enumerate().flat_map(|(state, slices)| {
-                slices.iter_mut().enumerate().map(move |(slice, groups)| (state, slice, groups))
-            });
-            let large = |groups: &Groups| groups.bytes() as u64 > room.thread_bytes() / LARGE;
-            for (state, slice, groups) in tables.filter(|(_, _, groups)| large(groups)) {
-                let run = groups.write(&file)?;
-                let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-                written.entry((*relation, state, slice)).or_default().push(run);
+        for (relation, states) in &mut part.states {
+            for (number, sums) in states.iter_mut().enumerate() {
+                sums.confine(self.state((*relation, number, 0))?)?;
             }
+        }
+        let mut bytes = part.bytes();
+        let mut tables: Vec<(Place, &mut Groups)> = Vec::new();
+        for (relation, states) in &mut part.states {
+            for (state, sums) in states.iter_mut().enumerate() {
+                let own = sums.slices.iter_mut().enumerate();
+                tables.extend(own.map(|(slice, groups)| ((*relation, state, slice), groups)));
+            }
+        }
+        tables.sort_by_key(|(_, groups)| std::cmp::Reverse(groups.bytes()));
+        for (place, groups) in tables {
+            if bytes <= left {
+                break;
+            }
+            bytes = bytes.saturating_sub(groups.bytes() as u64);
+            let run = groups.write(&self.state(place)?.layout(place.2), &file)?;
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.entry(place).or_default().push(run);
         }
         Ok(())
     }
 
-    /// The room, if finishing all states at a time would exceed it.
-    pub(crate) fn narrow(&self) -> Option<Arc<Room>> {
-        // What is merged is less than what the threads have, what is made of it is more.
-        const FINISHED: u64 = 2;
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = self.room.as_ref()?;
-        let is_narrow = !written.is_empty() || self.bytes() > room.bytes() / FINISHED;
-        is_narrow.then(|| room.clone())
+    fn state(&self, place: Place) -> Result<&State, Error> {
+        let compiled = self.relations.get(&place.0);
+        let state = compiled.and_then(|c| c.states.get(place.1));
+        state.ok_or_else(|| Error::Bug("a state without a program".into()))
     }
 
-    /// The rows of every job, sorted by dimensions, then keys.
+    /// The room, if finishing all states at a time would exceed it.
+    pub(crate) fn narrow(&self) -> Option<Arc<Room>> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = self.room.as_ref()?;
+        let bytes = self.bytes();
+        tracing::debug!(bytes, is_written = !written.is_empty(), "sums");
+        (!written.is_empty() || !room.can_finish_all(bytes)).then(|| room.clone())
+    }
+
+    /// The rows of every job in a scratch file, for finishing them in little room.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub(crate) fn into_sources(self, room: &Room) -> Result<Vec<Arc<Source>>, Error> {
+        let parts = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut part in parts {
+            self.write(&mut part, room, 0)?;
+        }
+        let mut written =
+            std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        let file = room.file()?;
+        let mut sources: BTreeMap<Place, Arc<Source>> = BTreeMap::new();
+        for place in &self.places {
+            if !sources.contains_key(place) {
+                let runs = written.remove(place).unwrap_or_default();
+                let layout = self.state(*place)?.layout(place.2);
+                sources.insert(*place, Arc::new(Source::new(layout, &file, runs)?));
+            }
+        }
+        Ok(self.places.iter().filter_map(|place| sources.get(place).cloned()).collect())
+    }
+
+    /// The states of every job. Nothing has been written.
+    pub(crate) fn into_states(mut self) -> States {
+        let parts = std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let mut waiting: BTreeMap<(Relation, usize), Vec<StateSums>> =
+            self.places.iter().map(|place| ((place.0, place.1), Vec::new())).collect();
+        for part in parts {
+            for (relation, states) in part.states {
+                for (number, own) in states.into_iter().enumerate() {
+                    waiting.entry((relation, number)).or_default().push(own);
+                }
+            }
+        }
+        States { sums: self, waiting, made: BTreeMap::new(), next: 0 }
+    }
+
+    /// The rows of every job, sorted by dimensions, then keys. Nothing has been written.
     ///
     /// # Errors
     /// A sum that leaves 64 bits.
-    pub(crate) fn finish(mut self) -> Result<Vec<StateRows>, Error> {
-        let jobs = 0..self.places.len();
-        self.finish_jobs(jobs)
+    pub(crate) fn finish(self) -> Result<Vec<Arc<StateRows>>, Error> {
+        let jobs = self.places.len();
+        self.into_states().take(jobs)
     }
+}
 
-    /// The rows of some jobs, sorted by dimensions, then keys. Jobs are finished in order.
+/// States that become rows when they are asked for, so that not all are there at a time.
+pub(crate) struct States {
+    sums: Sums,
+    /// What each thread has of the states that are not rows yet.
+    waiting: BTreeMap<(Relation, usize), Vec<StateSums>>,
+    /// Rows that later jobs ask for too.
+    made: BTreeMap<Place, Arc<StateRows>>,
+    next: usize,
+}
+
+impl States {
+    /// The rows of the next jobs, sorted by dimensions, then keys.
     ///
     /// # Errors
-    /// A sum that leaves 64 bits; groups that cannot be read back.
-    pub(crate) fn finish_jobs(&mut self, jobs: Range<usize>) -> Result<Vec<StateRows>, Error> {
-        let own = self.places.get(jobs.clone()).unwrap_or_default();
-        let later: BTreeSet<Place> = self.places.iter().skip(jobs.end).copied().collect();
-        let wanted: BTreeSet<Place> = own.iter().copied().collect();
-        let parts = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut tables = Vec::with_capacity(wanted.len());
-        for place in wanted {
-            let of = |part: &mut Part| {
-                let states = part.groups.get_mut(&place.0)?;
-                let groups = states.get_mut(place.1)?.get_mut(place.2)?;
-                let is_last = !later.contains(&place);
-                let none = || Groups::new(&[], Vec::new());
-                Some(if is_last { std::mem::replace(groups, none()) } else { groups.clone() })
-            };
-            tables.push((place, parts.iter_mut().filter_map(of).collect::<Vec<Groups>>()));
-        }
-        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let merge = |(place, tables): (Place, Vec<Groups>)| {
-            let compiled = self.relations.get(&place.0);
-            let state = compiled.and_then(|c| c.states.get(place.1));
-            let state = state.ok_or_else(|| Error::Bug("a state without a program".into()))?;
-            let runs = written.get(&place).map_or(&[][..], Vec::as_slice);
-            Ok((place, state.rows(place.2, tables, runs, self.room.as_deref())?))
+    /// A sum that leaves 64 bits.
+    pub(crate) fn take(&mut self, jobs: usize) -> Result<Vec<Arc<StateRows>>, Error> {
+        let places = self.sums.places.get(self.next..).unwrap_or_default();
+        let (own, later) = places.split_at_checked(jobs).unwrap_or((places, &[]));
+        self.next += jobs;
+        let wanted: BTreeSet<(Relation, usize)> = own.iter().map(|p| (p.0, p.1)).collect();
+        let waiting = &mut self.waiting;
+        let parts: Vec<_> =
+            wanted.into_iter().filter_map(|state| Some((state, waiting.remove(&state)?))).collect();
+        let sums = &self.sums;
+        let make = |((relation, number), parts): ((Relation, usize), Vec<StateSums>)| {
+            let slices = sums.state((relation, number, 0))?.all_rows(parts)?;
+            let place = |(slice, rows)| ((relation, number, slice), Arc::new(rows));
+            Ok(slices.into_iter().enumerate().map(place).collect::<Vec<_>>())
         };
-        let rows: Result<BTreeMap<Place, StateRows>, Error> = if written.is_empty() {
-            tables.into_par_iter().map(merge).collect()
-        } else {
-            // One after the other, because there is little room.
-            tables.into_iter().map(merge).collect()
-        };
-        let mut rows = rows?;
-        let results = own.iter().enumerate().map(|(job, place)| {
-            let again = own.iter().skip(job + 1).any(|later| later == place);
-            let own = if again { rows.get(place).cloned() } else { rows.remove(place) };
-            own.unwrap_or_default()
-        });
-        Ok(results.collect())
+        let made: Result<Vec<_>, Error> = parts.into_par_iter().map(make).collect();
+        self.made.extend(made?.into_iter().flatten());
+        let rows = |place| self.made.get(place).cloned().unwrap_or_default();
+        let rows = own.iter().map(rows).collect();
+        let later: BTreeSet<&Place> = later.iter().collect();
+        self.made.retain(|place, _| later.contains(place));
+        Ok(rows)
     }
 }
 
@@ -287,14 +338,15 @@ impl Compiled {
 impl Part {
     /// Bytes that the tables of sums hold.
     fn bytes(&self) -> u64 {
-        let tables = self.groups.values().flatten().flatten();
-        tables.map(|groups| groups.bytes() as u64).sum()
+        self.states.values().flatten().map(StateSums::bytes).sum()
     }
 
     fn add(&mut self, relation: Relation, compiled: &Compiled, block: usize) -> Result<(), Error> {
-        let tables = self.groups.entry(relation).or_default();
-        tables.resize_with(compiled.states.len(), Vec::new);
-        for (state, tables) in compiled.states.iter().zip(tables) {
+        let sums = self.states.entry(relation).or_default();
+        for state in compiled.states.iter().skip(sums.len()) {
+            sums.push(StateSums::new(state));
+        }
+        for (state, sums) in compiled.states.iter().zip(sums) {
             let rows = match state.condition {
                 None => None,
                 Some(condition) => {
@@ -304,18 +356,7 @@ impl Part {
                     Some(self.rows.as_slice())
                 }
             };
-            let column = |register: &Register| self.registers.of(*register);
-            let values: Vec<Option<&[i64]>> =
-                state.values.iter().map(|(_, _, r)| r.as_ref().map(column)).collect();
-            for (number, slice) in state.slices.iter().enumerate() {
-                let keys: Vec<&[i64]> =
-                    slice.iter().chain(&state.keys).map(|(_, r, _)| column(r)).collect();
-                if number == tables.len() {
-                    tables.push(state.groups(number));
-                }
-                let Some(groups) = tables.get_mut(number) else { continue };
-                groups.add(&keys, &values, rows, block).map_err(|o| state.overflowed(&o))?;
-            }
+            sums.add(state, |register| self.registers.of(register), rows, block)?;
         }
         Ok(())
     }
@@ -334,42 +375,26 @@ impl State {
         overflow(&self.what, &quoted(name))
     }
 
-    /// The rows of one slice from every thread's sums and those that were written.
-    fn rows(
-        &self,
-        slice: usize,
-        mut tables: Vec<Groups>,
-        runs: &[Run],
-        room: Option<&Room>,
-    ) -> Result<StateRows, Error> {
+    /// What the rows of a slice consist of.
+    fn layout(&self, slice: usize) -> Layout {
+        Layout {
+            what: self.what.clone(),
+            dimensions: self.slices.get(slice).map_or(0, Vec::len),
+            keys: self.keys.iter().map(|(name, _, _)| name.clone()).collect(),
+            values: self.values.iter().map(|(name, merge, _)| (name.clone(), *merge)).collect(),
+        }
+    }
+
+    /// The rows of one slice from every thread's sums.
+    fn rows(&self, slice: usize, mut tables: Vec<Groups>) -> Result<StateRows, Error> {
         // The largest takes the others in.
         tables.sort_by_key(Groups::len);
         let mut all = tables.pop().unwrap_or_else(|| self.groups(slice));
         for groups in tables {
             all.absorb(&groups).map_err(|o| self.overflowed(&o))?;
         }
-        if let (Some(room), false) = (room, runs.is_empty()) {
-            let file = room.file()?;
-            for groups in runs.iter().flat_map(|run| run.read(&file)) {
-                all.absorb(&groups?).map_err(|o| self.overflowed(&o))?;
-            }
-        }
-        let rows = all.len();
-        tracing::debug!(state = %self.what, rows, bytes = all.bytes(), "merged sums");
-        let (mut keys, values) = all.into_columns();
-        let own = keys.split_off(self.slices.get(slice).map_or(0, Vec::len));
-        for column in &mut keys {
-            for code in column {
-                *code = if *code == NULL { -1 } else { *code };
-            }
-        }
-        let names = self.keys.iter().map(|(name, _, _)| name.clone());
-        let sums = self.values.iter().map(|(name, _, _)| name.clone());
-        Ok(StateRows {
-            dimensions: keys,
-            keys: names.zip(own).collect(),
-            values: sums.zip(values).collect(),
-            rows,
-        })
+        tracing::debug!(state = %self.what, rows = all.len(), bytes = all.bytes(), "merged sums");
+        let (keys, values) = all.into_columns();
+        Ok(self.layout(slice).rows(keys, values))
     }
 }

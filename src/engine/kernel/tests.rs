@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::groups::{Kept, Sorted};
 use super::*;
+use crate::engine::runs::append;
 use crate::engine::sql::StateQuery;
 use crate::relations::fixture::Fixture;
 use crate::spill::{Scratch, SpillFile};
@@ -36,6 +38,12 @@ fn groups(rows: &[(Vec<i64>, i64)], keys: usize) -> Groups {
     groups
 }
 
+fn layout() -> Layout {
+    let merges = [Merge::Sum, Merge::Min, Merge::Max, Merge::Sum];
+    let values = merges.map(|merge| (format!("{merge:?}"), merge)).to_vec();
+    Layout { what: String::new(), dimensions: 0, keys: vec!["a".into(), "b".into()], values }
+}
+
 fn rows_of(groups: Groups) -> Rows {
     let rows = groups.len();
     let (keys, values) = groups.into_columns();
@@ -53,6 +61,23 @@ fn key() -> impl Strategy<Value = i64> {
     ]
 }
 
+fn kept(rows: &[(Vec<i64>, i64)]) -> Kept {
+    let mut kept = Kept::new(&[None; 4]);
+    for block in rows.chunks(100) {
+        let column = |k: usize| block.iter().map(|(key, _)| key[k]).collect::<Vec<i64>>();
+        let values = block.iter().map(|(_, value)| *value).collect();
+        let columns = [column(0), column(1), column(2), values];
+        let columns: Vec<&[i64]> = columns.iter().map(Vec::as_slice).collect();
+        kept.add(&columns, None, block.len());
+    }
+    kept
+}
+
+/// Keys of which three fit into a word.
+fn narrow_key() -> impl Strategy<Value = i64> {
+    prop_oneof![6 => -3..4_i64, 2 => -3_000..3_000_i64, 1 => Just(NULL)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -61,6 +86,40 @@ proptest! {
         rows in prop::collection::vec((prop::collection::vec(key(), 3), -1000..1000_i64), 0..3000),
     ) {
         prop_assert_eq!(rows_of(groups(&rows, 3)), by_map(&rows));
+    }
+
+    #[test]
+    fn kept_rows_of_a_slice_are_those_of_a_sorted_map(
+        rows in prop::collection::vec(
+            (prop::collection::vec(narrow_key(), 3), -1000..1000_i64),
+            1..3000,
+        ),
+        split in 0.0..1.0_f64,
+    ) {
+        let (a, b) = rows.split_at((rows.len() as f64 * split) as usize);
+        let sorted = Sorted::of(&[kept(a), kept(b)], 2..3).unwrap();
+        let merges =
+            [(Merge::Sum, Some(3)), (Merge::Min, Some(3)), (Merge::Max, Some(3)), (Merge::Sum, None)];
+        // By the second column, then the first; the third is the key.
+        let (keys, values) = sorted.groups(&[1, 0], &merges).unwrap();
+        let row = |columns: &[Vec<i64>], row: usize| columns.iter().map(|c| c[row]).collect();
+        let found: Rows = (0..keys[0].len()).map(|r| (row(&keys, r), row(&values, r))).collect();
+        let turned: Vec<(Vec<i64>, i64)> =
+            rows.iter().map(|(k, value)| (vec![k[1], k[0], k[2]], *value)).collect();
+        prop_assert_eq!(found, by_map(&turned));
+    }
+
+    #[test]
+    fn kept_rows_are_poured_out_as_they_came(
+        rows in prop::collection::vec((prop::collection::vec(key(), 3), -1000..1000_i64), 0..1000),
+    ) {
+        let mut poured = Vec::new();
+        kept(&rows).pour(64, |columns, n| {
+            let key = |row: usize| (0..3).map(|k| columns[k][row]).collect();
+            poured.extend((0..n).map(|row| (key(row), columns[3][row])));
+            Ok::<(), ()>(())
+        }).unwrap();
+        prop_assert_eq!(poured, rows);
     }
 
     #[test]
@@ -75,13 +134,16 @@ proptest! {
         // And where some of them were written meanwhile.
         let folder = tempfile::tempdir().unwrap();
         let file = SpillFile::create(&Scratch::within(folder.path())).unwrap();
+        let file = Arc::new(file);
         let mut all = groups(a, 2);
-        let run = all.write(&file).unwrap();
-        all.absorb(&groups(b, 2)).unwrap();
-        for written in run.read(&file) {
-            all.absorb(&written.unwrap()).unwrap();
-        }
-        prop_assert_eq!(rows_of(all), by_map(&rows));
+        let runs = vec![all.write(&layout(), &file).unwrap(), groups(b, 2).write(&layout(), &file).unwrap()];
+        prop_assert_eq!(all.len(), 0);
+        let source = Source::new(layout(), &file, runs).unwrap();
+        let mut found = layout().rows(vec![Vec::new(); 2], vec![Vec::new(); 4]);
+        source.stream().for_each(|rows| append(&mut found, rows.unwrap()));
+        let row = |columns: &[(String, Vec<i64>)], row: usize| columns.iter().map(|(_, c)| c[row]).collect();
+        let found: Rows = (0..found.rows).map(|r| (row(&found.keys, r), row(&found.values, r))).collect();
+        prop_assert_eq!(found, by_map(&rows));
     }
 }
 

@@ -10,12 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
-use crate::metrics::{
-    Absent, Gathered, Group, Identity, Metric, NO_KEY, Rows, State, View, period_start,
-};
+use crate::metrics::{Absent, Group, Identity, Metric, NO_KEY, Rows, State, View, by_period};
 use crate::money::mean;
 use crate::relations::Relation;
 use crate::table::{ColumnSpec, Value};
+use crate::time::Day;
 
 /// The metric.
 pub static METRIC: Metric = Metric {
@@ -124,35 +123,30 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [spend, customers] = group.states else {
         return Err(Error::Bug("CAC has two states".into()));
     };
-    let mut scopes: Gathered<i64, BTreeMap<Scope, Sums>> = Gathered::new();
-    let keys = spend.key("acquisition_channel")?.iter().zip(spend.key("spend_type")?);
-    let values = spend.value("spend_amount")?.iter().zip(spend.value("null_amount_n")?);
-    let periods = spend.key("period")?.iter();
-    for (row, ((period, (channel, cost)), (amount, nulls))) in
-        periods.zip(keys).zip(values).enumerate()
-    {
-        let own = Sums { spend_amount: *amount, null_amount_n: *nulls, ..Sums::default() };
-        let of = scopes.entry((spend.dims(row), *period)).or_default();
-        for channel in [None, Some(*channel)] {
-            for cost in [None, Some(*cost)] {
-                of.entry((channel, cost)).or_default().add_spend(&own);
+    for (start, [spend, customers]) in by_period([spend, customers]) {
+        let mut of: BTreeMap<Scope, Sums> = BTreeMap::new();
+        let keys = spend.key("acquisition_channel")?.iter().zip(spend.key("spend_type")?);
+        let values = spend.value("spend_amount")?.iter().zip(spend.value("null_amount_n")?);
+        for ((channel, cost), (amount, nulls)) in keys.zip(values) {
+            let own = Sums { spend_amount: *amount, null_amount_n: *nulls, ..Sums::default() };
+            for channel in [None, Some(*channel)] {
+                for cost in [None, Some(*cost)] {
+                    of.entry((channel, cost)).or_default().add_spend(&own);
+                }
             }
         }
-    }
-    let keys = customers.key("period")?.iter().zip(customers.key("acquisition_channel")?);
-    let values = customers.value("new_customers_n")?.iter().zip(customers.value("refunded_n")?);
-    for (row, ((period, channel), (count, refunded))) in keys.zip(values).enumerate() {
-        let own = Sums { customers_n: *count, refunded_n: *refunded, ..Sums::default() };
-        let of = scopes.entry((customers.dims(row), *period)).or_default();
-        for channel in [None, Some(*channel)] {
-            of.entry((channel, None)).or_default().add_customers(&own);
+        let channels = customers.key("acquisition_channel")?.iter();
+        let values = customers.value("new_customers_n")?.iter().zip(customers.value("refunded_n")?);
+        for (channel, (count, refunded)) in channels.zip(values) {
+            let own = Sums { customers_n: *count, refunded_n: *refunded, ..Sums::default() };
+            for channel in [None, Some(*channel)] {
+                of.entry((channel, None)).or_default().add_customers(&own);
+            }
         }
-    }
-    for ((dims, period), mut of) in scopes {
         check_sums(group, &of)?;
         share_customers(&mut of);
         for (scope, sums) in &of {
-            push(group, rows, (&dims, period), *scope, sums)?;
+            push(group, rows, start, *scope, sums)?;
         }
     }
     Ok(())
@@ -196,12 +190,11 @@ fn check_sums(group: &Group<'_>, of: &BTreeMap<Scope, Sums>) -> Result<(), Error
 fn push(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (dims, period): (&[i64], i64),
+    start: Day,
     (channel, cost): Scope,
     sums: &Sums,
 ) -> Result<(), Error> {
     let settings = group.settings;
-    let start = period_start(period);
     let name = |dictionary: &str, code: Option<i64>| {
         let code = code.filter(|c| *c != NO_KEY);
         let name = code.and_then(|c| settings.dictionaries.name(dictionary, c));
@@ -209,7 +202,6 @@ fn push(
     };
     let is_complete = settings.calendar.is_complete(group.period, start, settings.as_of);
     rows.push(
-        dims,
         start,
         &[
             ("channel_scope", Value::Text(if channel.is_none() { "blended" } else { "channel" })),

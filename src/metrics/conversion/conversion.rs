@@ -8,11 +8,12 @@
 //! Invariant: won + lost + open + deleted = the deals of the row.
 
 use crate::error::Error;
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateRows, View, period_start};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
 use crate::relations::Relation;
 use crate::stats::interval::wilson;
 use crate::stats::{Z_95, ratio};
 use crate::table::{ColumnSpec, Value};
+use crate::time::Day;
 
 /// The metric.
 pub static METRIC: Metric = Metric {
@@ -148,13 +149,14 @@ const IDENTITIES: &[Identity] = &[
     },
 ];
 
-const BASES: [&str; 3] = ["created", "closed", "first_closed"];
-
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    for (basis, state) in BASES.into_iter().zip(group.states) {
-        for row in 0..state.rows {
-            push(group, rows, basis, state, row)?;
-        }
+    let [created, closed, first_closed] = group.states else {
+        return Err(Error::Bug("conversion has three states".into()));
+    };
+    for (start, [closed, created, first_closed]) in by_period([closed, created, first_closed]) {
+        push(group, rows, (start, "closed"), &closed)?;
+        push(group, rows, (start, "created"), &created)?;
+        push(group, rows, (start, "first_closed"), &first_closed)?;
     }
     Ok(())
 }
@@ -193,14 +195,15 @@ fn share_of_value(part: i64, rest: i64) -> Value<'static> {
 fn push(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    basis: &str,
-    state: &StateRows,
-    row: usize,
+    (start, basis): (Day, &str),
+    state: &StateView<'_>,
 ) -> Result<(), Error> {
-    let is_created = basis == BASES[0];
+    if state.rows() == 0 {
+        return Ok(());
+    }
+    let is_created = basis == "created";
     // What only open deals have is not a column of the states of closed ones.
-    let of = |name: &str| state.value(name).ok().and_then(|v| v.get(row)).copied().unwrap_or(0);
-    let start = state.key("period")?.get(row).map_or(crate::time::NO_DAY, |k| period_start(*k));
+    let of = |name: &str| state.value(name).ok().and_then(|v| v.first()).copied().unwrap_or(0);
     let (deals_n, won_n, lost_n, open_n) = (of("deals_n"), of("won_n"), of("lost_n"), of("open_n"));
     let (won_amount, lost_amount) = (of("won_amount"), of("lost_amount"));
     let created = |n: i64| is_created.then_some(n);
@@ -217,7 +220,6 @@ fn push(
     let settings = group.settings;
     let is_complete = settings.calendar.is_complete(group.period, start, settings.as_of);
     rows.push(
-        &state.dims(row),
         start,
         &[
             ("basis", Value::Text(basis)),

@@ -4,12 +4,11 @@
 //! period: it may come back, and is then reactivated; it is no statement that a customer is lost
 //! for good. Invariant: active = active of the previous period + new + reactivated − churned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::metrics::{
-    Absent, Dims, Gathered, Group, Identity, Metric, Rows, Settings, State, StateRows, View,
-    period_start,
+    Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View, period_start,
 };
 use crate::relations::Relation;
 use crate::stats::interval::wilson;
@@ -169,8 +168,8 @@ struct Change {
     repeat_buyers_n: i64,
 }
 
-/// Per dimensions and first day of the period.
-type Changes = Gathered<Day, Change>;
+/// Per first day of the period.
+type Changes = BTreeMap<Day, Change>;
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [active, churned, cohorts] = group.states else {
@@ -191,14 +190,10 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         add(&mut changes, cohorts, "cohort", "net_amount", |c| &mut c.amount)?;
         add(&mut changes, cohorts, "cohort", "net_amount", |c| &mut c.new_amount)?;
     }
-    let everyone: BTreeSet<Dims> = changes.keys().map(|(dims, _)| dims.clone()).collect();
-    for dims in everyone {
-        push_changes(group, rows, &dims, &changes)?;
-    }
-    Ok(())
+    push_changes(group, rows, &changes)
 }
 
-fn add_active(changes: &mut Changes, state: &StateRows) -> Result<(), Error> {
+fn add_active(changes: &mut Changes, state: &StateView<'_>) -> Result<(), Error> {
     let key = "period_start";
     add(changes, state, key, "active_n", |c| &mut c.active_n)?;
     add(changes, state, key, "new_n", |c| &mut c.new_n)?;
@@ -214,28 +209,20 @@ fn add_active(changes: &mut Changes, state: &StateRows) -> Result<(), Error> {
 
 fn add(
     changes: &mut Changes,
-    state: &StateRows,
+    state: &StateView<'_>,
     key: &str,
     value: &str,
     pick: fn(&mut Change) -> &mut i64,
 ) -> Result<(), Error> {
-    let rows = state.key(key)?.iter().zip(state.value(value)?);
-    for (row, (period, count)) in rows.enumerate() {
-        *pick(changes.entry((state.dims(row), period_start(*period))).or_default()) += count;
+    for (period, count) in state.key(key)?.iter().zip(state.value(value)?) {
+        *pick(changes.entry(period_start(*period)).or_default()) += count;
     }
     Ok(())
 }
 
-/// Every period from the group's first to that of as_of, in order.
-fn push_changes(
-    group: &Group<'_>,
-    rows: &mut Rows<'_>,
-    dims: &Dims,
-    changes: &Changes,
-) -> Result<(), Error> {
-    let of_group = changes.range((dims.clone(), Day::MIN)..=(dims.clone(), Day::MAX));
-    let found: BTreeMap<Day, Change> = of_group.map(|((_, day), c)| (*day, *c)).collect();
-    let Some((first, last)) = found.keys().next().zip(found.keys().next_back()) else {
+/// Every period from the first in which something happened to that of as_of, in order.
+fn push_changes(group: &Group<'_>, rows: &mut Rows<'_>, changes: &Changes) -> Result<(), Error> {
+    let Some((first, last)) = changes.keys().next().zip(changes.keys().next_back()) else {
         return Ok(());
     };
     let (calendar, as_of) = (&group.settings.calendar, group.settings.as_of);
@@ -243,8 +230,8 @@ fn push_changes(
     let mut previous_active_n = 0;
     for step in 0..=calendar.distance(group.period, *first, current) {
         let start = calendar.shift(group.period, *first, step);
-        let change = found.get(&start).copied().unwrap_or_default();
-        push_change(group, rows, (dims, start), previous_active_n, &change)?;
+        let change = changes.get(&start).copied().unwrap_or_default();
+        push_change(group, rows, start, previous_active_n, &change)?;
         previous_active_n = change.active_n;
     }
     Ok(())
@@ -253,7 +240,7 @@ fn push_changes(
 fn push_change(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (dims, start): (&Dims, Day),
+    start: Day,
     previous_active_n: i64,
     change: &Change,
 ) -> Result<(), Error> {
@@ -263,7 +250,6 @@ fn push_change(
     let retention = wilson(change.returning_n, base_n, Z_95);
     let repurchase = wilson(change.repeat_buyers_n, change.buyers_n, Z_95);
     rows.push(
-        dims,
         start,
         &[
             ("previous_active_n", Value::Int(previous_active_n)),

@@ -7,7 +7,7 @@
 use super::read_cycles;
 use crate::error::Error;
 use crate::metrics::durations::days;
-use crate::metrics::{Absent, Dims, Group, Identity, Metric, Rows, State, View};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, View};
 use crate::relations::Relation;
 use crate::stats::Z_95;
 use crate::stats::survival::{Curve, Scale};
@@ -82,19 +82,15 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [state] = group.states else {
         return Err(Error::Bug("the cycle curve has one state".into()));
     };
-    for run in state.runs(0) {
-        let dims = state.dims(run.start);
-        let cycles = read_cycles(state, run)?;
-        push_curve(group, rows, (&dims, "any"), &cycles.close_curve())?;
-        push_curve(group, rows, (&dims, "won"), &cycles.win_curve())?;
-    }
-    Ok(())
+    let cycles = read_cycles(state)?;
+    push_curve(group, rows, "any", &cycles.close_curve())?;
+    push_curve(group, rows, "won", &cycles.win_curve())
 }
 
 fn push_curve(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (dims, endpoint): (&Dims, &str),
+    endpoint: &str,
     curve: &Curve,
 ) -> Result<(), Error> {
     let subjects_n = curve.subjects();
@@ -107,7 +103,6 @@ fn push_curve(
         }
         let limits = step.limits(Scale::LogLog, Z_95);
         rows.push(
-            dims,
             NO_DAY,
             &[
                 ("endpoint", Value::Text(endpoint)),

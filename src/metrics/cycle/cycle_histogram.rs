@@ -2,14 +2,13 @@
 //!
 //! Open deals are shown in the bin of their age so far, beside and never among the closed ones.
 
-use std::collections::BTreeMap;
-
 use super::{Ending, NO_DURATION, endings};
 use crate::error::Error;
-use crate::metrics::{Absent, Dims, Group, Identity, Metric, Rows, State, View, period_start};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View};
 use crate::relations::Relation;
 use crate::stats::ratio;
 use crate::table::{ColumnSpec, Value};
+use crate::time::Day;
 
 /// Bins as (first day, width in days), each rule in force up to the next: days for two weeks, weeks
 /// to day 98, months of 30 days to day 728, then years of 365. Every rule's span is a whole number
@@ -73,74 +72,80 @@ fn bin(days: i64) -> (i64, i64) {
     (first, first + width)
 }
 
-/// Deals in one bin.
-#[derive(Debug, Default, Clone, Copy)]
-struct Counts {
+/// Deals in one bin of whole days, from the first to the one before the end.
+#[derive(Debug)]
+struct Bin {
+    start: i64,
+    end: i64,
     won_n: i64,
     lost_n: i64,
     censored_n: i64,
+}
+
+impl Bin {
+    /// The bin that holds a day, without deals.
+    fn at(days: i64) -> Self {
+        let (start, end) = bin(days);
+        Self { start, end, won_n: 0, lost_n: 0, censored_n: 0 }
+    }
 }
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [state] = group.states else {
         return Err(Error::Bug("the cycle histogram has one state".into()));
     };
-    let periods = state.key("period")?;
     let per_day = group.settings.resolution.units_per_day();
-    for run in state.runs(1) {
-        let period = periods.get(run.start).copied().unwrap_or_default();
-        let dims = state.dims(run.start);
-        let mut bins: BTreeMap<i64, Counts> = BTreeMap::new();
-        let mut negative_n = 0;
-        for row in endings(state, run)? {
-            let (duration, ending, n) = row?;
-            if duration == NO_DURATION {
-                negative_n += n;
-                continue;
-            }
-            let counts = bins.entry(bin(duration.div_euclid(per_day)).0).or_default();
-            match ending {
-                Ending::Won => counts.won_n += n,
-                Ending::Lost => counts.lost_n += n,
-                Ending::Censored => counts.censored_n += n,
-            }
-        }
-        push_bins(rows, (&dims, period), &bins, negative_n)?;
+    for (start, of_period) in state.by_period() {
+        let (bins, negative_n) = read_bins(&of_period, per_day)?;
+        push_bins(rows, start, &bins, negative_n)?;
     }
     Ok(())
 }
 
-fn push_bins(
-    rows: &mut Rows<'_>,
-    (dims, period): (&Dims, i64),
-    bins: &BTreeMap<i64, Counts>,
-    negative_n: i64,
-) -> Result<(), Error> {
-    let won_total: i64 = bins.values().map(|c| c.won_n).sum();
-    let closed_total: i64 = bins.values().map(|c| c.won_n + c.lost_n).sum();
-    // A group of negative cycles alone still says so, in an empty first bin.
-    let last = bins.keys().next_back().copied().unwrap_or(0);
-    let mut start = 0;
-    while start <= last {
-        let (first, end) = bin(start);
-        let counts = bins.get(&first).copied().unwrap_or_default();
-        let closed_n = counts.won_n + counts.lost_n;
+/// Every bin up to the last that holds a deal, and the deals in none.
+fn read_bins(state: &StateView<'_>, per_day: i64) -> Result<(Vec<Bin>, i64), Error> {
+    // Deals of negative cycles alone still say so, in an empty first bin.
+    let mut bins = vec![Bin::at(0)];
+    let mut negative_n = 0;
+    for row in endings(state)? {
+        let (duration, ending, n) = row?;
+        if duration == NO_DURATION {
+            negative_n += n;
+            continue;
+        }
+        let days = duration.div_euclid(per_day);
+        while let Some(last) = bins.last().filter(|last| last.end <= days) {
+            bins.push(Bin::at(last.end));
+        }
+        let Some(bin) = bins.last_mut() else { continue };
+        match ending {
+            Ending::Won => bin.won_n += n,
+            Ending::Lost => bin.lost_n += n,
+            Ending::Censored => bin.censored_n += n,
+        }
+    }
+    Ok((bins, negative_n))
+}
+
+fn push_bins(rows: &mut Rows<'_>, start: Day, bins: &[Bin], negative_n: i64) -> Result<(), Error> {
+    let won_total: i64 = bins.iter().map(|b| b.won_n).sum();
+    let closed_total: i64 = bins.iter().map(|b| b.won_n + b.lost_n).sum();
+    for bin in bins {
+        let closed_n = bin.won_n + bin.lost_n;
         rows.push(
-            dims,
-            period_start(period),
+            start,
             &[
-                ("bin_start_days", Value::Int(first)),
-                ("bin_end_days", Value::Int(end)),
-                ("won_n", Value::Int(counts.won_n)),
-                ("lost_n", Value::Int(counts.lost_n)),
+                ("bin_start_days", Value::Int(bin.start)),
+                ("bin_end_days", Value::Int(bin.end)),
+                ("won_n", Value::Int(bin.won_n)),
+                ("lost_n", Value::Int(bin.lost_n)),
                 ("closed_n", Value::Int(closed_n)),
-                ("censored_n", Value::Int(counts.censored_n)),
+                ("censored_n", Value::Int(bin.censored_n)),
                 ("closed_share", Value::float(ratio(closed_n, closed_total))),
-                ("won_share", Value::float(ratio(counts.won_n, won_total))),
+                ("won_share", Value::float(ratio(bin.won_n, won_total))),
                 ("negative_n", Value::Int(negative_n)),
             ],
         )?;
-        start = end;
     }
     Ok(())
 }

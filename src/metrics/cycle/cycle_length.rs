@@ -5,16 +5,10 @@
 //! that the bias is seen. Time to a win is a Kaplan–Meier estimate with lost deals censored: read it
 //! as "if deals were not lost"; the share that will ever be won needs competing risks.
 
-use std::ops::Range;
-
-use rayon::prelude::*;
-
 use super::{Cycles, read_cycles};
 use crate::error::Error;
 use crate::metrics::durations::{curve_days, days, limits_days};
-use crate::metrics::{
-    Absent, Group, Identity, Metric, Rows, Settings, State, StateRows, View, period_start,
-};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View};
 use crate::relations::Relation;
 use crate::stats::float;
 use crate::stats::survival::{Curve, QuantileRule};
@@ -121,22 +115,14 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [state] = group.states else {
         return Err(Error::Bug("the cycle length has one state".into()));
     };
-    // A group's curves take far longer than its row, and groups are independent.
-    let of_runs: Vec<(Range<usize>, Result<Values, Error>)> = state
-        .runs(1)
-        .into_par_iter()
-        .map(|run| (run.clone(), values_of(state, run, group.settings)))
-        .collect();
-    let periods = state.key("period")?;
-    for (run, values) in of_runs {
-        let period = periods.get(run.start).copied().unwrap_or_default();
-        rows.push(&state.dims(run.start), period_start(period), &values?)?;
+    for (start, of_period) in state.by_period() {
+        rows.push(start, &values_of(&of_period, group.settings)?)?;
     }
     Ok(())
 }
 
-fn values_of(state: &StateRows, run: Range<usize>, settings: &Settings) -> Result<Values, Error> {
-    let cycles = read_cycles(state, run)?;
+fn values_of(state: &StateView<'_>, settings: &Settings) -> Result<Values, Error> {
+    let cycles = read_cycles(state)?;
     let close = cycles.close_curve();
     let mut values = counted(&cycles, &close);
     values.extend(ended_only(&cycles, settings.resolution));
@@ -162,15 +148,15 @@ fn counted(cycles: &Cycles, close: &Curve) -> Values {
 }
 
 fn ended_only(cycles: &Cycles, resolution: Resolution) -> Values {
-    let quantile = |p| Value::float(cycles.won.quantile_days(p, resolution));
+    let quantile = |p| Value::float(cycles.won.counted().quantile_days(p, resolution));
     vec![
-        ("won_days_mean", Value::float(cycles.won.mean_days(resolution))),
+        ("won_days_mean", Value::float(cycles.won.counted().mean_days(resolution))),
         ("won_days_p25", quantile(0.25)),
         ("won_days_p50", quantile(0.5)),
         ("won_days_p75", quantile(0.75)),
         ("won_days_p90", quantile(0.9)),
-        ("closed_days_mean", Value::float(cycles.closed.mean_days(resolution))),
-        ("closed_days_p50", Value::float(cycles.closed.quantile_days(0.5, resolution))),
+        ("closed_days_mean", Value::float(cycles.closed.counted().mean_days(resolution))),
+        ("closed_days_p50", Value::float(cycles.closed.counted().quantile_days(0.5, resolution))),
     ]
 }
 

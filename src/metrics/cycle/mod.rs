@@ -7,10 +7,8 @@ pub mod cycle_curve;
 pub mod cycle_histogram;
 pub mod cycle_length;
 
-use std::ops::Range;
-
 use crate::error::Error;
-use crate::metrics::StateRows;
+use crate::metrics::StateView;
 use crate::metrics::durations::{Durations, tally};
 use crate::relations::deals::CYCLE_STATUS;
 use crate::stats::survival::{Curve, Tally};
@@ -69,18 +67,17 @@ impl Cycles {
 
 /// Every (duration, ending, count) of some rows of a state, in ascending order of duration.
 fn endings(
-    state: &StateRows,
-    run: Range<usize>,
+    state: &StateView<'_>,
 ) -> Result<impl Iterator<Item = Result<(i64, Ending, i64), Error>>, Error> {
     let (durations, statuses) = (state.key("duration")?, state.key("cycle_status")?);
     let counts = state.value("deals_n")?;
-    let rows = durations.iter().zip(statuses).zip(counts).skip(run.start).take(run.len());
+    let rows = durations.iter().zip(statuses).zip(counts);
     Ok(rows.map(|((duration, status), n)| Ok((*duration, Ending::from_code(*status)?, *n))))
 }
 
-fn read_cycles(state: &StateRows, run: Range<usize>) -> Result<Cycles, Error> {
+fn read_cycles(state: &StateView<'_>) -> Result<Cycles, Error> {
     let mut cycles = Cycles::default();
-    for row in endings(state, run)? {
+    for row in endings(state)? {
         let (duration, ending, n) = row?;
         if duration == NO_DURATION {
             cycles.negative_n += n;

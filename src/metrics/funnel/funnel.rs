@@ -6,19 +6,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
 use crate::error::Error;
-use crate::metrics::{
-    Absent, Dims, Gathered, Group, Identity, Metric, NO_KEY, Rows, State, StateRows, View,
-    period_start,
-};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
 use crate::relations::Relation;
 use crate::stats::interval::wilson;
 use crate::stats::{Z_95, ratio};
 use crate::table::{ColumnSpec, Value};
-use crate::time::day_text;
+use crate::time::{Day, day_text};
 
 /// Definition: of the deals of a population, how many count at each stage of the pipeline, for each
 /// variant (touched, fall_through, ordered, strict, reached, furthest_final).
@@ -129,119 +123,118 @@ const IDENTITIES: &[Identity] = &[
     },
 ];
 
-/// Deals per level or stage order.
-type Histogram = BTreeMap<i64, i64>;
+/// In the order of rows.
+const VARIANTS: [&str; 6] =
+    ["fall_through", "furthest_final", "ordered", "reached", "strict", "touched"];
+/// Positions of those variants that contain one another, the innermost first.
+const NESTED: [usize; 5] = [4, 2, 0, 5, 3];
 
-/// What the states know of the deals of one population and period.
-#[derive(Debug, Default)]
-struct Tallies {
+/// A count per stage of the pipeline and one for won.
+type PerStage = Vec<i64>;
+
+/// The deals of one population and period.
+#[derive(Debug)]
+struct Population {
     deals_n: i64,
-    touched: Histogram,
-    fall_through: Histogram,
-    ordered: Histogram,
-    strict: Histogram,
-    reached: Histogram,
-    furthest_final: Histogram,
-    first: Histogram,
+    /// Deals that count at each stage, by variant.
+    entered: [PerStage; 6],
+    /// Deals by their first stage.
+    first: PerStage,
 }
-
-/// Per dimensions and period.
-type Populations = Gathered<i64, Tallies>;
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [created, entered] = group.states else {
         return Err(Error::Bug("the funnel has two states".into()));
     };
-    let (created, entered) = (populations(created)?, populations(entered)?);
-    for (population, found) in [("created", &created), ("entered", &entered)] {
-        for ((dims, period), tallies) in found {
-            check_order(group, tallies, *period)?;
-            push_population(group, rows, (population, dims, *period), tallies)?;
+    let stages = group.settings.stages.iter().map(String::as_str).chain(["won"]);
+    let stages: Vec<&str> = stages.collect();
+    for (start, [created, entered]) in by_period([created, entered]) {
+        let populations = [
+            ("created", read_population(&created, stages.len())?),
+            ("entered", read_population(&entered, stages.len())?),
+        ];
+        for (_, population) in &populations {
+            check_order(group, population, start)?;
+        }
+        for (variant, place) in VARIANTS.into_iter().zip(0..) {
+            for (name, population) in populations.iter().filter(|(_, p)| p.deals_n > 0) {
+                let of = (start, variant, *name);
+                let counts = population.entered.get(place).map_or(&[][..], Vec::as_slice);
+                push_stages(group, rows, of, population, stages.iter().copied().zip(counts))?;
+            }
         }
     }
     Ok(())
 }
 
-fn populations(state: &StateRows) -> Result<Populations, Error> {
-    let mut found = Populations::new();
-    let (periods, counts) = (state.key("period")?, state.value("deals_n")?);
-    let touched = state.key("touched_stages")?;
-    for run in state.runs(1) {
-        let period = periods.get(run.start).copied().unwrap_or(NO_KEY);
-        let tallies = found.entry((state.dims(run.start), period)).or_default();
-        fn own<'a>(keys: &'a [i64], run: &Range<usize>) -> impl Iterator<Item = &'a i64> {
-            keys.iter().skip(run.start).take(run.len())
-        }
-        for (name, pick) in LEVELS {
-            let histogram = pick(tallies);
-            for (level, count) in own(state.key(name)?, &run).zip(own(counts, &run)) {
-                *histogram.entry(*level).or_default() += count;
+fn read_population(state: &StateView<'_>, stages: usize) -> Result<Population, Error> {
+    let counts = state.value("deals_n")?;
+    let levels = |key: &str| -> Result<PerStage, Error> {
+        let mut per_stage = vec![0; stages];
+        for (level, count) in state.key(key)?.iter().zip(counts) {
+            if let Some(place) = stage_at(&mut per_stage, *level) {
+                *place += count;
             }
         }
-        for (stages, count) in own(touched, &run).zip(own(counts, &run)) {
-            for order in (1..64).filter(|order| stages >> (order - 1) & 1 == 1) {
-                *tallies.touched.entry(order).or_default() += count;
-            }
-        }
-        tallies.deals_n = tallies.reached.values().sum();
-    }
-    Ok(found)
-}
-
-/// A level's key, and the histogram it is counted in.
-type Level = (&'static str, fn(&mut Tallies) -> &mut Histogram);
-
-const LEVELS: &[Level] = &[
-    ("reached_level", |t| &mut t.reached),
-    ("furthest_final_level", |t| &mut t.furthest_final),
-    ("first_level", |t| &mut t.first),
-    ("fall_through_level", |t| &mut t.fall_through),
-    ("ordered_level", |t| &mut t.ordered),
-    ("strict_level", |t| &mut t.strict),
-];
-
-/// Deals at or beyond a level.
-fn at_least(histogram: &Histogram, level: i64) -> i64 {
-    histogram.range(level..).map(|(_, n)| n).sum()
-}
-
-/// Deals that count at a stage (`won` is one more than the number of stages), by variant.
-fn counts(tallies: &Tallies, order: i64, won: i64) -> [(&'static str, i64); 6] {
-    let touched = if order == won {
-        at_least(&tallies.reached, won)
-    } else {
-        tallies.touched.get(&order).copied().unwrap_or(0)
+        Ok(per_stage)
     };
-    [
-        ("strict", at_least(&tallies.strict, order)),
-        ("ordered", at_least(&tallies.ordered, order)),
-        ("fall_through", at_least(&tallies.fall_through, order)),
-        ("touched", touched),
-        ("reached", at_least(&tallies.reached, order)),
-        ("furthest_final", at_least(&tallies.furthest_final, order)),
-    ]
+    let mut touched = vec![0; stages];
+    for (bits, count) in state.key("touched_stages")?.iter().zip(counts) {
+        let mut left = *bits;
+        while left > 0 {
+            if let Some(place) = stage_at(&mut touched, i64::from(left.trailing_zeros()) + 1) {
+                *place += count;
+            }
+            left &= left - 1;
+        }
+    }
+    let reached = at_least(levels("reached_level")?);
+    if let (Some(touched), Some(won)) = (touched.last_mut(), reached.last()) {
+        *touched = *won;
+    }
+    Ok(Population {
+        deals_n: counts.iter().sum(),
+        entered: [
+            at_least(levels("fall_through_level")?),
+            at_least(levels("furthest_final_level")?),
+            at_least(levels("ordered_level")?),
+            reached,
+            at_least(levels("strict_level")?),
+            touched,
+        ],
+        first: levels("first_level")?,
+    })
 }
 
-fn won_order(group: &Group<'_>) -> i64 {
-    i64::try_from(group.settings.stages.len()).unwrap_or(i64::MAX - 1) + 1
+/// The place of a level, counted from 1.
+fn stage_at(per_stage: &mut PerStage, level: i64) -> Option<&mut i64> {
+    per_stage.get_mut(usize::try_from(level).ok()?.checked_sub(1)?)
 }
 
-/// The first five variants contain one another at every stage; they come from different columns
-/// and, for touched, from another relation.
-fn check_order(group: &Group<'_>, tallies: &Tallies, period: i64) -> Result<(), Error> {
-    let won = won_order(group);
-    for order in 1..=won {
-        let counts = counts(tallies, order, won);
-        let nested = counts.iter().zip(counts.iter().skip(1)).take(4);
-        for ((inner, inner_n), (outer, outer_n)) in nested {
+/// From deals at each level to deals at or beyond it.
+fn at_least(mut per_stage: PerStage) -> PerStage {
+    let mut beyond = 0;
+    for count in per_stage.iter_mut().rev() {
+        beyond += *count;
+        *count = beyond;
+    }
+    per_stage
+}
+
+/// The nested variants contain one another at every stage; they come from different columns.
+fn check_order(group: &Group<'_>, population: &Population, start: Day) -> Result<(), Error> {
+    let counts = |place: usize| population.entered.get(place).map_or(&[][..], Vec::as_slice);
+    let name = |place: usize| VARIANTS.get(place).copied().unwrap_or_default();
+    for (inner, outer) in NESTED.into_iter().zip(NESTED.into_iter().skip(1)) {
+        for (order, (inner_n, outer_n)) in (1..).zip(counts(inner).iter().zip(counts(outer))) {
             if inner_n > outer_n {
                 return Err(Error::IdentityBroken {
                     table: METRIC.name.into(),
-                    identity: format!("{inner} ≤ {outer} at every stage"),
+                    identity: format!("{} ≤ {} at every stage", name(inner), name(outer)),
                     place: format!(
                         "stage {order}, {} {}: {inner_n} > {outer_n}",
                         group.period.name(),
-                        day_text(period_start(period)),
+                        day_text(start),
                     ),
                 });
             }
@@ -250,45 +243,40 @@ fn check_order(group: &Group<'_>, tallies: &Tallies, period: i64) -> Result<(), 
     Ok(())
 }
 
-fn push_population(
+fn push_stages<'a>(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (population, dims, period): (&str, &Dims, i64),
-    tallies: &Tallies,
+    (start, variant, name): (Day, &str, &str),
+    population: &Population,
+    stages: impl Iterator<Item = (&'a str, &'a i64)>,
 ) -> Result<(), Error> {
-    let won = won_order(group);
-    let mut before: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    let names = group.settings.stages.iter().map(String::as_str).chain(["won"]);
-    for (order, stage) in (1..).zip(names) {
-        for (variant, entered_n) in counts(tallies, order, won) {
-            let seen = before.get(variant).copied();
-            let previous_n = seen.map(|(_, previous)| previous);
-            let first_n = seen.map_or(entered_n, |(first, _)| first);
-            let limits = previous_n.and_then(|n| wilson(entered_n, n, Z_95));
-            let base_n = previous_n.unwrap_or(tallies.deals_n);
-            let here_first_n = tallies.first.get(&order).copied().unwrap_or(0);
-            before.insert(variant, (first_n, entered_n));
-            rows.push(
-                dims,
-                period_start(period),
-                &[
-                    ("variant", Value::Text(variant)),
-                    ("population", Value::Text(population)),
-                    ("stage_order", Value::Int(order)),
-                    ("stage", Value::Text(stage)),
-                    ("population_n", Value::Int(tallies.deals_n)),
-                    ("entered_n", Value::Int(entered_n)),
-                    ("previous_n", Value::int(previous_n)),
-                    ("first_n", Value::Int(first_n)),
-                    ("entered_here_first_n", Value::Int(here_first_n)),
-                    ("step_rate", Value::float(previous_n.and_then(|n| ratio(entered_n, n)))),
-                    ("step_rate_low", Value::float(limits.map(|l| l.0))),
-                    ("step_rate_high", Value::float(limits.map(|l| l.1))),
-                    ("overall_rate", Value::float(ratio(entered_n, first_n))),
-                    ("low_n", Value::Bool(base_n < group.settings.rate_floor)),
-                ],
-            )?;
-        }
+    // The counts at the first stage and at the stage before.
+    let mut seen: Option<(i64, i64)> = None;
+    for ((order, here_first_n), (stage, entered_n)) in (1..).zip(&population.first).zip(stages) {
+        let previous_n = seen.map(|(_, previous)| previous);
+        let first_n = seen.map_or(*entered_n, |(first, _)| first);
+        seen = Some((first_n, *entered_n));
+        let limits = previous_n.and_then(|n| wilson(*entered_n, n, Z_95));
+        let base_n = previous_n.unwrap_or(population.deals_n);
+        rows.push(
+            start,
+            &[
+                ("variant", Value::Text(variant)),
+                ("population", Value::Text(name)),
+                ("stage_order", Value::Int(order)),
+                ("stage", Value::Text(stage)),
+                ("population_n", Value::Int(population.deals_n)),
+                ("entered_n", Value::Int(*entered_n)),
+                ("previous_n", Value::int(previous_n)),
+                ("first_n", Value::Int(first_n)),
+                ("entered_here_first_n", Value::Int(*here_first_n)),
+                ("step_rate", Value::float(previous_n.and_then(|n| ratio(*entered_n, n)))),
+                ("step_rate_low", Value::float(limits.map(|l| l.0))),
+                ("step_rate_high", Value::float(limits.map(|l| l.1))),
+                ("overall_rate", Value::float(ratio(*entered_n, first_n))),
+                ("low_n", Value::Bool(base_n < group.settings.rate_floor)),
+            ],
+        )?;
     }
     Ok(())
 }

@@ -5,16 +5,15 @@
 //! what they are: censored. It says nothing of where deals go; that is `stage_transitions`.
 //! Invariant: per stage, visits are completed, open or negative, and nothing else.
 
-use super::{NO_DURATION, stage_place};
+use super::{NO_DURATION, Places};
 use crate::error::Error;
 use crate::metrics::durations::{Durations, curve_days, limits_days, mean_days, tally};
-use crate::metrics::{
-    Absent, Dims, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
-};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View};
 use crate::relations::Relation;
 use crate::stats::ratio;
 use crate::stats::survival::{Curve, QuantileRule, Tally};
 use crate::table::{ColumnSpec, Value};
+use crate::time::Day;
 
 /// Definition: visits to a stage by the period in which they began; time is from entry to exit, or
 /// to as_of for a visit that has not ended.
@@ -138,30 +137,27 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [state] = group.states else {
         return Err(Error::Bug("the stage time has one state".into()));
     };
-    let periods = state.key("period")?;
-    let stays = state.runs(2).into_iter().map(|run| (run.start, read_stay(state, run)));
-    let mut together: Vec<Stay> = Vec::new();
-    let mut place: Option<(Dims, i64)> = None;
-    for (first, stay) in stays {
-        let here = (state.dims(first), periods.get(first).copied().unwrap_or_default());
-        if let Some(before) = place.take().filter(|before| *before != here) {
-            push_stays(group, rows, &before, &std::mem::take(&mut together))?;
+    let places = Places::of(group.settings);
+    for (start, of_period) in state.by_period() {
+        let of_stages = of_period.without_first_key();
+        let mut stays = Vec::new();
+        for run in of_stages.runs(1) {
+            stays.push(read_stay(&of_stages.part(run))?);
         }
-        place = Some(here);
-        together.push(stay?);
+        push_stays(group, rows, &places, start, &stays)?;
     }
-    place.map_or(Ok(()), |before| push_stays(group, rows, &before, &together))
+    Ok(())
 }
 
-fn read_stay(state: &StateRows, run: std::ops::Range<usize>) -> Result<Stay, Error> {
+fn read_stay(state: &StateView<'_>) -> Result<Stay, Error> {
     let (stages, times) = (state.key("stage")?, state.key("time_in_stage")?);
     let censored = state.key("is_censored")?;
     let (visits, lost) = (state.value("visits_n")?, state.value("lost_n")?);
     let (first, last) = (state.value("first_n")?, state.value("last_n")?);
     let (second, repeat) = (state.value("second_n")?, state.value("repeat_n")?);
     let at = |column: &[i64], row: usize| column.get(row).copied().unwrap_or(0);
-    let mut stay = Stay { stage: at(stages, run.start), ..Stay::default() };
-    for row in run {
+    let mut stay = Stay { stage: at(stages, 0), ..Stay::default() };
+    for row in 0..state.rows() {
         let (time, n) = (at(times, row), at(visits, row));
         stay.visits_n += n;
         stay.deals_n += at(first, row);
@@ -189,19 +185,24 @@ fn read_stay(state: &StateRows, run: std::ops::Range<usize>) -> Result<Stay, Err
 fn push_stays(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (dims, period): &(Dims, i64),
+    places: &Places<'_>,
+    start: Day,
     stays: &[Stay],
 ) -> Result<(), Error> {
     let (wait, lost_n) = (stays.iter().map(|s| s.wait).sum(), stays.iter().map(|s| s.lost_n).sum());
-    // Stages come in the order of the pipeline, and the sort is stable.
-    let mut ranked: Vec<&Stay> = stays.iter().collect();
-    ranked.sort_by_key(|stay| std::cmp::Reverse(stay.wait));
-    for (rank, stay) in (1..).zip(ranked) {
+    for (position, stay) in stays.iter().enumerate() {
+        // Stages come in the order of the pipeline; of equals the earlier one is the worse.
+        let worse = stays
+            .iter()
+            .enumerate()
+            .filter(|(other, s)| s.wait > stay.wait || s.wait == stay.wait && *other < position);
+        let rank = i64::try_from(worse.count() + 1).unwrap_or(i64::MAX);
         let totals = Totals { wait, lost_n, rank };
-        let (stage, order) = stage_place(group.settings, stay.stage)?;
-        let mut values = vec![("stage_order", Value::Int(order)), ("stage", Value::Text(stage))];
+        let place = places.at(stay.stage)?;
+        let name = ("stage", Value::Text(place.name));
+        let mut values = vec![("stage_order", Value::Int(place.order)), name];
         values.extend(measures(stay, &totals, group));
-        rows.push(dims, period_start(*period), &values)?;
+        rows.push(start, &values)?;
     }
     Ok(())
 }
@@ -219,12 +220,12 @@ fn measures(
     group: &Group<'_>,
 ) -> [(&'static str, Value<'static>); 24] {
     let resolution = group.settings.resolution;
-    let completed_n = stay.completed.count();
+    let completed_n = stay.completed.counted().count();
     let curve = Curve::fit(&stay.tallies);
     let (low, high) = limits_days(&curve, 0.5, resolution);
     let median = |rule| Value::float(curve_days(&curve, 0.5, rule, resolution));
     let wait_share = (totals.wait > 0).then(|| stay.wait as f64 / totals.wait as f64);
-    let mean = |durations: &Durations| Value::float(durations.mean_days(resolution));
+    let mean = |durations: &Durations| Value::float(durations.counted().mean_days(resolution));
     [
         ("visits_n", Value::Int(stay.visits_n)),
         ("completed_n", Value::Int(completed_n)),
@@ -240,8 +241,8 @@ fn measures(
         ("dwell_days_km_p50_low", Value::float(low)),
         ("dwell_days_km_p50_high", Value::float(high)),
         ("dwell_days_km_p50_midpoint", median(QuantileRule::Midpoint)),
-        ("dwell_days_p50", Value::float(stay.completed.quantile_days(0.5, resolution))),
-        ("dwell_days_p90", Value::float(stay.completed.quantile_days(0.9, resolution))),
+        ("dwell_days_p50", Value::float(stay.completed.counted().quantile_days(0.5, resolution))),
+        ("dwell_days_p90", Value::float(stay.completed.counted().quantile_days(0.9, resolution))),
         ("wait_days", Value::float(mean_days(stay.wait, 1, resolution))),
         ("wait_share", Value::float(wait_share)),
         ("lost_n", Value::Int(stay.lost_n)),

@@ -11,17 +11,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::{move_name, stage_place};
+use super::{Place, Places, move_name};
 use crate::error::Error;
-use crate::metrics::durations::Durations;
-use crate::metrics::{
-    Absent, Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
-};
+use crate::metrics::durations::Counted;
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
 use crate::relations::Relation;
-use crate::relations::visits::PSEUDO_STAGES;
 use crate::stats::ratio;
 use crate::table::{ColumnSpec, Value};
-use crate::time::{Period, day_text};
+use crate::time::{Day, Period, day_text};
 
 /// Definition: visits by stage, next stage and kind of move, in the period in which the visit
 /// began; START rows count the first visit of each deal, DELETED rows those restored.
@@ -144,209 +141,198 @@ const IDENTITIES: &[Identity] = &[
     },
 ];
 
-/// One kind of move between two stages.
-#[derive(Debug, Default)]
-struct Moves {
+/// One kind of move between two stages, as it ended a visit or began one.
+#[derive(Debug)]
+struct Moves<'a> {
+    from: i64,
+    to: i64,
+    kind: &'static str,
     moves_n: i64,
     deals_n: i64,
     first_moves_n: i64,
     amount: i64,
     amount_n: i64,
-    dwell: Durations,
+    dwell: Counted<'a>,
 }
 
-/// How the visits to one stage ended.
-#[derive(Debug, Default)]
+/// What became of the visits to one stage.
+#[derive(Debug, Default, Clone, Copy)]
 struct Balance {
+    entries_n: i64,
     exits_n: i64,
     still_n: i64,
 }
-
-/// Per (period, stage, next stage, move).
-type Exits = Gathered<(i64, i64, i64, i64), Moves>;
-/// Per (period, stage left, stage entered, arrival).
-type Arrivals = Gathered<(i64, i64, i64, i64), Moves>;
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [exits, dwells, arrivals] = group.states else {
         return Err(Error::Bug("the stage transitions have three states".into()));
     };
-    let (exits, arrivals) = (gather_exits(exits, dwells)?, gather_arrivals(arrivals)?);
-    let mut entries: Gathered<(i64, i64), i64> = BTreeMap::new();
-    for ((dims, (period, _, stage, _)), moves) in &arrivals {
-        *entries.entry((dims.clone(), (*period, *stage))).or_default() += moves.moves_n;
-    }
-    let mut balances: Gathered<(i64, i64), Balance> = BTreeMap::new();
-    for ((dims, (period, stage, _, kind)), moves) in &exits {
-        let balance = balances.entry((dims.clone(), (*period, *stage))).or_default();
-        if move_name(*kind)? == "still" {
-            balance.still_n += moves.moves_n;
-        } else {
-            balance.exits_n += moves.moves_n;
+    let places = Places::of(group.settings);
+    for (start, [exits, dwells, arrivals]) in by_period([exits, dwells, arrivals]) {
+        let mut moves = read_exits(&exits, &dwells)?;
+        let arrivals = read_arrivals(&arrivals)?;
+        let mut balances: BTreeMap<i64, Balance> = BTreeMap::new();
+        for exit in &moves {
+            let balance = balances.entry(exit.from).or_default();
+            let is_still = exit.kind == "still";
+            *(if is_still { &mut balance.still_n } else { &mut balance.exits_n }) += exit.moves_n;
         }
-    }
-    for (key, entries_n) in &entries {
-        let found = balances.get(key).map_or(0, |b| b.exits_n + b.still_n);
-        if found != *entries_n {
-            return Err(broken(group, key.1.0, key.1.1, "entries = exits + still", *entries_n));
+        for arrival in &arrivals {
+            balances.entry(arrival.to).or_default().entries_n += arrival.moves_n;
         }
-    }
-    if group.period == Period::All {
-        check_both_sides(group, &exits, &arrivals)?;
-    }
-    for ((dims, (period, stage, next, kind)), moves) in &exits {
-        let key = (dims.clone(), (*period, *stage));
-        let balance = balances.get(&key).map_or((0, 0), |b| (b.exits_n, b.still_n));
-        let entries_n = entries.get(&key).copied().unwrap_or(0);
-        push_move(group, rows, (dims, *period), (*stage, *next, move_name(*kind)?), moves, {
-            (entries_n, balance.0, balance.1)
-        })?;
-    }
-    push_arrivals(group, rows, &arrivals)
-}
-
-fn gather_exits(state: &StateRows, dwells: &StateRows) -> Result<Exits, Error> {
-    let mut found = Exits::new();
-    let (moves_n, deals_n) = (state.value("moves_n")?, state.value("deals_n")?);
-    let first_moves_n = state.value("first_moves_n")?;
-    let (amount, amount_n) = (state.value("moved_amount")?, state.value("moved_amount_n")?);
-    let at = |column: &[i64], row: usize| column.get(row).copied().unwrap_or(0);
-    for row in 0..state.rows {
-        let key = move_key(state, row)?;
-        let mut moves = Moves {
-            moves_n: at(moves_n, row),
-            deals_n: at(deals_n, row),
-            first_moves_n: at(first_moves_n, row),
-            amount: at(amount, row),
-            amount_n: at(amount_n, row),
-            dwell: Durations::default(),
-        };
-        // A deal is still in at most one stage, and only once.
-        if move_name(key.3)? == "still" {
-            moves.deals_n = moves.moves_n;
+        let broken = |stage, claim, amount| broken(group, &places, (start, stage), claim, amount);
+        for (stage, balance) in &balances {
+            if balance.entries_n != balance.exits_n + balance.still_n {
+                return Err(broken(*stage, "entries = exits + still", balance.entries_n));
+            }
         }
-        found.insert((state.dims(row), key), moves);
-    }
-    let (durations, visits_n) = (dwells.key("ended_dwell")?, dwells.value("visits_n")?);
-    for run in dwells.runs(4) {
-        let key = (dwells.dims(run.start), move_key(dwells, run.start)?);
-        let moves = found.entry(key).or_default();
-        for row in run {
-            moves.dwell.add(at(durations, row), at(visits_n, row));
+        if group.period == Period::All
+            && let Some((stage, difference)) = one_sided(&places, &moves, &arrivals)?
+        {
+            return Err(broken(stage, "moves by exit = moves by arrival", difference));
         }
-    }
-    Ok(found)
-}
-
-/// Period, stage, next stage and move of a row.
-fn move_key(state: &StateRows, row: usize) -> Result<(i64, i64, i64, i64), Error> {
-    let at = |name: &str| Ok(state.key(name)?.get(row).copied().unwrap_or(0));
-    Ok((at("period")?, at("stage")?, at("next_stage")?, at("move")?))
-}
-
-fn gather_arrivals(state: &StateRows) -> Result<Arrivals, Error> {
-    let mut found = Arrivals::new();
-    let (periods, previous) = (state.key("period")?, state.key("prev_stage")?);
-    let (stages, kinds) = (state.key("stage")?, state.key("arrival")?);
-    let (entries_n, first_n) = (state.value("entries_n")?, state.value("first_entries_n")?);
-    let (amount, amount_n) = (state.value("entered_amount")?, state.value("entered_amount_n")?);
-    let at = |column: &[i64], row: usize| column.get(row).copied().unwrap_or(0);
-    for row in 0..state.rows {
-        let key = (at(periods, row), at(previous, row), at(stages, row), at(kinds, row));
-        let is_created = move_name(key.3)? == "created";
-        let moves = Moves {
-            moves_n: at(entries_n, row),
-            deals_n: if is_created { at(first_n, row) } else { at(entries_n, row) },
-            first_moves_n: at(first_n, row),
-            amount: at(amount, row),
-            amount_n: at(amount_n, row),
-            dwell: Durations::default(),
-        };
-        found.insert((state.dims(row), key), moves);
-    }
-    Ok(found)
-}
-
-fn is_pseudo(group: &Group<'_>, stage: i64) -> Result<bool, Error> {
-    Ok(PSEUDO_STAGES.contains(&stage_place(group.settings, stage)?.0))
-}
-
-/// Over the whole history every move between two stages is seen twice: as the end of one visit and
-/// as the beginning of the next.
-fn check_both_sides(group: &Group<'_>, exits: &Exits, arrivals: &Arrivals) -> Result<(), Error> {
-    let mut differences: Gathered<(i64, i64, i64), i64> = BTreeMap::new();
-    for ((dims, (period, stage, next, _)), moves) in exits {
-        if !is_pseudo(group, *next)? {
-            let key = (dims.clone(), (*period, *stage, *next));
-            *differences.entry(key).or_default() += moves.moves_n;
+        // Arrivals from no stage: the first visits of deals, and deals restored after a deletion.
+        for arrival in arrivals {
+            if places.at(arrival.from)?.is_pseudo {
+                let balance = balances.entry(arrival.from).or_default();
+                balance.entries_n += arrival.moves_n;
+                balance.exits_n += arrival.moves_n;
+                moves.push(arrival);
+            }
         }
-    }
-    for ((dims, (period, previous, stage, _)), moves) in arrivals {
-        if !is_pseudo(group, *previous)? {
-            let key = (dims.clone(), (*period, *previous, *stage));
-            *differences.entry(key).or_default() -= moves.moves_n;
-        }
-    }
-    match differences.iter().find(|(_, difference)| **difference != 0) {
-        None => Ok(()),
-        Some(((_, (period, stage, _)), difference)) => {
-            let claim = "moves by exit = moves by arrival";
-            Err(broken(group, *period, *stage, claim, *difference))
-        }
-    }
-}
-
-fn broken(group: &Group<'_>, period: i64, stage: i64, claim: &str, amount: i64) -> Error {
-    let name = stage_place(group.settings, stage).map_or("?", |(name, _)| name);
-    Error::IdentityBroken {
-        table: METRIC.name.into(),
-        identity: claim.into(),
-        place: format!(
-            "stage {name:?}, {} {} ({amount})",
-            group.period.name(),
-            day_text(period_start(period))
-        ),
-    }
-}
-
-/// Arrivals from no stage: the first visits of deals (START), and deals restored after a deletion.
-fn push_arrivals(group: &Group<'_>, rows: &mut Rows<'_>, arrivals: &Arrivals) -> Result<(), Error> {
-    let mut totals: Gathered<(i64, i64), i64> = BTreeMap::new();
-    for ((dims, (period, previous, _, _)), moves) in arrivals {
-        *totals.entry((dims.clone(), (*period, *previous))).or_default() += moves.moves_n;
-    }
-    for ((dims, (period, previous, stage, kind)), moves) in arrivals {
-        if is_pseudo(group, *previous)? {
-            let total = totals.get(&(dims.clone(), (*period, *previous))).copied().unwrap_or(0);
-            let from_to = (*previous, *stage, move_name(*kind)?);
-            push_move(group, rows, (dims, *period), from_to, moves, (total, total, 0))?;
+        let order = |code: i64| places.at(code).map_or(i64::MAX, |place| place.order);
+        moves.sort_by_cached_key(|m| (order(m.from), order(m.to), m.kind));
+        for own in &moves {
+            let balance = balances.get(&own.from).copied().unwrap_or_default();
+            push_move(
+                group,
+                rows,
+                start,
+                (places.at(own.from)?, places.at(own.to)?),
+                own,
+                balance,
+            )?;
         }
     }
     Ok(())
 }
 
+fn read_exits<'a>(state: &StateView<'a>, dwells: &StateView<'a>) -> Result<Vec<Moves<'a>>, Error> {
+    let keys = |of: &StateView<'a>| -> Result<[&'a [i64]; 3], Error> {
+        Ok([of.key("stage")?, of.key("next_stage")?, of.key("move")?])
+    };
+    let (durations, visits_n) = (dwells.key("ended_dwell")?, dwells.value("visits_n")?);
+    let (exit_keys, dwell_keys) = (keys(state)?, keys(dwells)?);
+    let (moves_n, deals_n) = (state.value("moves_n")?, state.value("deals_n")?);
+    let first_moves_n = state.value("first_moves_n")?;
+    let (amount, amount_n) = (state.value("moved_amount")?, state.value("moved_amount_n")?);
+    let at = |column: &[i64], row: usize| column.get(row).copied().unwrap_or(0);
+    let mut runs = dwells.runs(4).into_iter().peekable();
+    let mut found = Vec::with_capacity(state.rows());
+    for row in 0..state.rows() {
+        let key = exit_keys.map(|column| at(column, row));
+        let own = runs.next_if(|run| dwell_keys.map(|column| at(column, run.start)) == key);
+        let kind = move_name(key[2])?;
+        found.push(Moves {
+            from: key[0],
+            to: key[1],
+            kind,
+            moves_n: at(moves_n, row),
+            // A deal is still in at most one stage, and only once.
+            deals_n: at(if kind == "still" { moves_n } else { deals_n }, row),
+            first_moves_n: at(first_moves_n, row),
+            amount: at(amount, row),
+            amount_n: at(amount_n, row),
+            dwell: own.map(|run| Counted::of(durations, visits_n, run)).unwrap_or_default(),
+        });
+    }
+    match runs.next() {
+        None => Ok(found),
+        Some(_) => Err(Error::Bug("there is a dwell of a visit that has no end".into())),
+    }
+}
+
+fn read_arrivals<'a>(state: &StateView<'a>) -> Result<Vec<Moves<'a>>, Error> {
+    let (previous, stages) = (state.key("prev_stage")?, state.key("stage")?);
+    let kinds = state.key("arrival")?;
+    let (entries_n, first_n) = (state.value("entries_n")?, state.value("first_entries_n")?);
+    let (amount, amount_n) = (state.value("entered_amount")?, state.value("entered_amount_n")?);
+    let at = |column: &[i64], row: usize| column.get(row).copied().unwrap_or(0);
+    let read = |row: usize| {
+        let kind = move_name(at(kinds, row))?;
+        Ok(Moves {
+            from: at(previous, row),
+            to: at(stages, row),
+            kind,
+            moves_n: at(entries_n, row),
+            deals_n: at(if kind == "created" { first_n } else { entries_n }, row),
+            first_moves_n: at(first_n, row),
+            amount: at(amount, row),
+            amount_n: at(amount_n, row),
+            dwell: Counted::default(),
+        })
+    };
+    (0..state.rows()).map(read).collect()
+}
+
+/// Over the whole history every move between two stages is seen twice: as the end of one visit and
+/// as the beginning of the next. A stage for which that is not so, and by how much.
+fn one_sided(
+    places: &Places<'_>,
+    exits: &[Moves<'_>],
+    arrivals: &[Moves<'_>],
+) -> Result<Option<(i64, i64)>, Error> {
+    let mut differences: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+    for exit in exits {
+        if !places.at(exit.to)?.is_pseudo {
+            *differences.entry((exit.from, exit.to)).or_default() += exit.moves_n;
+        }
+    }
+    for arrival in arrivals {
+        if !places.at(arrival.from)?.is_pseudo {
+            *differences.entry((arrival.from, arrival.to)).or_default() -= arrival.moves_n;
+        }
+    }
+    let found = differences.into_iter().find(|(_, difference)| *difference != 0);
+    Ok(found.map(|((stage, _), difference)| (stage, difference)))
+}
+
+fn broken(
+    group: &Group<'_>,
+    places: &Places<'_>,
+    (start, stage): (Day, i64),
+    claim: &str,
+    amount: i64,
+) -> Error {
+    let name = places.at(stage).map_or("?", |place| place.name);
+    Error::IdentityBroken {
+        table: METRIC.name.into(),
+        identity: claim.into(),
+        place: format!("stage {name:?}, {} {} ({amount})", group.period.name(), day_text(start)),
+    }
+}
+
 fn push_move(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (dims, period): (&Dims, i64),
-    (from, to, kind): (i64, i64, &str),
-    moves: &Moves,
-    (entries_n, exits_n, still_n): (i64, i64, i64),
+    start: Day,
+    (from, to): (&Place<'_>, &Place<'_>),
+    moves: &Moves<'_>,
+    balance: Balance,
 ) -> Result<(), Error> {
     let resolution = group.settings.resolution;
-    let (from_stage, from_order) = stage_place(group.settings, from)?;
-    let (to_stage, to_order) = stage_place(group.settings, to)?;
-    let exit_rate = if kind == "still" { None } else { ratio(moves.moves_n, exits_n) };
-    let dwell = &moves.dwell;
+    let Balance { entries_n, exits_n, still_n } = balance;
+    let is_still = moves.kind == "still";
+    let exit_rate = if is_still { None } else { ratio(moves.moves_n, exits_n) };
+    let dwell_n = moves.dwell.count();
     rows.push(
-        dims,
-        period_start(period),
+        start,
         &[
-            ("from_order", Value::Int(from_order)),
-            ("from_stage", Value::Text(from_stage)),
-            ("to_order", Value::Int(to_order)),
-            ("to_stage", Value::Text(to_stage)),
-            ("move", Value::Text(kind)),
+            ("from_order", Value::Int(from.order)),
+            ("from_stage", Value::Text(from.name)),
+            ("to_order", Value::Int(to.order)),
+            ("to_stage", Value::Text(to.name)),
+            ("move", Value::Text(moves.kind)),
             ("moves_n", Value::Int(moves.moves_n)),
             ("deals_n", Value::Int(moves.deals_n)),
             ("first_moves_n", Value::Int(moves.first_moves_n)),
@@ -357,11 +343,11 @@ fn push_move(
             ("exit_rate", Value::float(exit_rate)),
             ("moved_amount", Value::Money(moves.amount)),
             ("moved_amount_n", Value::Int(moves.amount_n)),
-            ("dwell_n", Value::Int(dwell.count())),
-            ("dwell_days_mean", Value::float(dwell.mean_days(resolution))),
-            ("dwell_days_p50", Value::float(dwell.quantile_days(0.5, resolution))),
-            ("dwell_days_p90", Value::float(dwell.quantile_days(0.9, resolution))),
-            ("low_n", Value::Bool(dwell.count() < group.settings.quantile_floor)),
+            ("dwell_n", Value::Int(dwell_n)),
+            ("dwell_days_mean", Value::float(moves.dwell.mean_days(resolution))),
+            ("dwell_days_p50", Value::float(moves.dwell.quantile_days(0.5, resolution))),
+            ("dwell_days_p90", Value::float(moves.dwell.quantile_days(0.9, resolution))),
+            ("low_n", Value::Bool(dwell_n < group.settings.quantile_floor)),
         ],
     )
 }

@@ -4,12 +4,8 @@
 //! of cohort and age up to as_of is present, and a cell is null unless its period has ended, so
 //! that a young cohort never looks worse than an old one for being young.
 
-use std::collections::BTreeMap;
-
 use crate::error::Error;
-use crate::metrics::{
-    Absent, Dims, Gathered, Group, Identity, Metric, Rows, State, StateRows, View, period_start,
-};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
 use crate::money::mean;
 use crate::relations::Relation;
 use crate::stats::interval::wilson;
@@ -115,67 +111,73 @@ struct Cell {
     amount: i64,
 }
 
-/// Per cohort, its cells by age.
-type Cohorts = Gathered<i64, BTreeMap<i64, Cell>>;
+/// A period: its first day, and whether it has ended by as_of.
+type Span = (Day, bool);
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    if matches!(group.period, Period::All | Period::Day) {
-        return Ok(());
-    }
     let [cells, sizes] = group.states else {
         return Err(Error::Bug("the cohorts have two states".into()));
     };
-    let cohorts = gather_cells(cells)?;
-    let (starts, customers) = (sizes.key("cohort")?, sizes.value("customers_n")?);
-    for (row, (start, size)) in starts.iter().zip(customers).enumerate() {
-        let dims = sizes.dims(row);
-        let cells = cohorts.get(&(dims.clone(), *start));
-        push_cohort(group, rows, (&dims, period_start(*start), *size), cells)?;
+    if matches!(group.period, Period::All | Period::Day) {
+        return Ok(());
+    }
+    let cohorts = by_period([cells, sizes]);
+    let Some(first) = cohorts.keys().next() else { return Ok(()) };
+    let spans = spans(group, *first)?;
+    for (start, [cells, sizes]) in &cohorts {
+        let Some(size_n) = sizes.value("customers_n")?.first() else { continue };
+        let known = spans.partition_point(|(of, _)| of < start);
+        let own = spans.get(known..).unwrap_or_default();
+        push_cohort(group, rows, (*start, *size_n), own, &read_cells(cells)?)?;
     }
     Ok(())
 }
 
-fn gather_cells(state: &StateRows) -> Result<Cohorts, Error> {
-    let mut found = Cohorts::new();
-    let keys = state.key("cohort_start")?.iter().zip(state.key("age")?);
-    let values = state
-        .value("active_n")?
-        .iter()
-        .zip(state.value("order_n")?)
-        .zip(state.value("net_amount")?);
-    for (row, ((cohort, age), ((active_n, orders_n), amount))) in keys.zip(values).enumerate() {
-        let cell = Cell { active_n: *active_n, orders_n: *orders_n, amount: *amount };
-        found.entry((state.dims(row), *cohort)).or_default().insert(*age, cell);
+/// Every period from the first cohort's to that of as_of.
+fn spans(group: &Group<'_>, first: Day) -> Result<Vec<Span>, Error> {
+    let (calendar, as_of) = (&group.settings.calendar, group.settings.as_of);
+    if first == NO_DAY {
+        return Err(Error::Bug("a customer has no cohort".into()));
     }
-    Ok(found)
+    let current = calendar.start(group.period, calendar.day(as_of));
+    let span = |age| {
+        let start = calendar.shift(group.period, first, age);
+        (start, calendar.is_complete(group.period, start, as_of))
+    };
+    Ok((0..=calendar.distance(group.period, first, current)).map(span).collect())
+}
+
+/// The cells of one cohort in which something happened, by age.
+fn read_cells(state: &StateView<'_>) -> Result<Vec<(i64, Cell)>, Error> {
+    let values = state.value("active_n")?.iter().zip(state.value("order_n")?);
+    let values = values.zip(state.value("net_amount")?);
+    let cells =
+        state.key("age")?.iter().zip(values).map(|(age, ((active_n, orders_n), amount))| {
+            (*age, Cell { active_n: *active_n, orders_n: *orders_n, amount: *amount })
+        });
+    Ok(cells.collect())
 }
 
 fn push_cohort(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (dims, start, size_n): (&Dims, Day, i64),
-    cells: Option<&BTreeMap<i64, Cell>>,
+    (start, size_n): (Day, i64),
+    spans: &[Span],
+    cells: &[(i64, Cell)],
 ) -> Result<(), Error> {
-    let (calendar, as_of) = (&group.settings.calendar, group.settings.as_of);
-    if start == NO_DAY {
-        return Err(Error::Bug("a customer has no cohort".into()));
-    }
-    let current = calendar.start(group.period, calendar.day(as_of));
     let mut cumulative = 0;
-    for age in 0..=calendar.distance(group.period, start, current) {
-        let cell_start = calendar.shift(group.period, start, age);
-        let is_mature = calendar.is_complete(group.period, cell_start, as_of);
-        let found = cells.and_then(|cells| cells.get(&i64::from(age)));
-        let cell = found.copied().unwrap_or_default();
+    let mut cells = cells.iter().peekable();
+    for (age, (cell_start, is_mature)) in (0..).zip(spans.iter().copied()) {
+        let found = cells.next_if(|(of, _)| *of == age);
+        let cell = found.map_or_else(Cell::default, |(_, cell)| *cell);
         cumulative += cell.amount;
         let exposed_n = if is_mature { size_n } else { 0 };
         let limits = wilson(cell.active_n, exposed_n, Z_95);
         let mature = |value: i64| is_mature.then_some(value);
         rows.push(
-            dims,
             start,
             &[
-                ("age", Value::Int(age.into())),
+                ("age", Value::Int(age)),
                 ("cell_start", Value::Date(cell_start)),
                 ("cohort_size_n", Value::Int(size_n)),
                 ("exposed_n", Value::Int(exposed_n)),

@@ -67,7 +67,7 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [state] = group.states else {
         return Err(Error::Bug("data quality has one state".into()));
     };
-    for row in 0..state.rows {
+    for row in 0..state.rows() {
         let key = |name: &str| -> Result<i64, Error> {
             Ok(state.key(name)?.get(row).copied().unwrap_or(-1))
         };
@@ -84,7 +84,6 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         };
         let (affected_n, checked_n) = (value("broken_n")?, value("looked_at_n")?);
         rows.push(
-            &[],
             NO_DAY,
             &[
                 ("input", named("input")?),

@@ -9,10 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::metrics::{
-    Absent, Dims, Gathered, Group, Identity, Metric, NO_KEY, Rows, State, StateRows, View,
-    period_start,
-};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
 use crate::money::mean;
 use crate::relations::Relation;
 use crate::stats::float;
@@ -193,64 +190,43 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [totals, sizes, orders] = group.states else {
         return Err(Error::Bug("revenue has three states".into()));
     };
-    let mut won: Gathered<Day, Won<'_>> = Gathered::new();
-    each_row(&mut won, totals, |won, value| {
-        won.won_n = value("won_n")?;
-        won.priced_n = value("priced_n")?;
-        won.gross_amount = value("gross_amount")?;
-        won.refund_amount = value("refund_amount")?;
-        won.zero_amount_n = value("zero_amount_n")?;
-        Ok(())
-    })?;
-    each_row(&mut won, orders, |won, value| {
-        won.order_n = value("order_n")?;
-        won.order_amount = value("order_amount")?;
-        won.new_n = value("new_n")?;
-        won.new_amount = value("new_amount")?;
-        Ok(())
-    })?;
-    let (amounts, counts) = (sizes.key("deal_size")?, sizes.value("deals_n")?);
-    let periods = sizes.key("period")?;
-    for run in sizes.runs(1) {
-        let period = periods.get(run.start).copied().unwrap_or(NO_KEY);
-        let of = won.entry((sizes.dims(run.start), period_start(period))).or_default();
-        of.sizes = amounts.get(run.clone()).unwrap_or_default();
-        of.size_counts = counts.get(run).unwrap_or_default();
+    let mut won: BTreeMap<Day, Won<'_>> = BTreeMap::new();
+    for (start, [totals, sizes, orders]) in by_period([totals, sizes, orders]) {
+        won.insert(start, read_won(&totals, &sizes, &orders)?);
     }
-    let mut of_group: BTreeMap<Day, Won<'_>> = BTreeMap::new();
-    let mut current: Option<Dims> = None;
-    for ((dims, start), won) in won {
-        if current.as_ref().is_some_and(|c| *c != dims) {
-            push_group(group, rows, current.as_ref(), &std::mem::take(&mut of_group))?;
-        }
-        of_group.insert(start, won);
-        current = Some(dims);
-    }
-    push_group(group, rows, current.as_ref(), &of_group)
+    push_periods(group, rows, &won)
 }
 
-/// Fills what a row of a state says into its group and period; `fill` asks for values by name.
-fn each_row<'a>(
-    won: &mut Gathered<Day, Won<'a>>,
-    state: &StateRows,
-    fill: impl Fn(&mut Won<'a>, &dyn Fn(&str) -> Result<i64, Error>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    for (row, period) in state.key("period")?.iter().enumerate() {
-        let of = won.entry((state.dims(row), period_start(*period))).or_default();
-        fill(of, &|name| Ok(state.value(name)?.get(row).copied().unwrap_or(0)))?;
-    }
-    Ok(())
+fn read_won<'a>(
+    totals: &StateView<'a>,
+    sizes: &StateView<'a>,
+    orders: &StateView<'a>,
+) -> Result<Won<'a>, Error> {
+    let value = |of: &StateView<'a>, name: &str| -> Result<i64, Error> {
+        Ok(of.value(name)?.first().copied().unwrap_or(0))
+    };
+    Ok(Won {
+        won_n: value(totals, "won_n")?,
+        priced_n: value(totals, "priced_n")?,
+        gross_amount: value(totals, "gross_amount")?,
+        refund_amount: value(totals, "refund_amount")?,
+        zero_amount_n: value(totals, "zero_amount_n")?,
+        new_n: value(orders, "new_n")?,
+        new_amount: value(orders, "new_amount")?,
+        order_n: value(orders, "order_n")?,
+        order_amount: value(orders, "order_amount")?,
+        sizes: sizes.key("deal_size")?,
+        size_counts: sizes.value("deals_n")?,
+    })
 }
 
-/// Every period of one group, from its first win to that of as_of, also those without a win.
-fn push_group(
+/// Every period from the first win to that of as_of, also those without a win.
+fn push_periods(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    dims: Option<&Dims>,
     won: &BTreeMap<Day, Won<'_>>,
 ) -> Result<(), Error> {
-    let (Some(dims), Some(first), Some(last)) = (dims, won.keys().next(), won.keys().next_back())
-    else {
+    let (Some(first), Some(last)) = (won.keys().next(), won.keys().next_back()) else {
         return Ok(());
     };
     let calendar = &group.settings.calendar;
@@ -265,7 +241,7 @@ fn push_group(
         };
         let prev = net_at(calendar.shift(group.period, start, -1));
         let year_before = net_at(calendar.year_before(group.period, start));
-        push(group, rows, (dims, start), of, (prev, year_before))?;
+        push(group, rows, start, of, (prev, year_before))?;
     }
     Ok(())
 }
@@ -273,7 +249,7 @@ fn push_group(
 fn push(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (dims, start): (&Dims, Day),
+    start: Day,
     won: &Won<'_>,
     (prev, year_before): (Option<i64>, Option<i64>),
 ) -> Result<(), Error> {
@@ -284,7 +260,6 @@ fn push(
         base.filter(|b| *b > 0 && is_complete).map(|b| float(net_amount) / float(b) - 1.0)
     };
     rows.push(
-        dims,
         start,
         &[
             ("won_n", Value::Int(won.won_n)),

@@ -1,6 +1,8 @@
 //! What the files hold, read back.
 
+use super::super::Heading;
 use super::*;
+use crate::table::BLOCK_ROWS;
 
 fn written(format: Format) -> (tempfile::TempDir, PathBuf, Table) {
     let out = tempfile::tempdir().unwrap();
@@ -38,7 +40,7 @@ fn parquet_holds_the_values_and_explains_itself() {
         Some("Net amount.")
     );
     assert_eq!(schema.field_with_name("period_start").unwrap().data_type(), &DataType::Date32);
-    for (found, wanted) in batch.columns().iter().zip(table.batch.columns()) {
+    for (found, wanted) in batch.columns().iter().zip(table.batches[0].columns()) {
         assert_eq!(found.to_data(), wanted.to_data());
     }
 }
@@ -84,7 +86,11 @@ fn every_formula_sign_is_defused_in_csv_and_nothing_else() {
         builder.push(&[("name", Value::Text(name))]).unwrap();
     }
     let table = builder.finish().unwrap();
-    let bytes = super::writer::write_table(&table, Format::Csv, &[], Vec::new()).unwrap();
+    let heading = Heading { name: &table.name, specs: &table.specs, schema: table.schema.clone() };
+    let batches = [table.batches[0].clone()];
+    let written = super::writer::write_rows(&heading, batches, Format::Csv, &[], Vec::new());
+    let (bytes, rows) = written.unwrap();
+    assert_eq!(rows, 17);
     let schema = Arc::new(Schema::new(vec![Field::new("name", DataType::Utf8, true)]));
     let reader = arrow::csv::ReaderBuilder::new(schema).with_header(true);
     let batch = reader.build(bytes.as_slice()).unwrap().next().unwrap().unwrap();
@@ -95,4 +101,34 @@ fn every_formula_sign_is_defused_in_csv_and_nothing_else() {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_file_does_not_show_how_its_rows_were_cut() {
+    // Enough for several pages of each column, with a dictionary that is given up on the way,
+    // and a column with nulls in the middle only.
+    let specs = vec![
+        ColumnSpec::text("name", "A name.").key(),
+        ColumnSpec::count("n", "x", "N.").nullable(),
+    ];
+    let mut builder = TableBuilder::new("names", specs, 2);
+    for n in 0..60_000_i64 {
+        let name = format!("{:08} and some more text for the page", n / 3);
+        let value = if (25_000..26_000).contains(&n) { Value::Null } else { Value::Int(n % 1_000) };
+        builder.push(&[("name", Value::Text(&name)), ("n", value)]).unwrap();
+    }
+    let table = builder.finish().unwrap();
+    let heading = Heading { name: &table.name, specs: &table.specs, schema: table.schema.clone() };
+    for format in [Format::Parquet, Format::Csv, Format::Json] {
+        let written = |rows: usize| {
+            let total = table.rows();
+            let cut = |from| table.batches[0].slice(from, rows.min(total - from));
+            let batches = (0..total).step_by(rows).map(cut);
+            super::writer::write_rows(&heading, batches, format, &[], Vec::new()).unwrap()
+        };
+        let whole = written(usize::MAX >> 1);
+        for rows in [BLOCK_ROWS, 3 * BLOCK_ROWS, 7_777] {
+            assert!(written(rows) == whole, "{format:?} in batches of {rows} rows");
+        }
+    }
 }

@@ -38,9 +38,9 @@ fn made(scratch: &Scratch, form: Form) -> Resolved {
     config::load(&Flags { config: Some(made.config), ..Flags::default() }).unwrap()
 }
 
-fn without_quality(tables: &[Table]) -> BTreeMap<&str, &RecordBatch> {
+fn without_quality(tables: &[Table]) -> BTreeMap<&str, RecordBatch> {
     let others = tables.iter().filter(|table| table.name != QUALITY);
-    others.map(|table| (table.name.as_ref(), &table.batch)).collect()
+    others.map(|table| (table.name.as_ref(), table.whole().unwrap())).collect()
 }
 
 #[track_caller]
@@ -56,18 +56,18 @@ fn check_equal(expected: &Computed, found: &Computed, what: &str) {
 /// Deals, and how many of them are won, lost and open.
 fn outcomes(computed: &Computed) -> [i64; 4] {
     let table = computed.tables.iter().find(|table| table.name == "conversion").unwrap();
-    let text = |name: &str| table.batch.column_by_name(name).unwrap().as_string::<i32>().clone();
+    let rows = table.whole().unwrap();
+    let text = |name: &str| rows.column_by_name(name).unwrap().as_string::<i32>().clone();
     let (slices, periods, bases) = (text("slice"), text("period"), text("basis"));
-    let row = (0..table.batch.num_rows())
+    let row = (0..rows.num_rows())
         .find(|row| {
             [(&slices, "all"), (&periods, "all"), (&bases, "created")]
                 .iter()
                 .all(|(column, wanted)| column.value(*row) == *wanted)
         })
         .unwrap();
-    ["deals_n", "won_n", "lost_n", "open_n"].map(|name| {
-        table.batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(row)
-    })
+    ["deals_n", "won_n", "lost_n", "open_n"]
+        .map(|name| rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(row))
 }
 
 #[test]

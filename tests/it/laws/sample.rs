@@ -197,6 +197,6 @@ pub(crate) fn check_equal(expected: &[Table], found: &[Table], what: &str) {
     assert_eq!(expected.len(), found.len(), "{what}");
     for (a, b) in expected.iter().zip(found) {
         assert_eq!(a.name, b.name, "{what}");
-        assert!(a.batch == b.batch, "{what}: the table {:?} differs", a.name);
+        assert!(a.whole().unwrap() == b.whole().unwrap(), "{what}: the table {:?} differs", a.name);
     }
 }

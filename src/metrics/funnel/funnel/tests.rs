@@ -91,7 +91,7 @@ fn visits_that_contradict_the_levels_break_the_identity() {
 fn no_deals_make_no_rows() {
     let empty = crate::metrics::testing::empty(&[Relation::Deals, Relation::Visits]);
     let table = run(&METRIC, &empty, &[Period::Month], &settings(&FIXTURE_STAGES, 20));
-    assert_eq!(table.batch.num_rows(), 0);
+    assert_eq!(table.rows(), 0);
 }
 
 #[test]
