@@ -3,6 +3,10 @@
 //!
 //! Invariant: for every input, rows in = folded + quarantined + after as_of.
 
+mod profile;
+
+pub use profile::{Profile, ThinDay};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -315,6 +319,8 @@ pub struct Ledger {
     severity: BTreeMap<String, Severity>,
     inputs: Mutex<BTreeMap<String, Counts>>,
     quarantine: Mutex<BTreeMap<String, Vec<QuarantinedRow>>>,
+    /// What the inputs look like, where that is asked for.
+    profiles: Option<Mutex<BTreeMap<String, Profile>>>,
     /// Of the rows in it.
     quarantine_bytes: AtomicU64,
 }
@@ -326,8 +332,40 @@ impl Ledger {
         Self { severity: severity.clone(), ..Self::default() }
     }
 
+    /// The same, but it also keeps what the inputs look like.
+    #[must_use]
+    pub fn profiling(self) -> Self {
+        Self { profiles: Some(Mutex::default()), ..self }
+    }
+
+    /// Whether what the inputs look like is asked for.
+    #[must_use]
+    pub fn is_profiling(&self) -> bool {
+        self.profiles.is_some()
+    }
+
+    /// Adds what a part of an input looks like.
+    pub fn note(&self, input: &str, profile: &Profile) {
+        if let Some(profiles) = &self.profiles {
+            let mut all = profiles.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(input.to_owned()).or_default().merge(profile);
+        }
+    }
+
+    /// What each input looks like; nothing where that was not asked for.
+    #[must_use]
+    pub fn profiles(&self) -> BTreeMap<String, Profile> {
+        let all = self.profiles.as_ref();
+        all.map_or_else(BTreeMap::new, |all| {
+            all.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        })
+    }
+
     /// Forgets everything, for reading again.
     pub fn clear(&self) {
+        if let Some(profiles) = &self.profiles {
+            profiles.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.quarantine.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.quarantine_bytes.store(0, Ordering::Relaxed);

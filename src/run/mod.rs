@@ -9,6 +9,7 @@ mod memory;
 mod orders;
 mod pricing;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant as Stopwatch;
 
@@ -16,7 +17,7 @@ use crate::config::{Config, Resolved};
 use crate::engine::{self, Backend, Execution, Finished, Outcome, Plan, Prepared};
 use crate::error::Error;
 use crate::metrics;
-use crate::quality::Ledger;
+use crate::quality::{Ledger, Profile};
 use crate::relations::{Dictionaries, Relations};
 use crate::sink::{self, Heading, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
@@ -116,7 +117,9 @@ pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Er
     summary.seconds = stopwatch.elapsed().as_secs_f64();
     let table = computed.tables.iter().find(|t| t.name() == metrics::QUALITY);
     let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?.table()?.into_owned();
-    Ok(Judged { summary, table, verdict })
+    let unused = computed.history.inputs.iter();
+    let unused = unused.map(|(input, _)| (input.name.clone(), input.unused_columns())).collect();
+    Ok(Judged { summary, table, verdict, profiles: computed.ledger.profiles(), unused })
 }
 
 /// What [`check`] found.
@@ -128,6 +131,10 @@ pub struct Judged {
     pub table: Table,
     /// What a run would fail with.
     pub verdict: Result<(), Error>,
+    /// What each input of the deals' histories looks like.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Columns of each input that nothing reads.
+    pub unused: BTreeMap<String, Vec<String>>,
 }
 
 /// When broken rules of severity `fail` end the work.
@@ -183,6 +190,7 @@ fn compute(
     judging: Judging,
 ) -> Result<Computed, Error> {
     let ledger = Ledger::new(&resolved.config.quality.severity);
+    let ledger = if judging == Judging::Later { ledger.profiling() } else { ledger };
     let mut timings = Vec::new();
     let plan = plan(resolved, options);
     let (metrics, custom) = selection(&resolved.config);

@@ -14,7 +14,7 @@ use crate::config::Severity;
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageClass};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
-use crate::quality::{Counts, QuarantinedRow, Rule};
+use crate::quality::{Counts, Profile, QuarantinedRow, Rule};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
 /// One decoded batch: canonical columns of equal length; empty where the input has none.
@@ -152,6 +152,12 @@ impl<'a> TaskState<'a> {
     fn hand_over(&mut self) {
         self.counts.events += self.events.len() as u64;
         self.decoding.stages.mark_used(&self.events.stage);
+        if self.decoding.ledger.is_profiling() {
+            let dimensions = self.layout.dimensions.iter().map(|(name, _)| name.as_str());
+            let mut profile = Profile::default();
+            profile.add(&self.events, &self.input.clock.reporting, dimensions);
+            self.decoding.ledger.note(&self.input.name, &profile);
+        }
         (self.take)(&self.events);
         self.events.clear();
     }

@@ -1,10 +1,13 @@
 //! What `check` prints: every rule that something breaks, and that no row got lost.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::thousands;
 use crate::metrics::TableView;
+use crate::quality::{Profile, ThinDay};
 use crate::table::Table;
+use crate::time::day_text;
 
 /// The quality table as text: rows by input first, then the broken rules.
 pub(super) fn text(table: &Table) -> String {
@@ -48,4 +51,62 @@ pub(super) fn text(table: &Table) -> String {
         );
     }
     text
+}
+
+/// So many days or columns in one line.
+const NAMED_MAX: usize = 8;
+
+/// What the inputs look like: spans, days that may be cut short, columns without values, columns
+/// that nothing reads.
+pub(super) fn profiles(
+    profiles: &BTreeMap<String, Profile>,
+    unused: &BTreeMap<String, Vec<String>>,
+) -> String {
+    let mut text = String::new();
+    for (input, profile) in profiles {
+        text.push_str(&span(input, profile));
+        let thin = profile.thin_days();
+        if !thin.is_empty() {
+            let day = |thin: &ThinDay| {
+                format!("{} ({} of usually {})", day_text(thin.day), thin.events, thin.usual)
+            };
+            let days = listed(thin.iter().map(day), thin.len());
+            text.push_str(&format!("  days that may be cut short or missing: {days}\n"));
+        }
+        let share = |(name, n): (&String, &u64)| {
+            let percent = *n as f64 * 100.0 / profile.events.max(1) as f64;
+            (*n > 0).then(|| format!("{name} {percent:.1} %"))
+        };
+        let unknown: Vec<String> = profile.unknown.iter().filter_map(share).collect();
+        if !unknown.is_empty() {
+            text.push_str(&format!("  events without a value: {}\n", unknown.join(", ")));
+        }
+    }
+    for (input, columns) in unused.iter().filter(|(_, columns)| !columns.is_empty()) {
+        let columns = listed(columns.iter().cloned(), columns.len());
+        text.push_str(&format!("{input}: columns that nothing reads: {columns}\n"));
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+fn span(input: &str, profile: &Profile) -> String {
+    let days = (profile.days.first_key_value(), profile.days.last_key_value());
+    let (Some((first, _)), Some((last, _))) = days else {
+        return format!("{input}: no events\n");
+    };
+    format!(
+        "{input}: {} events on {} days from {} to {}\n",
+        thousands(profile.events),
+        thousands(profile.days.len() as u64),
+        day_text(*first),
+        day_text(*last),
+    )
+}
+
+/// The first few, and how many more there are.
+fn listed(items: impl Iterator<Item = String>, n: usize) -> String {
+    let named: Vec<String> = items.take(NAMED_MAX).collect();
+    let more = n.saturating_sub(NAMED_MAX);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    named.join(", ") + &rest
 }

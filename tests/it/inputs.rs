@@ -12,6 +12,7 @@ mod money;
 mod pruning;
 mod rules;
 mod shapes;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -45,7 +45,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     // The pipeline. Spilling knows only columns and files.
     ("spill", &["error"]),
     ("source", &["config", "contract", "error", "money", "quality", "time"]),
-    ("quality", &["config", "contract", "error", "relations", "time"]),
+    ("quality", &["config", "contract", "error", "money", "relations", "time"]),
     ("fold", &["config", "contract", "error", "money", "quality", "source", "spill", "time"]),
     (
         "relations",
