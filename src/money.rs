@@ -48,6 +48,9 @@ pub const UNPRICED: i64 = i64::MIN + 3;
 /// Digits after the point of an exchange rate. Rates of a million or more do not fit.
 pub const RATE_SCALE: u8 = 12;
 
+/// The rate of the reporting currency itself.
+pub const ONE: i64 = 10_i64.pow(RATE_SCALE as u32);
+
 /// What one unit of a currency is worth in the reporting currency, from day to day.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rates(Vec<(Day, i64)>);
@@ -68,12 +71,13 @@ impl Rates {
 }
 
 /// An amount in units of 10^-`scale` of some currency, by a rate in units of 10^-[`RATE_SCALE`], as
-/// minor units of the reporting currency, rounded half to even. `None` when too large.
+/// minor units of the reporting currency, rounded half to even, and whether that was exact. `None`
+/// when too large.
 #[must_use]
-pub fn by_rate(amount: i64, scale: u8, rate: i64, to: &Currency) -> Option<i64> {
+pub fn by_rate(amount: i64, scale: u8, rate: i64, to: &Currency) -> Option<(i64, bool)> {
     let product = i128::from(amount) * i128::from(rate);
     let digits = i8::try_from(scale + RATE_SCALE).ok()?;
-    from_decimal(product, digits, to.scale).map(|(minor, _)| minor)
+    from_decimal(product, digits, to.scale)
 }
 
 /// A floating-point amount as minor units, rounded half to even, and whether it was within a
@@ -220,10 +224,10 @@ mod tests {
         let usd = Currency::from_code("USD").unwrap();
         let rate = |text: &str| from_text(text, RATE_SCALE, DecimalMark::Point).unwrap().0;
         // 100 JPY at 0.0065 are 65 cents; 3 JPY are 1.95 cents; 0.05 EUR at 1.5 are 7.5 cents.
-        assert_eq!(by_rate(1_000_000, 4, rate("0.0065"), &usd), Some(65));
-        assert_eq!(by_rate(30_000, 4, rate("0.0065"), &usd), Some(2));
-        assert_eq!(by_rate(500, 4, rate("1.5"), &usd), Some(8));
-        assert_eq!(by_rate(-500, 4, rate("1.5"), &usd), Some(-8));
+        assert_eq!(by_rate(1_000_000, 4, rate("0.0065"), &usd).map(|w| w.0), Some(65));
+        assert_eq!(by_rate(30_000, 4, rate("0.0065"), &usd).map(|w| w.0), Some(2));
+        assert_eq!(by_rate(500, 4, rate("1.5"), &usd).map(|w| w.0), Some(8));
+        assert_eq!(by_rate(-500, 4, rate("1.5"), &usd).map(|w| w.0), Some(-8));
         assert_eq!(by_rate(MAX_AMOUNT, 4, rate("999999"), &usd), None);
     }
 

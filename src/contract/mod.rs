@@ -94,7 +94,11 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
     optional("stage_id", ColumnType::Text, "the new stage"),
     optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
     optional("amount", ColumnType::Money, "the new amount"),
-    optional("currency", ColumnType::Text, "currency of the amount; default: the deal's so far"),
+    optional(
+        "currency",
+        ColumnType::Text,
+        "currency of this amount and later ones; amounts before the first one given are in it, too",
+    ),
     optional("owner_id", ColumnType::Text, "the new owner"),
     optional("customer_id", ColumnType::Id, "the customer"),
     optional("expected_close", ColumnType::Date, "the new expected close date"),

@@ -120,6 +120,8 @@ pub struct Tally {
     pub zero_amount_won: u64,
     pub negative_amount_won: u64,
     pub unpriced_deals: u64,
+    /// Amounts that were rounded where others are converted.
+    pub inexact_amounts: u64,
     /// Deals in another currency where none is converted.
     pub foreign_deals: u64,
     pub negative_cycle: u64,
@@ -148,6 +150,7 @@ impl Tally {
         self.zero_amount_won += other.zero_amount_won;
         self.negative_amount_won += other.negative_amount_won;
         self.unpriced_deals += other.unpriced_deals;
+        self.inexact_amounts += other.inexact_amounts;
         self.foreign_deals += other.foreign_deals;
         self.negative_cycle += other.negative_cycle;
         self.deleted_deals += other.deleted_deals;

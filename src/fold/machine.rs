@@ -123,7 +123,9 @@ impl<'a> Machine<'a> {
                 self.delete(event.time);
             }
             EventKind::Restored => self.restore(event),
-            EventKind::Cleared => self.deal.amount = NO_AMOUNT,
+            EventKind::Cleared => {
+                (self.deal.amount, self.deal.is_unpriced) = (NO_AMOUNT, false);
+            }
             // They are compared before anything is applied.
             EventKind::Observed
             | EventKind::ObservedGone

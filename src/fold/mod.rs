@@ -246,14 +246,18 @@ impl<'a> Folder<'a> {
         let Some(pricing) = self.settings.pricing else {
             return Some(self.apply(events, rows, |_, event| event.amount));
         };
-        let kept = self.apply_priced(pricing, pricing.purse(), events, rows);
+        let kept = self.apply_priced(pricing, pricing.purse(events, rows), events, rows);
         let closed = self.machine.deal.closed;
         if pricing.policy == MoneyPolicy::None {
             let is_foreign = kept && pricing.is_foreign(events, rows);
             self.out.tally.foreign_deals += u64::from(is_foreign);
         } else if kept && closed != NO_INSTANT && pricing.waits_for_close(events, rows) {
-            let purse = pricing.purse_of_close(closed);
-            return Some(self.apply_priced(pricing, purse, events, rows));
+            let purse = pricing.purse_of_close(events, rows, closed);
+            let before = self.out.tally.inexact_amounts;
+            let kept = self.apply_priced(pricing, purse, events, rows);
+            // They were counted the first time.
+            self.out.tally.inexact_amounts = before;
+            return Some(kept);
         }
         Some(kept)
     }
@@ -265,7 +269,10 @@ impl<'a> Folder<'a> {
         events: &EventBatch,
         rows: &[u32],
     ) -> bool {
-        self.apply(events, rows, |row, event| pricing.price(events, row, event, &mut purse))
+        let price = |row: usize, event: &Event| pricing.price(events, row, event, &mut purse);
+        let kept = self.apply(events, rows, price);
+        self.out.tally.inexact_amounts += purse.inexact;
+        kept
     }
 
     /// Applies the events of one deal; `amount` gives what stands in the place of an event's amount,

@@ -10,7 +10,7 @@
 use super::machine::Event;
 use crate::config::MoneyPolicy;
 use crate::contract::{EventBatch, NO_CODE};
-use crate::money::{Currency, NO_AMOUNT, Rates, UNPRICED, by_rate};
+use crate::money::{Currency, NO_AMOUNT, ONE, Rates, UNPRICED, by_rate};
 use crate::time::{Calendar, Day, Instant};
 
 /// What amounts are worth.
@@ -46,20 +46,25 @@ pub struct Purse {
     currency: u32,
     /// The day whose rates hold; of each event where there is none.
     day: Option<Day>,
+    /// Amounts in the reporting currency that had to be rounded.
+    pub inexact: u64,
 }
 
 impl Pricing {
-    /// What to convert a deal's amounts by at first.
+    /// What to convert a deal's amounts by at first. Amounts before the first currency that its rows
+    /// name are in that one.
     #[must_use]
-    pub fn purse(&self) -> Purse {
+    pub fn purse(&self, events: &EventBatch, rows: &[u32]) -> Purse {
+        let code = |row: &u32| events.currency.get(*row as usize).copied();
+        let currency = rows.iter().filter_map(code).find(|code| *code != NO_CODE);
         let day = (self.policy != MoneyPolicy::AtEvent).then_some(self.day);
-        Purse { currency: NO_CODE, day }
+        Purse { currency: currency.unwrap_or(NO_CODE), day, inexact: 0 }
     }
 
     /// What to convert them by once the close is known.
     #[must_use]
-    pub fn purse_of_close(&self, closed: Instant) -> Purse {
-        Purse { currency: NO_CODE, day: Some(self.calendar.day(closed)) }
+    pub fn purse_of_close(&self, events: &EventBatch, rows: &[u32], closed: Instant) -> Purse {
+        Purse { day: Some(self.calendar.day(closed)), ..self.purse(events, rows) }
     }
 
     /// Whether a deal with these rows has to be folded again when its close is known.
@@ -86,14 +91,18 @@ impl Pricing {
         if amount == NO_AMOUNT || self.policy == MoneyPolicy::None {
             return amount;
         }
-        const ONE: i64 = 10_i64.pow(crate::money::RATE_SCALE as u32);
-        let rate = match self.worth(purse.currency) {
-            Worth::Base => Some(ONE),
+        let worth = match self.worth(purse.currency) {
+            Worth::Base => by_rate(amount, self.scale, ONE, &self.base).map(|(minor, is_exact)| {
+                purse.inexact += u64::from(!is_exact);
+                minor
+            }),
             Worth::Rates(rates) => {
-                rates.on(purse.day.unwrap_or_else(|| self.calendar.day(event.time)))
+                let day = purse.day.unwrap_or_else(|| self.calendar.day(event.time));
+                let rate = rates.on(day);
+                rate.and_then(|rate| by_rate(amount, self.scale, rate, &self.base)).map(|w| w.0)
             }
         };
-        rate.and_then(|rate| by_rate(amount, self.scale, rate, &self.base)).unwrap_or(UNPRICED)
+        worth.unwrap_or(UNPRICED)
     }
 
     fn worth(&self, code: u32) -> &Worth {

@@ -215,7 +215,7 @@ pub struct QuarantinedRow {
 
 impl QuarantinedRow {
     /// Bytes that the row takes, about.
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let texts = [
             &self.deal_id,
             &self.event_time,

@@ -201,7 +201,7 @@ impl Story<'_> {
     /// The amounts' currency while the events are told, where any has one of its own.
     fn purse(&self, rows: &[u32], observer: Option<&Observer<'_>>) -> Option<Purse> {
         let pricing = self.pricing?;
-        let first = pricing.purse();
+        let first = pricing.purse(self.events, rows);
         if !pricing.waits_for_close(self.events, rows) {
             return Some(first);
         }
@@ -218,7 +218,11 @@ impl Story<'_> {
         }
         machine.finish();
         let closed = machine.deal.closed;
-        Some(if closed == NO_INSTANT { first } else { pricing.purse_of_close(closed) })
+        Some(if closed == NO_INSTANT {
+            first
+        } else {
+            pricing.purse_of_close(self.events, rows, closed)
+        })
     }
 
     /// Applies an event at its worth, and says how its amount was converted.

@@ -208,7 +208,7 @@ impl Milling<'_> {
         let (events, as_of, telling) = self.events(&config, &source, &stages, &names, &memory)?;
         let rates = rates.read(ledger)?;
         let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-        let spending = pricing::Spending { resolved, rates: &rates, as_of };
+        let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
         let (spend, foreign_spend) = spending.read(spend, ledger)?;
         watch.lap("read");
         on_step("fold");
@@ -323,7 +323,8 @@ impl Milling<'_> {
             |unit, batch| {
                 let own = batch.len() as u64;
                 let so_far = rows.fetch_add(own, Ordering::Relaxed) + own;
-                let broken = self.ledger.quarantine_bytes();
+                let refused: u64 = source.inputs().map(CheckedInput::refused_bytes).sum();
+                let broken = self.ledger.quarantine_bytes() + refused;
                 memory.check_kept(names.bytes(), broken, so_far, all_rows)?;
                 events.add(fold::scatter(unit, batch, bits))
             },
@@ -358,6 +359,7 @@ impl Milling<'_> {
             (Rule::ZeroAmountWon, tally.zero_amount_won),
             (Rule::NegativeAmountWon, tally.negative_amount_won),
             (Rule::UnpricedDeals, tally.unpriced_deals),
+            (Rule::InexactAmount, tally.inexact_amounts),
             (Rule::NegativeCycle, tally.negative_cycle),
             (Rule::DeletedDeals, tally.deleted_deals),
             (Rule::TiedDeals, tally.tied_deals),

@@ -1,11 +1,12 @@
 //! Which rates hold for a run's amounts, and what is said where there are none (G16).
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{MoneyPolicy, Resolved};
 use crate::error::{Error, Fault};
 use crate::fold::pricing::{Pricing, Worth};
-use crate::money::{RATE_SCALE, UNPRICED, by_rate};
+use crate::money::{ONE, UNPRICED, by_rate};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::source::{FxRates, Interners, Spend, SpendSource, SpentIn};
 use crate::time::{Day, Instant};
@@ -49,6 +50,8 @@ pub(super) struct Spending<'a> {
     pub(super) resolved: &'a Resolved,
     pub(super) rates: &'a FxRates,
     pub(super) as_of: Instant,
+    /// The run's currencies, which those of the spend are added to.
+    pub(super) names: &'a Interners,
 }
 
 impl Spending<'_> {
@@ -66,8 +69,12 @@ impl Spending<'_> {
     }
 
     fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
-        let Spending { resolved, rates, as_of } = *self;
+        let Spending { resolved, rates, as_of, names } = *self;
         let currency = spent.currency.map(str::to_uppercase);
+        if let Some(name) = &currency {
+            // More names than 32 bits can number are refused when the deals are read.
+            let _ = names.currency.intern(name);
+        }
         let other = currency.filter(|currency| *currency != resolved.currency.code);
         let day = match resolved.config.money.policy {
             MoneyPolicy::None => {
@@ -78,11 +85,11 @@ impl Spending<'_> {
             MoneyPolicy::AtAsOf | MoneyPolicy::Constant => day(resolved, as_of),
         };
         let rate = match other {
-            None => Some(10_i64.pow(u32::from(RATE_SCALE))),
+            None => Some(ONE),
             Some(currency) => rates.rates.get(&currency).and_then(|rates| rates.on(day)),
         };
         let worth = |rate| by_rate(spent.amount, resolved.native.scale, rate, &resolved.currency);
-        rate.and_then(worth).unwrap_or(UNPRICED)
+        rate.and_then(worth).map_or(UNPRICED, |(minor, _)| minor)
     }
 }
 
@@ -97,12 +104,9 @@ pub(super) fn refuse_mixed(
     }
     let (known, _) = names.currency.freeze().ranked();
     let base = &resolved.currency.code;
-    let others: Vec<&str> = known
-        .iter()
-        .filter(|name| name.to_uppercase() != *base)
-        .map(String::as_str)
-        .take(NAMED_MAX)
-        .collect();
+    let known: BTreeSet<String> = known.iter().map(|name| name.to_uppercase()).collect();
+    let others: Vec<&str> =
+        known.iter().filter(|name| *name != base).map(String::as_str).take(NAMED_MAX).collect();
     let found = if deals > 0 { format!("{deals} deals") } else { format!("{spend} rows of spend") };
     let input = if deals > 0 { "deal_events" } else { "spend" };
     let file = resolved.inputs.get(input).map(|i| i.path.clone()).unwrap_or_default();
@@ -130,11 +134,12 @@ pub(super) fn record_missing(
 ) {
     let Some(input) = rates.inputs.first() else { return };
     let (known, _) = names.currency.freeze().ranked();
-    let is_missing = |name: &&String| {
-        let name = name.to_uppercase();
-        name != resolved.currency.code && !rates.rates.contains_key(&name)
+    let known: BTreeSet<String> = known.iter().map(|name| name.to_uppercase()).collect();
+    let has_rate = |name: &&String| {
+        **name == resolved.currency.code || rates.rates.contains_key(name.as_str())
     };
+    let missing = known.iter().filter(|name| !has_rate(name)).count();
     let mut counts = Counts::default();
-    counts.add(Rule::CurrenciesWithoutRate, known.iter().filter(is_missing).count() as u64);
+    counts.add(Rule::CurrenciesWithoutRate, missing as u64);
     ledger.record(&input.name, &counts);
 }

@@ -93,7 +93,7 @@ impl Interners {
     /// Bytes that all names take, about.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let own = [&self.deal, &self.customer, &*self.owner, &self.event];
+        let own = [&self.deal, &self.customer, &*self.owner, &self.event, &self.currency];
         let dimensions = self.dimensions.iter().map(|names| names.bytes());
         own.into_iter().map(Interner::bytes).chain(dimensions).sum()
     }

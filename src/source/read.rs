@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
@@ -52,6 +53,8 @@ pub struct CheckedInput {
     pub(super) decimal: DecimalMark,
     /// Lines of CSV that became no row, since reading began.
     refused: Mutex<Vec<(QuarantinedRow, Rule)>>,
+    /// Bytes that they take, about.
+    refused_bytes: AtomicU64,
 }
 
 /// Whether what an input says of its CSV files can be meant.
@@ -143,6 +146,7 @@ impl CheckedInput {
             dialect,
             decimal: input.decimal,
             refused: Mutex::default(),
+            refused_bytes: AtomicU64::new(0),
         })
     }
 
@@ -253,6 +257,7 @@ impl CheckedInput {
     /// Forgets what was refused when the input was read before.
     pub(crate) fn forget_refused(&self) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.refused_bytes.store(0, Ordering::Relaxed);
     }
 
     /// Counts the lines that became no row and keeps them in the quarantine; called once when
@@ -263,6 +268,7 @@ impl CheckedInput {
         if refused.is_empty() {
             return;
         }
+        self.refused_bytes.store(0, Ordering::Relaxed);
         let n = refused.len() as u64;
         let mut counts = Counts::default();
         (counts.rows_in, counts.quarantined, counts.events) = (n, n, n);
@@ -273,6 +279,12 @@ impl CheckedInput {
         ledger.quarantine(&self.name, refused.into_iter().map(|(row, _)| row).collect());
     }
 
+    /// Bytes that lines take that became no row, as long as they are not in the ledger, about.
+    #[must_use]
+    pub fn refused_bytes(&self) -> u64 {
+        self.refused_bytes.load(Ordering::Relaxed)
+    }
+
     /// Notes a line that became no row.
     fn refuse(&self, path: &Path, row: u64, line: RefusedLine) {
         let refused = QuarantinedRow {
@@ -280,6 +292,7 @@ impl CheckedInput {
             text: Some(line.text),
             ..QuarantinedRow::of_fold(path.to_path_buf(), row, line.rule)
         };
+        self.refused_bytes.fetch_add(refused.bytes(), Ordering::Relaxed);
         let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         all.push((refused, line.rule));
     }

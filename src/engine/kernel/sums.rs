@@ -234,8 +234,16 @@ impl State {
         for kept in kept {
             kept.pour(AT_ONCE, |columns, rows| {
                 let column = |place: &usize| columns.get(*place).cloned().unwrap_or_default();
-                let value = |(_, place): &(Merge, Option<usize>)| {
-                    place.as_ref().map_or_else(|| vec![1; rows], column)
+                let value = |(merge, place): &(Merge, Option<usize>)| {
+                    let mut values = place.as_ref().map_or_else(|| vec![1; rows], column);
+                    // Null adds nothing.
+                    for value in values
+                        .iter_mut()
+                        .filter(|v| *merge == Merge::Sum && **v == super::program::NULL)
+                    {
+                        *value = 0;
+                    }
+                    values
                 };
                 let keys = places.iter().map(column).collect();
                 let values = self.merges().iter().map(value).collect();
