@@ -111,7 +111,7 @@ rules! {
     NoOpChanges "no_op_changes" Rows Ignore "The new stage is the current one (G4); taken as an attribute update."
     BeforeCreation "before_creation" Rows Warn "The event is before the deal's creation (G11); kept."
     AfterDeletion "after_deletion" Rows Warn "The event is after the deal's deletion and does not restore it; its attributes count, its stage does not."
-    UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in [pipeline] (G6); the visit is kept, outside the order."
+    UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in [pipeline] (G6); the visit is kept, outside the order, and re-opens a deal that was closed. List such stages as ignored, or give them as aliases."
     UnknownStages "unknown_stages" Values Warn "Stages that are not in [pipeline] (G6)."
     OtherValues "other_values" Values Warn "Values of dimensions beyond [dimensions] values_max, reported together as (other)."
     NoCustomer "no_customer" Deals Ignore "The deal has no customer; it counts in no customer table."

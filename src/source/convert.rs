@@ -298,12 +298,22 @@ fn parse_instant(text: &str, clock: &Clock) -> Instant {
     if let Ok(zoned) = DateTime::parse_from_rfc3339(text) {
         return zoned.timestamp_micros();
     }
-    for format in ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z"] {
+    // ISO 8601 in the forms that systems write: with or without seconds, zone with or without colon.
+    let text = text.strip_suffix(" UTC").map_or_else(|| text.into(), |t| format!("{t}Z"));
+    let text = text.as_str();
+    for format in [
+        "%Y-%m-%d %H:%M:%S%.f%#z",
+        "%Y-%m-%dT%H:%M:%S%.f%#z",
+        "%Y-%m-%d %H:%M%#z",
+        "%Y-%m-%dT%H:%M%#z",
+    ] {
         if let Ok(zoned) = DateTime::parse_from_str(text, format) {
             return zoned.timestamp_micros();
         }
     }
-    for format in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"] {
+    for format in
+        ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"]
+    {
         if let Ok(local) = NaiveDateTime::parse_from_str(text, format) {
             return naive(local);
         }
@@ -339,21 +349,39 @@ pub(crate) fn as_text(array: &ArrayRef) -> Result<ArrayRef, Error> {
     cast(array, &DataType::Utf8).map_err(cast_error)
 }
 
-/// Yes, no or neither, a row: a boolean, 0 or 1, or a word for one of them.
+/// Yes, no or nothing, a row: a boolean, 0 or 1, or a word for one of them.
+///
+/// # Errors
+/// [`Error::Faults`] without a place for a value that is neither: taken as either it would change
+/// outcomes without a word.
 pub(crate) fn flags(array: &ArrayRef) -> Result<Vec<Option<bool>>, Error> {
     let mut flags = Vec::with_capacity(array.len());
     each_text(array, |text| {
-        flags.push(text.and_then(flag));
+        let text = text.map(str::trim).filter(|text| !text.is_empty());
+        let flag = text.map(|text| flag(text).ok_or_else(|| no_flag(text))).transpose()?;
+        flags.push(flag);
         Ok(())
     })?;
     Ok(flags)
 }
 
+fn no_flag(text: &str) -> Error {
+    Error::Faults(vec![Fault {
+        file: PathBuf::new(),
+        place: String::new(),
+        problem: format!("holds {text:?}, which is neither yes nor no"),
+        hint: "write true or false, yes or no, 1 or 0".into(),
+    }])
+}
+
 /// A word for yes or no.
 pub(crate) fn flag(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "t" | "yes" | "y" | "1" => Some(true),
-        "false" | "f" | "no" | "n" | "0" => Some(false),
+        "true" | "t" | "yes" | "y" | "1" | "1.0" | "on" | "wahr" | "ja" | "vrai" | "oui" | "是" => {
+            Some(true)
+        }
+        "false" | "f" | "no" | "n" | "0" | "0.0" | "off" | "falsch" | "nein" | "faux" | "non"
+        | "否" => Some(false),
         _ => None,
     }
 }

@@ -328,6 +328,19 @@ impl CheckedInput {
         convert::days(array, &self.clock).map_err(|e| self.placed(unit, wanted, e))
     }
 
+    /// Yes, no or nothing, a row of a wanted column.
+    ///
+    /// # Errors
+    /// A value that is neither yes nor no, with its file and column.
+    pub(crate) fn flags(
+        &self,
+        unit: &Unit,
+        wanted: usize,
+        array: &ArrayRef,
+    ) -> Result<Vec<Option<bool>>, Error> {
+        convert::flags(array).map_err(|e| self.placed(unit, wanted, e))
+    }
+
     /// A fault found by its values only, with the file and column it is in.
     fn placed(&self, unit: &Unit, wanted: usize, error: Error) -> Error {
         let Error::Faults(mut faults) = error else { return error };

@@ -124,7 +124,19 @@ impl Registry {
         let (ids, classes, pipelines) =
             (column("stage_id")?, column("class")?, column("pipeline_id")?);
         let (names, aliases) = (column("stage_name")?, column("aliases")?);
-        let flags = |name: &str| get(name).map(convert::flags).transpose();
+        let flags = |name: &str| {
+            let flags = get(name).map(convert::flags).transpose();
+            flags.map_err(|error| match error {
+                Error::Faults(mut faults) => {
+                    for fault in &mut faults {
+                        fault.file = self.checked.root().to_path_buf();
+                        fault.place = format!("column {name:?}");
+                    }
+                    Error::Faults(faults)
+                }
+                other => other,
+            })
+        };
         let (closed, won) =
             (flags("is_closed")?.unwrap_or_default(), flags("is_won")?.unwrap_or_default());
         let orders = get("stage_order").map(convert::integers).transpose()?.unwrap_or_default();

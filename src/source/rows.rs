@@ -235,8 +235,8 @@ impl Standings {
             (layout.is_won, &mut standings.is_won),
             (layout.is_deleted, &mut standings.is_deleted),
         ] {
-            if let Some(array) = get(index) {
-                *flags = convert::flags(array)?;
+            if let (Some(index), Some(array)) = (index, get(index)) {
+                *flags = state.input.flags(&state.unit, index, array)?;
             }
         }
         Ok(standings)
@@ -287,9 +287,9 @@ fn decode(
         standings: Standings::decode(state, seen, arrays)?,
         from: state.instants(layout.event_time, arrays)?,
         to: state.instants(layout.valid_to, arrays)?,
-        is_active: match get(layout.is_active) {
-            Some(array) => convert::flags(array)?,
-            None => Vec::new(),
+        is_active: match (layout.is_active, get(layout.is_active)) {
+            (Some(index), Some(array)) => state.input.flags(&state.unit, index, array)?,
+            _ => Vec::new(),
         },
     })
 }

@@ -384,3 +384,27 @@ fn amounts_that_are_no_numbers_are_unknown_and_counted() {
     let text = ["1", "1", "n/a", "1", "1", "1", "1", "80.25", "1,5"];
     check_amounts(texts(text.into_iter()), 100 + 8_025, 0, 2);
 }
+
+#[test]
+fn times_may_be_in_any_form_of_iso_8601_that_systems_write() {
+    for time in [
+        "2024-01-05T10:00Z",
+        "2024-01-05T10:00+0000",
+        "2024-01-05 10:00:00 UTC",
+        "2024-01-05T12:00:00+0200",
+        "2024-01-05T10:00",
+        "2024-01-05 10:00",
+        "2024-01-05T10:00:00.000Z",
+    ] {
+        let scratch = Scratch::new();
+        let rows = format!("deal_id,event_time,stage_id\n1,{time},lead\n1,2024-01-15T10:00Z,won\n");
+        scratch.write("events/e.csv", &rows);
+        let config = CONFIG.replace("columns = [\"region\"]", "");
+        scratch.run(&format!("{config}timezone = \"UTC\"\n")).unwrap();
+        let cycle = only(&scratch.table("cycle_length"), &[("slice", "all"), ("period", "all")]);
+        assert_eq!(crate::support::float(&cycle, "won_days_p50"), Some(10.0), "{time}");
+        let quality = scratch.table("data_quality");
+        let folded = int(&only(&quality, &[("rule", "null_deal_id")]), "folded_n");
+        assert_eq!(folded, 2, "{time}");
+    }
+}

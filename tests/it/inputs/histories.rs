@@ -477,3 +477,24 @@ fn what_a_shape_needs_is_asked_for_by_file_and_column() {
         &["dimension \"region\"", "a column of no input of deals"],
     );
 }
+
+#[test]
+fn a_flag_that_is_neither_yes_nor_no_is_refused() {
+    let run = |flag: &str| {
+        let scratch = Scratch::new();
+        let rows = format!(
+            "deal_id,event_time,stage_id,amount,is_deleted\n\
+             1,2024-01-05T10:00:00Z,won,1,no\n2,2024-01-06T10:00:00Z,won,7,{flag}\n"
+        );
+        scratch.write("events/e.csv", &rows);
+        scratch.run(&format!("{CONFIG}{ROWS}")).map(|_| scratch.table("revenue"))
+    };
+    for yes in ["WAHR", "Ja", "oui", "1.0", "TRUE ", "是"] {
+        let whole = only(&run(yes).unwrap(), &[("slice", "all"), ("period", "all")]);
+        assert_eq!(int(&whole, "net_amount"), 100, "{yes} deletes the second deal");
+    }
+    let error = run("maybe").map(drop).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    let text = error.to_string();
+    assert!(text.contains("e.csv, column \"is_deleted\": holds \"maybe\""), "{text}");
+}
