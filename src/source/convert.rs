@@ -349,11 +349,12 @@ pub(crate) fn flags(array: &ArrayRef) -> Result<Vec<Option<bool>>, Error> {
     Ok(flags)
 }
 
-/// A word for yes or no.
+/// A word for yes or no; a probability of 1.0 or 0.0 is one, too, which is how some systems tell won
+/// stages from lost ones.
 pub(crate) fn flag(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "t" | "yes" | "y" | "1" => Some(true),
-        "false" | "f" | "no" | "n" | "0" => Some(false),
+        "true" | "t" | "yes" | "y" | "1" | "1.0" => Some(true),
+        "false" | "f" | "no" | "n" | "0" | "0.0" => Some(false),
         _ => None,
     }
 }
