@@ -96,7 +96,8 @@ Id,CreatedDate,StageName,CloseDate,AccountId,OwnerId,Amount,LeadSource,Type,IsDe
     let funnel = &[("Prospecting", 2), ("Proposal", 2), ("Negotiation", 0), ("won", 2)];
     check(&scratch, &Counts { deals: [4, 2, 1, 1], net_amount: 175_050, funnel });
     assert_eq!(net_by(&scratch, "source", "Referral"), 25_000);
-    assert_eq!(affected(&scratch, "deals", "unlogged_outcomes"), 1);
+    // That D was won, and that E was deleted.
+    assert_eq!(affected(&scratch, "deals", "unlogged_outcomes"), 2);
 }
 
 /// A is won, D lost. E is won in a stage that is in no registry any more, which its flags tell. The
@@ -342,6 +343,79 @@ fn jiandaoyun_in_utf_8_with_a_mark_and_in_gb18030() {
         ["deal_events", "deals"].map(|input| format!("inputs.{input}.encoding=\"gb18030\""));
     run(&scratch, &[&encodings[0], &encodings[1]]);
     check_jiandaoyun(&scratch);
+}
+
+/// The preset with the variant that begins with these words instead of its own history.
+fn variant(begins: &str) -> String {
+    let preset = dealmill::config::template("jiandaoyun").unwrap();
+    let (head, rest) = preset.split_once("[inputs.deal_events]\n").unwrap();
+    let (_, deals) = rest.split_once("[inputs.deals]").unwrap();
+    let (_, variant) = rest.split_once(begins).unwrap();
+    let commented = variant.lines().skip_while(|line| !line.starts_with("# ["));
+    let lines: Vec<&str> = commented.map_while(|line| line.strip_prefix("# ")).collect();
+    let (deals, _) = deals.split_once("\n# Instead of").unwrap();
+    format!("{head}{}\n[inputs.deals]{deals}", lines.join("\n"))
+}
+
+/// The deals above by what the log of the form says: SJ001 and SJ004 won, SJ002 lost, SJ003 unmoved.
+#[test]
+fn jiandaoyun_by_its_change_log() {
+    let log = "\
+商机编号,操作时间,字段,修改前,修改后,操作人
+SJ001,2024-01-20 10:00:00,阶段,初步接洽,方案报价,张伟
+SJ001,2024-01-20 10:00:00,预计金额,\"10,000\",\"12,000.50\",张伟
+SJ001,2024-02-01 00:30:00,阶段,方案报价,成交,张伟
+SJ001,2024-02-01 00:30:00,备注,,已签,张伟
+SJ002,2024-02-10 09:00:00,阶段,初步接洽,丢单,李娜
+SJ004,2024-03-12 09:00:00,阶段,初步接洽,商务谈判,张伟
+SJ004,2024-03-22 09:00:00,阶段,商务谈判,赢单,张伟
+";
+    let files = [("简道云/数据日志.csv", log), ("简道云/商机.csv", FORM)];
+    let scratch = prepared("jiandaoyun", &files);
+    scratch.write("dealmill.toml", &variant("# Instead of [inputs.deal_events] above"));
+    run(&scratch, &[]);
+    check_jiandaoyun(&scratch);
+    assert_eq!(affected(&scratch, "deal_events", "unmapped_fields"), 1);
+}
+
+/// Three exports: 一 goes from the first stage to won, 二 is lost, 三 is seen once and then no more.
+#[test]
+fn jiandaoyun_by_daily_exports() {
+    let export = |rows: &[&str]| {
+        let head = "商机编号,阶段,预计金额,负责人,提交时间";
+        format!("{head}\n{}\n", rows.join("\n"))
+    };
+    let days = [
+        ("2024-01-10", export(&["一,初步接洽,1000,张伟,2024-01-09 09:00:00"])),
+        (
+            "2024-02-01",
+            export(&[
+                "一,商务谈判,1500.50,张伟,2024-01-09 09:00:00",
+                "二,初步接洽,400,李娜,2024-01-20 09:00:00",
+                "三,初步接洽,9000,李娜,2024-01-21 09:00:00",
+            ]),
+        ),
+        (
+            "2024-03-01",
+            export(&[
+                "一,赢单,1500.50,张伟,2024-01-09 09:00:00",
+                "二,输单,400,李娜,2024-01-20 09:00:00",
+            ]),
+        ),
+    ];
+    let form = "商机编号,阶段,客户编号,负责人,预计金额,预计成交日期,提交时间,区域,线索来源
+一,赢单,KH01,张伟,1500.50,2024-02-28,2024-01-09 09:00:00,华东,展会
+二,输单,KH02,李娜,400,,2024-01-20 09:00:00,华南,官网
+";
+    let scratch = prepared("jiandaoyun", &[("简道云/商机.csv", form)]);
+    for (day, text) in days {
+        scratch.write(&format!("简道云/每日/date={day}/商机.csv"), &text);
+    }
+    scratch.write("dealmill.toml", &variant("# Or daily exports"));
+    run(&scratch, &[]);
+    let funnel = &[("初步接洽", 2), ("需求确认", 0), ("方案报价", 0), ("商务谈判", 1), ("won", 1)];
+    check(&scratch, &Counts { deals: [2, 1, 1, 0], net_amount: 150_050, funnel });
+    assert_eq!(net_by(&scratch, "区域", "华东"), 150_050);
 }
 
 /// 1 is won, 2 lost by the second kind of lost, 3 open; 4 is of another category.
