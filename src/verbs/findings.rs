@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn chinese_characters_are_two_wide() {
-        let shown = ["", "deals", "客户", "a客"].map(shown_width);
-        assert_eq!(shown, [0, 5, 4, 3]);
+        let shown = ["deals", "客户", "a客"].map(shown_width);
+        assert_eq!(shown, [5, 4, 3]);
     }
 }
