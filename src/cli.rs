@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Flags, Format};
+use crate::config::{Flags, Format, presets_help};
 use crate::source::synthetic::{Form, GenerateOptions, Ids};
 
 const EXIT_CODES: &str = "\
@@ -82,7 +82,7 @@ pub enum Verb {
     #[command(after_help = "Example:\n  dealmill report --from out --out report.html")]
     Report(ReportArgs),
     /// Print a commented configuration.
-    #[command(after_help = "Example:\n  dealmill init > dealmill.toml")]
+    #[command(after_help = init_help())]
     Init(InitArgs),
     /// Print a shell's completion script.
     #[command(after_help = "Example:\n  dealmill completions bash > dealmill.bash")]
@@ -90,6 +90,12 @@ pub enum Verb {
     /// Print the JSON Schema of the configuration.
     #[command(after_help = "Example:\n  dealmill schema > dealmill.schema.json")]
     Schema,
+}
+
+fn init_help() -> String {
+    let examples = "dealmill init > dealmill.toml\n  \
+                    dealmill init --preset salesforce_history > dealmill.toml";
+    format!("{}\nExamples:\n  {examples}", presets_help())
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -62,6 +62,16 @@ pub enum Error {
         /// The nearest known names.
         nearest: Vec<String>,
     },
+    /// A preset is not known.
+    #[error("unknown preset {name:?}{}", nearest_text(nearest))]
+    UnknownPreset {
+        /// As typed.
+        name: String,
+        /// The nearest known names.
+        nearest: Vec<String>,
+        /// All of them, the nearest first.
+        known: String,
+    },
     /// A custom metric's or filter's SQL is not acceptable.
     #[error("the SQL of {what} is not acceptable: {reason}")]
     Sql {
@@ -175,6 +185,7 @@ impl Error {
             | Self::ConfigSyntax { .. }
             | Self::Config(_)
             | Self::UnknownName { .. }
+            | Self::UnknownPreset { .. }
             | Self::Sql { .. }
             | Self::NotYet { .. }
             | Self::MemoryLimit { .. } => 2,
@@ -199,6 +210,7 @@ impl Error {
             Self::UnknownName { what: "table" | "metric", .. } => {
                 "`dealmill tables` lists every table".into()
             }
+            Self::UnknownPreset { known, .. } => format!("the presets are {known}"),
             Self::Sql { hint, .. } | Self::NotYet { hint, .. } => hint.clone(),
             Self::MemoryLimit { smallest, instead, .. } => {
                 format!("the smallest that can is --memory-limit {smallest} ({instead} less)")

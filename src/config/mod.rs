@@ -21,7 +21,7 @@ mod tests;
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
 pub use tables::TableOptions;
-pub use template::{PRESETS, template};
+pub use template::{PRESETS, Preset, presets_help, template};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

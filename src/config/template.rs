@@ -1,43 +1,72 @@
 //! The commented configurations that `init` prints.
 
+use std::fmt::Write as _;
+
 use crate::error::{Error, nearest_names};
 
-/// The presets by name; a reserved one has no text yet.
-pub const PRESETS: &[(&str, Option<&str>)] = &[
-    ("generic", Some(include_str!("presets/generic.toml"))),
-    ("salesforce_history", None),
-    ("salesforce_field_history", None),
-    ("salesforce_fivetran", None),
-    ("hubspot_fivetran", None),
-    ("hubspot_export", None),
-    ("pipedrive", None),
-    ("jiandaoyun", None),
-    ("bitrix24", None),
-    ("dbt_snapshot", None),
-];
+/// A commented configuration for the columns of one source.
+#[derive(Debug)]
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// Whose columns it has, in a few words.
+    pub about: &'static str,
+    /// The configuration.
+    pub text: &'static str,
+}
+
+macro_rules! presets {
+    ($($name:literal: $about:literal,)*) => {
+        &[$(Preset {
+            name: $name,
+            about: $about,
+            text: include_str!(concat!("presets/", $name, ".toml")),
+        }),*]
+    };
+}
+
+/// Every preset.
+pub const PRESETS: &[Preset] = presets! {
+    "generic": "the canonical column names, with every key",
+    "salesforce_history": "Salesforce: OpportunityHistory, full rows",
+    "salesforce_field_history": "Salesforce: OpportunityFieldHistory, changes of fields",
+    "salesforce_fivetran": "Salesforce by Fivetran in history mode, intervals",
+    "hubspot_fivetran": "HubSpot by Fivetran: deal_stage and property history",
+    "hubspot_export": "HubSpot: exported deals with a date per stage",
+    "pipedrive": "Pipedrive: deal flow, deals, stages",
+    "jiandaoyun": "Jiandaoyun and other form CRMs in Chinese",
+    "bitrix24": "Bitrix24: stage history, deals, stages",
+    "dbt_snapshot": "a dbt snapshot of a table of deals, intervals",
+};
 
 /// The commented configuration of a preset.
 ///
 /// # Errors
-/// The name is not known, or reserved for a later version.
+/// The name is not known.
 pub fn template(preset: &str) -> Result<&'static str, Error> {
-    let reserved = |what: &str| Error::NotYet {
-        what: format!("the preset {what:?}"),
-        hint: "`dealmill init --preset generic` prints a configuration to adapt: map your columns \
-               in [inputs.deal_events.columns]"
-            .into(),
-    };
-    match PRESETS.iter().find(|(name, _)| *name == preset) {
-        Some((_, Some(text))) => Ok(text),
-        Some((name, None)) => Err(reserved(name)),
-        // `salesforce` stands for several, none of which is here.
-        None if PRESETS.iter().any(|(name, _)| name.starts_with(preset) && !preset.is_empty()) => {
-            Err(reserved(preset))
-        }
-        None => Err(Error::UnknownName {
-            what: "preset",
-            name: preset.to_owned(),
-            nearest: nearest_names(preset, PRESETS.iter().map(|(name, _)| *name)),
-        }),
+    let names = || PRESETS.iter().map(|preset| preset.name);
+    if let Some(found) = PRESETS.iter().find(|known| known.name == preset) {
+        return Ok(found.text);
     }
+    // `salesforce` is far from all of its presets by letters.
+    let family = names().filter(|name| !preset.is_empty() && name.starts_with(preset));
+    let mut nearest: Vec<String> = family.map(str::to_owned).collect();
+    if nearest.is_empty() {
+        nearest = nearest_names(preset, names());
+    }
+    let others = names().filter(|name| !nearest.iter().any(|near| near == name));
+    let known = nearest.iter().map(String::as_str).chain(others).collect::<Vec<_>>().join(", ");
+    Err(Error::UnknownPreset { name: preset.to_owned(), nearest, known })
+}
+
+/// The presets with what they are for, for the help of `init`.
+#[must_use]
+pub fn presets_help() -> String {
+    let width = PRESETS.iter().map(|preset| preset.name.len()).max().unwrap_or(0);
+    let mut text = String::from("Presets:\n");
+    for Preset { name, about, .. } in PRESETS {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {name:width$}  {about}");
+    }
+    text
 }

@@ -452,17 +452,20 @@ fn scratch_lies_where_the_file_says() {
 }
 
 #[test]
-fn presets_are_there_or_reserved_or_unknown() {
-    for (name, text) in PRESETS {
-        match (template(name), text) {
-            (Ok(found), Some(text)) => assert_eq!(found, *text),
-            (Err(Error::NotYet { .. }), None) => {}
-            (other, _) => panic!("{name}: {other:?}"),
-        }
+fn every_preset_resolves_as_it_stands_and_no_other_is_known() {
+    for preset in PRESETS {
+        resolved(template(preset.name).unwrap(), &Flags::default());
     }
-    assert!(matches!(template("salesforce"), Err(Error::NotYet { .. })));
-    let Err(Error::UnknownName { nearest, .. }) = template("pipedrve") else { panic!() };
-    assert_eq!(nearest, ["pipedrive"]);
+    let nearest = |name: &str| match template(name) {
+        Err(Error::UnknownPreset { nearest, known, .. }) => (nearest, known),
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(nearest("pipedrve").0, ["pipedrive"]);
+    let salesforce = ["salesforce_history", "salesforce_field_history", "salesforce_fivetran"];
+    assert_eq!(nearest("salesforce").0, salesforce);
+    let known = nearest("hubspot").1;
+    assert!(known.starts_with("hubspot_fivetran, hubspot_export, generic, "), "{known}");
+    assert_eq!(known.split(", ").count(), PRESETS.len());
 }
 
 #[test]

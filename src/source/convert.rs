@@ -358,8 +358,13 @@ pub(crate) fn flags(array: &ArrayRef) -> Result<Vec<Option<bool>>, Error> {
     let mut flags = Vec::with_capacity(array.len());
     each_text(array, |text| {
         let text = text.map(str::trim).filter(|text| !text.is_empty());
-        let flag = text.map(|text| flag(text).ok_or_else(|| no_flag(text))).transpose()?;
-        flags.push(flag);
+        // A probability between the two is the one of an open stage, and neither.
+        let is_between = |text: &str| text.parse().is_ok_and(|p: f64| 0.0 < p && p < 1.0);
+        let known = text.and_then(flag);
+        if let (None, Some(text)) = (known, text.filter(|text| !is_between(text))) {
+            return Err(no_flag(text));
+        }
+        flags.push(known);
         Ok(())
     })?;
     Ok(flags)
@@ -374,7 +379,8 @@ fn no_flag(text: &str) -> Error {
     }])
 }
 
-/// A word for yes or no.
+/// A word for yes or no; a probability of 1.0 or 0.0 is one, too, which is how some systems tell won
+/// stages from lost ones.
 pub(crate) fn flag(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "t" | "yes" | "y" | "1" | "1.0" | "on" | "wahr" | "ja" | "vrai" | "oui" | "是" => {

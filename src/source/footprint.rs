@@ -1,7 +1,10 @@
 //! What reading an input takes of memory, by its footers.
 
+use std::collections::BTreeSet;
+
 use super::DealSource;
 use super::chunks::HELD_BYTES_MAX;
+use super::preflight::Origin;
 use super::read::CheckedInput;
 
 /// What reading takes of memory, as far as the footers tell.
@@ -22,6 +25,22 @@ pub struct Footprint {
 const PAGE_BYTES_MAX: u64 = 3 << 20;
 
 impl CheckedInput {
+    /// Columns of the files that nothing reads, in order of name.
+    #[must_use]
+    pub fn unused_columns(&self) -> Vec<String> {
+        let mut unused = BTreeSet::new();
+        for file in &self.files {
+            for (position, field) in file.schema.fields().iter().enumerate() {
+                let is_own =
+                    |origin: &Origin| matches!(origin, Origin::Column(p) if *p == position);
+                if !file.origins.iter().any(is_own) {
+                    unused.insert(field.name().clone());
+                }
+            }
+        }
+        unused.into_iter().collect()
+    }
+
     /// See [`Footprint`].
     #[must_use]
     pub fn footprint(&self) -> Footprint {

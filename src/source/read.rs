@@ -79,22 +79,6 @@ pub(crate) struct Unit {
 }
 
 impl CheckedInput {
-    /// Columns of the files that nothing reads, in order of name.
-    #[must_use]
-    pub fn unused_columns(&self) -> Vec<String> {
-        let mut unused = BTreeSet::new();
-        for file in &self.files {
-            for (position, field) in file.schema.fields().iter().enumerate() {
-                let is_own =
-                    |origin: &Origin| matches!(origin, Origin::Column(p) if *p == position);
-                if !file.origins.iter().any(is_own) {
-                    unused.insert(field.name().clone());
-                }
-            }
-        }
-        unused.into_iter().collect()
-    }
-
     /// Lists and checks the files of an input.
     ///
     /// # Errors

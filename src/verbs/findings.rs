@@ -40,17 +40,26 @@ pub(super) fn text(table: &Table) -> String {
         text.push_str("No rule is broken.\n");
     }
     let width = |column: usize| {
-        broken.iter().filter_map(|b| b.get(column)).map(|t| t.chars().count()).max().unwrap_or(0)
+        broken.iter().filter_map(|b| b.get(column)).map(|t| shown_width(t)).max().unwrap_or(0)
     };
     let [severities, names, rules, counts] = [width(0), width(1), width(2), width(3)];
     for [severity, input, rule, affected, of] in &broken {
+        // An input may have a Chinese name, whose characters are two wide.
+        let names = " ".repeat(names.saturating_sub(shown_width(input)));
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{severity:severities$}  {input:names$}  {rule:rules$}  {affected:>counts$} {of}"
+            "{severity:severities$}  {input}{names}  {rule:rules$}  {affected:>counts$} {of}"
         );
     }
     text
+}
+
+/// How many columns of a terminal a text takes.
+fn shown_width(text: &str) -> usize {
+    let mut cell = comfy_table::Table::new();
+    cell.add_row([text]);
+    cell.column_max_content_widths().first().map_or(0, |width| usize::from(*width))
 }
 
 /// So many days or columns in one line.
@@ -109,4 +118,15 @@ fn listed(items: impl Iterator<Item = String>, n: usize) -> String {
     let more = n.saturating_sub(NAMED_MAX);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     named.join(", ") + &rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_width;
+
+    #[test]
+    fn chinese_characters_are_two_wide() {
+        let shown = ["deals", "客户", "a客"].map(shown_width);
+        assert_eq!(shown, [5, 4, 3]);
+    }
 }

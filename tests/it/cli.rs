@@ -84,7 +84,16 @@ fn what_comes_later_says_so_and_what_to_do_instead() {
     let later = ["is not available in this version", "\nhint: "];
     check_fails(&["report"], 2, &later);
     check_fails(&["run", "--engine", "spark"], 2, &later);
-    check_fails(&["init", "--preset", "salesforce"], 2, &later);
+}
+
+#[test]
+fn help_of_init_lists_every_preset() {
+    let help = succeeds(&["init", "--help"]);
+    for preset in dealmill::config::PRESETS {
+        assert!(help.contains(&format!("\n  {} ", preset.name)), "{}: {help}", preset.name);
+    }
+    let printed = succeeds(&["init", "--preset", "jiandaoyun"]);
+    assert!(printed.contains("\n\"成交\" = \"赢单\"\n"), "{printed}");
 }
 
 #[test]
@@ -106,6 +115,9 @@ fn a_missing_configuration_says_how_to_get_one() {
 #[test]
 fn unknown_names_are_answered_with_the_nearest() {
     check_fails(&["init", "--preset", "pipedrve"], 2, &["did you mean \"pipedrive\"?"]);
+    let family = "did you mean \"salesforce_history\" or \"salesforce_field_history\" or";
+    let all = "the presets are salesforce_history, ";
+    check_fails(&["init", "--preset", "salesforce"], 2, &[family, all, "dbt_snapshot"]);
     check_fails(&["tables", "no_such_table"], 2, &["unknown table", "`dealmill tables`"]);
     check_fails(&["sql", "no_such_metric"], 2, &["unknown metric"]);
 }

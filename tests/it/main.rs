@@ -24,6 +24,8 @@ mod laws;
 mod memory;
 // The same numbers by a naive fold and by DuckDB.
 mod oracle;
+// From the raw columns of each CRM to finished tables.
+mod presets;
 // Published data sets and their answers.
 mod real;
 // Scratch folders, runs, tables read back.

@@ -487,7 +487,8 @@ fn a_flag_that_is_neither_yes_nor_no_is_refused() {
              1,2024-01-05T10:00:00Z,won,1,no\n2,2024-01-06T10:00:00Z,won,7,{flag}\n"
         );
         scratch.write("events/e.csv", &rows);
-        scratch.run(&format!("{CONFIG}{ROWS}")).map(|_| scratch.table("revenue"))
+        let config = CONFIG.replace("columns = [\"region\"]", "");
+        scratch.run(&format!("{config}{ROWS}")).map(|_| scratch.table("revenue"))
     };
     for yes in ["WAHR", "Ja", "oui", "1.0", "TRUE ", "是"] {
         let whole = only(&run(yes).unwrap(), &[("slice", "all"), ("period", "all")]);
