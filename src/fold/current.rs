@@ -95,7 +95,14 @@ impl Observer<'_> {
             return told == Some(class);
         }
         let Some(closed) = closed else { return false };
-        let moved = last.map_or(closed, |step| step.event.time);
+        // What the table itself gives is no move: a close before it stays as it is given (G12). A
+        // stage that it gives from the creation on must not take that close back.
+        let is_assumed = |step: &Step| step.place == Place::Initial && step.gives == Gives::Nothing;
+        if last.is_some_and(|step| is_assumed(&step) && step.event.time > closed) {
+            self.steps.retain(|step| !is_assumed(step));
+        }
+        let told = last.filter(|step| !is_assumed(step));
+        let moved = told.map_or(closed, |step| step.event.time);
         // A close that is a date may seem to be before the last move of its day.
         if moved.saturating_sub(closed) >= MICROS_PER_DAY {
             return false;

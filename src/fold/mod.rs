@@ -192,7 +192,9 @@ impl<'a> Folder<'a> {
         take: Take<'_>,
     ) -> Result<(), Error> {
         let mut rows = std::mem::take(&mut self.rows);
-        let noticed = order::deduplicate(events, &mut rows);
+        let telling = self.settings.telling;
+        let noticed =
+            order::deduplicate(events, &mut rows, |row| telling.input_of(units, row as usize));
         let tally = &mut self.out.tally;
         tally.duplicate_events += noticed.duplicates;
         tally.equal_events += noticed.equal;

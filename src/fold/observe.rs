@@ -167,12 +167,12 @@ impl<'a> Observer<'a> {
             let own = event(events, at);
             let input = self.telling.input_of(units, at);
             if own.kind == EventKind::CurrentGone {
-                self.current_gone = self.current_gone.or(Some(at));
+                self.current_gone = later(events, self.current_gone, at);
                 continue;
             }
             if own.kind.is_current() {
                 self.compared.repeated_deals += u64::from(self.current.is_some());
-                self.current = self.current.or(Some(at));
+                self.current = later(events, self.current, at);
                 continue;
             }
             let told = self.telling.inputs.get(input);
@@ -247,7 +247,7 @@ impl<'a> Observer<'a> {
         } else if told.shape == Shape::Snapshots && told.extracts.first() == Some(&own.time) {
             let class = self.stages.stage(own.stage).class;
             let is_closed = matches!(class, StageClass::Won | StageClass::Lost);
-            self.compared.closed_when_first_seen = u64::from(is_closed);
+            self.compared.closed_when_first_seen |= u64::from(is_closed);
         }
         self.differ(events, told, &seen, at, own);
         if let Some(slot) = self.seen.get_mut(input) {
@@ -447,6 +447,17 @@ impl Field {
             }
         }
     }
+}
+
+/// The later of two rows of current deals, by what they say and not by where they stand.
+fn later(events: &EventBatch, known: Option<usize>, at: usize) -> Option<usize> {
+    let content = |row: usize| {
+        let own = event(events, row);
+        let ended = events.ingested.get(row).copied().unwrap_or(NO_INSTANT);
+        let rest = (own.amount, own.expected_close, own.customer, own.owner);
+        (ended, own.time, own.kind, own.stage, rest)
+    };
+    known.filter(|known| content(*known) >= content(at)).or(Some(at))
 }
 
 /// Whether an event says which stage the deal is in.

@@ -190,8 +190,13 @@ pub struct Noticed {
 }
 
 /// Takes the duplicates out of one deal's ordered rows: of several rows with one event id the last
-/// ingested stays; of rows without id that are equal in every column, the first.
-pub fn deduplicate(events: &EventBatch, rows: &mut Vec<u32>) -> Noticed {
+/// ingested stays; of rows without id that are equal in every column, the first. `input` gives the
+/// input of a row, because each input numbers its events by itself.
+pub fn deduplicate(
+    events: &EventBatch,
+    rows: &mut Vec<u32>,
+    input: impl Fn(u32) -> usize,
+) -> Noticed {
     let mut noticed = Noticed::default();
     let time = |row: &u32| events.time.get(*row as usize).copied();
     // Most deals have one event an instant and no identifiers of events: nothing to compare.
@@ -200,7 +205,7 @@ pub fn deduplicate(events: &EventBatch, rows: &mut Vec<u32>) -> Noticed {
     }
     let before = rows.len();
     if !events.event_id.is_empty() {
-        keep_last_ingested(events, rows);
+        keep_last_ingested(events, rows, input);
     }
     let different = rows.len();
     drop_equal(events, rows);
@@ -210,11 +215,12 @@ pub fn deduplicate(events: &EventBatch, rows: &mut Vec<u32>) -> Noticed {
     noticed
 }
 
-fn keep_last_ingested(events: &EventBatch, rows: &mut Vec<u32>) {
+fn keep_last_ingested(events: &EventBatch, rows: &mut Vec<u32>, input: impl Fn(u32) -> usize) {
     let id = |row: u32| events.event_id.get(row as usize).copied().unwrap_or_default();
     let ingested = |row: u32| events.ingested.get(row as usize).copied();
-    let mut by_id: Vec<(Id, Option<i64>, u32)> =
-        rows.iter().filter(|r| !id(**r).is_none()).map(|r| (id(*r), ingested(*r), *r)).collect();
+    let key = |row: u32| ((id(row), input(row)), ingested(row), row);
+    let with_id = rows.iter().copied().filter(|row| !id(*row).is_none());
+    let mut by_id: Vec<((Id, usize), Option<i64>, u32)> = with_id.map(key).collect();
     by_id.sort_unstable();
     let mut dropped: Vec<u32> = by_id
         .windows(2)

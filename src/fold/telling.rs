@@ -95,6 +95,9 @@ impl Telling {
     /// The position of the input that a bucket's row comes from.
     #[must_use]
     pub fn input_of(&self, units: &[(usize, usize)], row: usize) -> usize {
+        if self.inputs.len() < 2 {
+            return 0;
+        }
         let part = units.partition_point(|(first, _)| *first <= row);
         let unit = part.checked_sub(1).and_then(|p| units.get(p)).map_or(0, |(_, unit)| *unit);
         self.units.get(unit).map_or(0, |input| usize::from(*input))

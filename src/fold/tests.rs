@@ -58,7 +58,7 @@ fn history(text: &str, stages: &StageTable) -> EventBatch {
 fn folded<'a>(text: &str, stages: &'a StageTable, deleted: Deleted) -> (Machine<'a>, bool) {
     let events = history(text, stages);
     let mut rows = order(&events, stages, Ties::Forward).rows;
-    deduplicate(&events, &mut rows);
+    deduplicate(&events, &mut rows, |_| 0);
     let mut machine = Machine::new(stages, rules(deleted), 0);
     machine.begin();
     for row in rows {
@@ -249,7 +249,7 @@ fn creation_without_a_stage_ties_with_nothing() {
     let stages = stages();
     let events = history("C0 L0", &stages);
     let mut rows = order(&events, &stages, Ties::Forward).rows;
-    assert_eq!(deduplicate(&events, &mut rows).ties, 0);
+    assert_eq!(deduplicate(&events, &mut rows, |_| 0).ties, 0);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn equal_rows_are_one_event_and_ties_are_counted() {
     let stages = stages();
     let events = history("L0 Q1 Q1 P1", &stages);
     let mut rows = order(&events, &stages, Ties::Forward).rows;
-    let noticed = deduplicate(&events, &mut rows);
+    let noticed = deduplicate(&events, &mut rows, |_| 0);
     assert_eq!((noticed.duplicates, noticed.ties, rows.len()), (1, 2, 3));
 }
 
@@ -283,7 +283,7 @@ fn equal_rows_are_found_past_one_that_differs_in_a_dimension() {
     let mut events = history("Q1 Q1 Q1", &stages);
     events.dimensions = vec![vec![7, 8, 7]];
     let mut rows = order(&events, &stages, Ties::Forward).rows;
-    assert_eq!(deduplicate(&events, &mut rows).duplicates, 1);
+    assert_eq!(deduplicate(&events, &mut rows, |_| 0).duplicates, 1);
     assert_eq!(rows, [0, 1]);
 }
 
@@ -295,8 +295,18 @@ fn row_with_an_id_is_no_duplicate_of_one_without() {
         let mut events = history("Q1 Q1", &stages);
         events.event_id = ids.to_vec();
         let mut rows = order(&events, &stages, Ties::Forward).rows;
-        assert_eq!(deduplicate(&events, &mut rows).duplicates, 0, "{ids:?}");
+        assert_eq!(deduplicate(&events, &mut rows, |_| 0).duplicates, 0, "{ids:?}");
     }
+}
+
+#[test]
+fn inputs_number_their_events_by_themselves() {
+    let stages = stages();
+    let mut events = history("L0 Q1 P2 W3", &stages);
+    events.event_id = [1, 2, 1, 2].map(Id::integer).to_vec();
+    let mut rows = order(&events, &stages, Ties::Forward).rows;
+    let noticed = deduplicate(&events, &mut rows, |row| usize::from(row >= 2));
+    assert_eq!((rows, noticed.duplicates), (vec![0, 1, 2, 3], 0));
 }
 
 #[test]
@@ -306,7 +316,7 @@ fn of_rows_with_one_event_id_the_last_ingested_stays() {
     events.event_id = [1, 2, 2].map(Id::integer).to_vec();
     events.ingested = vec![0, 9, 5];
     let mut rows = order(&events, &stages, Ties::Forward).rows;
-    deduplicate(&events, &mut rows);
+    deduplicate(&events, &mut rows, |_| 0);
     assert_eq!(rows, [0, 1], "the row ingested at 9 stays");
 }
 

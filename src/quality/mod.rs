@@ -128,7 +128,7 @@ rules! {
     HistoryDisagrees "history_disagrees" Deals Warn "The last stage or outcome of the history is not that of [inputs.deals]; the history counts."
     UnloggedOutcomes "unlogged_outcomes" Deals Warn "The deal is won, lost or deleted by [inputs.deals] only; that is added to its history."
     UnloggedDeals "unlogged_deals" Deals Ignore "The deal is in [inputs.deals] only; it has no history."
-    RepeatedDeals "repeated_deals" Rows Warn "The deal is in [inputs.deals] more than once; the first row counts."
+    RepeatedDeals "repeated_deals" Rows Warn "The deal is in [inputs.deals] more than once; the row with the latest close counts, or else the latest creation."
     Orphans "orphans" Deals Warn "The deal's key is not in the look-up table; its dimensions are unknown."
     NullKeys "null_keys" Deals Ignore "The deal has no key for the look-up table."
     DuplicateKeys "duplicate_keys" Rows Warn "The look-up table has the key more than once; the first row counts."

@@ -163,7 +163,9 @@ impl Story<'_> {
             self.events.time.get(*row as usize).is_some_and(|at| *at <= self.as_of)
         });
         let mut kept = early.clone();
-        let noticed = order::deduplicate(self.events, &mut kept);
+        let noticed = order::deduplicate(self.events, &mut kept, |row| {
+            self.telling.input_of(self.units, row as usize)
+        });
         if noticed.ties > 0 && self.config.fold.ties == Ties::Reject {
             self.line(
                 "kept out of every table by rule tied_deals: ties = \"reject\" (G2); otherwise:",

@@ -18,7 +18,7 @@ fn stages() -> StageTable {
 
 /// `L0` a row in L from day 0 on, `L0-5` until day 5, `!3` a row marked as deleted, `-3` a row that
 /// tells no stage, `b3L` the note that it was in L until day 3, `+0` an event of creation, `>3Q` an
-/// event into Q, `=3*6` one of an amount, `c0Q` an open current deal in Q created on day 0, `w0-7` one won on day 7, `g0-8`
+/// event into Q, `=3*6` one of an amount, `c0Q` an open current deal in Q created on day 0, `w0-7` one won on day 7 (`w0-7Q` from Q), `g0-8`
 /// one deleted on day 8.
 fn rows(text: &str, stages: &StageTable) -> EventBatch {
     let mut batch = EventBatch::default();
@@ -28,6 +28,9 @@ fn rows(text: &str, stages: &StageTable) -> EventBatch {
         let at = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let (day, rest) = rest.split_at(at);
         let (rest, end) = rest.split_once('-').unwrap_or((rest, ""));
+        // A stage may follow the end, too.
+        let cut = end.find(|c: char| !c.is_ascii_digit()).unwrap_or(end.len());
+        let (end, rest) = if cut < end.len() { (&end[..cut], &end[cut..]) } else { (end, rest) };
         let kind = match sign {
             "!" => EventKind::ObservedGone,
             "b" => EventKind::Before,
@@ -65,8 +68,12 @@ fn told(shape: Shape, extracts: &[i64]) -> Told {
 
 /// What follows from a deal's rows, all of one input, as text.
 fn steps(told: Told, text: &str) -> (String, Compared) {
+    steps_of(Telling { units: vec![0], inputs: vec![told] }, &[(0, 0)], text)
+}
+
+/// The same with the rows of several inputs.
+fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, Compared) {
     let stages = stages();
-    let telling = Telling { units: vec![0], inputs: vec![told] };
     let events = rows(text, &stages);
     let mut observer = Observer::new(&Settings {
         stages: &stages,
@@ -83,7 +90,7 @@ fn steps(told: Told, text: &str) -> (String, Compared) {
         telling: &telling,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);
-    observer.observe(&events, &[(0, 0)], &ordered.rows);
+    observer.observe(&events, units, &ordered.rows);
     let (names, _) = stages.finish();
     let said = |step: &Step| {
         let Event { time, kind, stage, amount, .. } = step.event;
@@ -178,4 +185,25 @@ fn a_table_of_current_deals_never_overrules_a_history() {
     assert_eq!(compared("w0-4 >2Q >9L").history_disagrees, 1);
     let (said, _) = steps(told(Shape::FieldHistory, &[]), "w0-4 >2Q >9X");
     assert_eq!(said, "attribute@0 created@0 stageq@2 stagex@9");
+}
+
+#[test]
+fn a_second_input_does_not_take_back_what_was_noticed_of_the_first() {
+    let inputs = vec![told(Shape::Snapshots, &[0, 9]), told(Shape::Snapshots, &[1, 9])];
+    let telling = Telling { units: vec![0, 1], inputs };
+    let (_, compared) = steps_of(telling, &[(0, 0), (2, 1)], "W0 W9 L1 W9");
+    assert_eq!(compared.closed_when_first_seen, 1);
+}
+
+#[test]
+fn a_close_before_the_creation_that_only_current_deals_tell_stays_as_given() {
+    check(Shape::FieldHistory, "w9-2Q", "attribute@2 won@2 created@9");
+    check(Shape::FieldHistory, "w3-9Q", "attribute@3 created@3 stageq@3 won@9");
+}
+
+#[test]
+fn of_a_repeated_current_deal_the_later_row_counts_wherever_it_stands() {
+    let expected = "attribute@0*6 created@0 won@8";
+    check(Shape::FieldHistory, "w0-7*5 w0-8*6", expected);
+    check(Shape::FieldHistory, "w0-8*6 w0-7*5", expected);
 }
