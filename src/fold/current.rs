@@ -95,13 +95,15 @@ impl Observer<'_> {
             return told == Some(class);
         }
         let Some(closed) = closed else { return false };
-        // What the table itself gives is no move: a close before it stays as it is given (G12). A
-        // stage that it gives from the creation on must not take that close back.
+        // What the table itself gives is no move: a close a day or more before it stays as it is given
+        // (G12). A stage that it gives from the creation on must not take that close back.
         let is_assumed = |step: &Step| step.place == Place::Initial && step.gives == Gives::Nothing;
-        if last.is_some_and(|step| is_assumed(&step) && step.event.time > closed) {
+        let is_early = |step: &Step| step.event.time.saturating_sub(closed) >= MICROS_PER_DAY;
+        let stays = last.is_some_and(|step| is_assumed(&step) && is_early(&step));
+        if stays {
             self.steps.retain(|step| !is_assumed(step));
         }
-        let told = last.filter(|step| !is_assumed(step));
+        let told = last.filter(|_| !stays);
         let moved = told.map_or(closed, |step| step.event.time);
         // A close that is a date may seem to be before the last move of its day.
         if moved.saturating_sub(closed) >= MICROS_PER_DAY {

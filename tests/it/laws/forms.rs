@@ -191,7 +191,7 @@ const DAYS: [&str; 8] = [
 const STAGES: [&str; 6] = ["s1", "s2", "won", "lost", "mystery", ""];
 const WORDS: [&str; 6] = ["", "open", "won", "lost", "deleted", "nonsense"];
 const AMOUNTS: [&str; 5] = ["", "5", "-7.50", "n/a", "1e3"];
-const FLAGS: [&str; 4] = ["", "true", "false", "maybe"];
+const FLAGS: [&str; 4] = ["", "true", "false", "nein"];
 
 const DIRTY: &str = r#"
 [run]
