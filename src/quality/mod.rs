@@ -433,7 +433,11 @@ impl Ledger {
             for rule in Rule::EVERY {
                 let affected = counts.of(*rule);
                 let checked = match rule.subject() {
-                    Subject::Rows if rule.is_of_events() => counts.rows_in.max(counts.events),
+                    // A row that is compared may come to several events; how many, is known only of
+                    // those that break the rule.
+                    Subject::Rows if rule.is_of_events() => {
+                        counts.rows_in.max(counts.events).max(affected)
+                    }
                     Subject::Rows => counts.rows_in,
                     Subject::Deals => counts.deals,
                     Subject::Values => affected,
