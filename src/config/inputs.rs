@@ -169,26 +169,9 @@ fn check_fields(name: &str, input: &Input, config: &Config, problems: &mut Probl
     }
 }
 
-/// The columns that an input can have by the contract; a look-up table may have any.
-fn contract_of(shape: Shape) -> Option<&'static [contract::CanonicalColumn]> {
-    Some(match shape {
-        Shape::Events => contract::DEAL_EVENTS,
-        Shape::StageDates => contract::STAGE_DATES,
-        Shape::FieldHistory => contract::FIELD_HISTORY,
-        Shape::RowHistory => contract::ROW_HISTORY,
-        Shape::Intervals => contract::INTERVALS,
-        Shape::Snapshots => contract::SNAPSHOTS,
-        Shape::Deals => contract::DEALS,
-        Shape::Stages => contract::STAGES,
-        Shape::Spend => contract::SPEND,
-        Shape::FxRates => contract::FX_RATES,
-        Shape::Lookup => return None,
-    })
-}
-
 /// Whether the mapped columns are ones that this shape has; a look-up table may have any.
 fn check_columns(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
-    let Some(canonical) = contract_of(shape_of(name, input)) else { return };
+    let Some(canonical) = contract::columns_of(shape_of(name, input)) else { return };
     let dimensions = config.dimensions.columns.iter().map(String::as_str);
     let known: Vec<&str> = canonical.iter().map(|c| c.name).chain(dimensions).collect();
     let mapped = input.columns.keys().map(|column| ("columns", column));

@@ -440,6 +440,14 @@ pub enum Shape {
     Stages,
 }
 
+impl Shape {
+    /// Whether its rows are of deals: their histories, or their current state.
+    #[must_use]
+    pub fn tells_of_deals(self) -> bool {
+        !matches!(self, Self::Spend | Self::Lookup | Self::Stages | Self::FxRates)
+    }
+}
+
 /// What a field was before its first change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -13,6 +13,8 @@ pub use id::{Id, Spelling, hash_integer, hash_text};
 pub use shapes::{DEALS, FIELD_HISTORY, FIELD_TARGETS, INTERVALS, ROW_HISTORY, SNAPSHOTS, STAGES};
 pub use stages::{STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable};
 
+use crate::config::Shape;
+
 /// What a canonical column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
@@ -138,3 +140,21 @@ pub static FX_RATES: &[CanonicalColumn] = &[
     required("currency", ColumnType::Text, "the currency, an ISO 4217 code"),
     required("rate_to_base", ColumnType::Money, "what one unit is worth in the reporting currency"),
 ];
+
+/// The columns that an input can have by the contract; a look-up table may have any.
+#[must_use]
+pub fn columns_of(shape: Shape) -> Option<&'static [CanonicalColumn]> {
+    Some(match shape {
+        Shape::Events => DEAL_EVENTS,
+        Shape::StageDates => STAGE_DATES,
+        Shape::FieldHistory => FIELD_HISTORY,
+        Shape::RowHistory => ROW_HISTORY,
+        Shape::Intervals => INTERVALS,
+        Shape::Snapshots => SNAPSHOTS,
+        Shape::Deals => DEALS,
+        Shape::Stages => STAGES,
+        Shape::Spend => SPEND,
+        Shape::FxRates => FX_RATES,
+        Shape::Lookup => return None,
+    })
+}

@@ -93,6 +93,11 @@ impl Spending<'_> {
     }
 }
 
+/// Every currency that deals or spend name.
+fn currencies(names: &Interners) -> BTreeSet<String> {
+    names.currency.freeze().iter().map(|(_, name)| name.to_uppercase()).collect()
+}
+
 /// Refuses amounts in other currencies where none is converted: their sums would mean nothing.
 pub(super) fn refuse_mixed(
     resolved: &Resolved,
@@ -102,9 +107,8 @@ pub(super) fn refuse_mixed(
     if resolved.config.money.policy != MoneyPolicy::None || deals + spend == 0 {
         return Ok(());
     }
-    let (known, _) = names.currency.freeze().ranked();
     let base = &resolved.currency.code;
-    let known: BTreeSet<String> = known.iter().map(|name| name.to_uppercase()).collect();
+    let known = currencies(names);
     let others: Vec<&str> =
         known.iter().filter(|name| *name != base).map(String::as_str).take(NAMED_MAX).collect();
     let found = if deals > 0 { format!("{deals} deals") } else { format!("{spend} rows of spend") };
@@ -133,8 +137,7 @@ pub(super) fn record_missing(
     ledger: &Ledger,
 ) {
     let Some(input) = rates.inputs.first() else { return };
-    let (known, _) = names.currency.freeze().ranked();
-    let known: BTreeSet<String> = known.iter().map(|name| name.to_uppercase()).collect();
+    let known = currencies(names);
     let has_rate = |name: &&String| {
         **name == resolved.currency.code || rates.rates.contains_key(name.as_str())
     };

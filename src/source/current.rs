@@ -32,12 +32,7 @@ struct Kept {
 /// Reads the state's unit.
 pub(super) fn read_unit(state: &mut TaskState<'_>) -> Result<(), Error> {
     let mut seen = SeenNames::default();
-    let (input, unit) = (state.input, state.unit);
-    input.read(&unit, |arrays, first_row| {
-        read_batch(state, &mut seen, arrays, first_row)?;
-        state.hand_over_if_many();
-        Ok(())
-    })
+    state.each_batch(|state, arrays, first_row| read_batch(state, &mut seen, arrays, first_row))
 }
 
 fn read_batch(

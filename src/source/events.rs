@@ -53,12 +53,7 @@ struct EventColumns {
 /// Reads the state's unit.
 pub(super) fn read_unit(state: &mut TaskState<'_>) -> Result<(), Error> {
     let mut seen = SeenKinds::default();
-    let (input, unit) = (state.input, state.unit);
-    input.read(&unit, |arrays, first_row| {
-        read_batch(state, &mut seen, arrays, first_row)?;
-        state.hand_over_if_many();
-        Ok(())
-    })
+    state.each_batch(|state, arrays, first_row| read_batch(state, &mut seen, arrays, first_row))
 }
 
 fn read_batch(
@@ -186,12 +181,7 @@ fn decode_events(
         (Some(index), Some(array)) => state.input.instants(&state.unit, index, array),
         _ => Ok(Vec::new()),
     };
-    if let Some(array) = get(layout.seq) {
-        common.seq = convert::integers(array)?;
-    }
-    if let Some(array) = get(layout.event_id) {
-        common.event_id = convert::ids(array, &d.names.event, d.replacement("event_id"))?;
-    }
+    state.decode_identity(arrays, common)?;
     common.ingested = instants(layout.ingested_at)?;
     let stages = d.replacement("stage_id");
     let stage_code = |name: Option<&str>| {

@@ -58,12 +58,7 @@ struct Columns {
 /// Reads the state's unit.
 pub(super) fn read_unit(state: &mut TaskState<'_>) -> Result<(), Error> {
     let mut seen = Seen::default();
-    let (input, unit) = (state.input, state.unit);
-    input.read(&unit, |arrays, first_row| {
-        read_batch(state, &mut seen, arrays, first_row)?;
-        state.hand_over_if_many();
-        Ok(())
-    })
+    state.each_batch(|state, arrays, first_row| read_batch(state, &mut seen, arrays, first_row))
 }
 
 fn read_batch(
@@ -316,12 +311,7 @@ fn decode(
 ) -> Result<Columns, Error> {
     let (d, layout) = (state.decoding, state.layout);
     let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
-    if let Some(array) = get(layout.seq) {
-        common.seq = convert::integers(array)?;
-    }
-    if let Some(array) = get(layout.event_id) {
-        common.event_id = convert::ids(array, &d.names.event, d.replacement("event_id"))?;
-    }
+    state.decode_identity(arrays, common)?;
     common.ingested = state.instants(layout.ingested_at, arrays)?;
     let texts = |array: &ArrayRef| -> Result<StringArray, Error> {
         Ok(convert::as_text(array)?.as_string::<i32>().clone())

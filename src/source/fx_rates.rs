@@ -9,13 +9,13 @@ use arrow::array::ArrayRef;
 
 use super::convert::{self, BAD_AMOUNT};
 use super::read::{CheckedInput, Unit};
-use super::spend::texts;
+use super::spend::{Part, texts};
 use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Shape};
 use crate::contract::FX_RATES;
 use crate::error::Error;
 use crate::money::{Currency, NO_AMOUNT, RATE_SCALE, Rates};
-use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
+use crate::quality::{Ledger, QuarantinedRow, Rule};
 use crate::time::{Calendar, Day, NO_DAY};
 
 /// All exchange rates of a run.
@@ -60,22 +60,12 @@ impl FxSource {
                     read_batch(checked, input, &unit, arrays, first_row, &mut rates, &mut part)
                 })?;
             }
-            part.counts.quarantined = part.quarantine.len() as u64;
-            ledger.record(&checked.name, &part.counts);
-            ledger.quarantine(&checked.name, part.quarantine);
-            checked.settle_refused(ledger);
+            part.settle(checked, ledger);
         }
         let rates = rates.into_iter().map(|(currency, days)| (currency, Rates::new(days)));
         let inputs = self.inputs.into_iter().map(|(checked, _)| checked).collect();
         Ok(FxRates { rates: rates.collect(), inputs })
     }
-}
-
-/// What became of the rows of one input.
-#[derive(Default)]
-struct Part {
-    counts: Counts,
-    quarantine: Vec<QuarantinedRow>,
 }
 
 /// Positions of the columns of [`FX_RATES`].

@@ -166,20 +166,6 @@ impl Present {
     }
 }
 
-/// The columns of a shape that tells of deals.
-pub(super) fn contract_of(shape: Shape) -> Option<&'static [CanonicalColumn]> {
-    Some(match shape {
-        Shape::Events => contract::DEAL_EVENTS,
-        Shape::StageDates => contract::STAGE_DATES,
-        Shape::FieldHistory => contract::FIELD_HISTORY,
-        Shape::RowHistory => contract::ROW_HISTORY,
-        Shape::Intervals => contract::INTERVALS,
-        Shape::Snapshots => contract::SNAPSHOTS,
-        Shape::Deals => contract::DEALS,
-        Shape::Spend | Shape::Lookup | Shape::Stages | Shape::FxRates => return None,
-    })
-}
-
 /// Lists and checks the files of an input.
 pub(super) fn open_input(
     name: &str,
@@ -189,7 +175,7 @@ pub(super) fn open_input(
     event_dimensions: &[String],
     sources: Sources,
 ) -> Result<DealInput, Error> {
-    let contract = contract_of(input.shape).unwrap_or_default();
+    let contract = contract::columns_of(input.shape).unwrap_or_default();
     let mut wanted = wanted_columns(input, contract);
     let mut explicit = input.columns.clone();
     let optional = |canonical: &str, source: String, holds| Wanted {

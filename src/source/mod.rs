@@ -266,11 +266,11 @@ impl DealSource {
     ) -> Result<Self, Error> {
         let mut inputs = Vec::new();
         let mut faults = Vec::new();
-        let tells = |input: &&Input| layout::contract_of(input.shape).is_some();
+        let tells = |input: &&Input| input.shape.tells_of_deals();
         let several = config.inputs.values().filter(tells).count() > 1;
         let sources = if several { Sources::Several } else { Sources::One };
         for (name, input) in &config.inputs {
-            if layout::contract_of(input.shape).is_none() {
+            if !input.shape.tells_of_deals() {
                 continue;
             }
             let mut input = input.clone();

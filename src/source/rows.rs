@@ -92,11 +92,8 @@ struct Kept {
 /// Reads the state's unit.
 pub(super) fn read_unit(state: &mut TaskState<'_>, shape: Shape) -> Result<(), Error> {
     let mut seen = SeenNames::default();
-    let (input, unit) = (state.input, state.unit);
-    input.read(&unit, |arrays, first_row| {
-        read_batch(state, shape, &mut seen, arrays, first_row)?;
-        state.hand_over_if_many();
-        Ok(())
+    state.each_batch(|state, arrays, first_row| {
+        read_batch(state, shape, &mut seen, arrays, first_row)
     })
 }
 
@@ -275,14 +272,9 @@ fn decode(
     arrays: &[Option<ArrayRef>],
     common: &mut Decoded,
 ) -> Result<Columns, Error> {
-    let (d, layout) = (state.decoding, state.layout);
+    let layout = state.layout;
     let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
-    if let Some(array) = get(layout.seq) {
-        common.seq = convert::integers(array)?;
-    }
-    if let Some(array) = get(layout.event_id) {
-        common.event_id = convert::ids(array, &d.names.event, d.replacement("event_id"))?;
-    }
+    state.decode_identity(arrays, common)?;
     Ok(Columns {
         standings: Standings::decode(state, seen, arrays)?,
         from: state.instants(layout.event_time, arrays)?,

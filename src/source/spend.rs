@@ -89,10 +89,7 @@ impl SpendSource {
                     reading.batch(checked, input, &unit, arrays, first_row, &mut part)
                 })?;
             }
-            part.counts.quarantined = part.quarantine.len() as u64;
-            ledger.record(&checked.name, &part.counts);
-            ledger.quarantine(&checked.name, part.quarantine);
-            checked.settle_refused(ledger);
+            part.settle(checked, ledger);
         }
         let inputs: Vec<CheckedInput> = self.inputs.into_iter().map(|(c, _)| c).collect();
         Ok((!inputs.is_empty()).then_some(Spend { rows: reading.rows, inputs }))
@@ -108,11 +105,21 @@ struct Reading<'a> {
     rows: Vec<SpendRow>,
 }
 
-/// What became of the rows of one input.
+/// What became of the rows of one small input.
 #[derive(Default)]
-struct Part {
-    counts: Counts,
-    quarantine: Vec<QuarantinedRow>,
+pub(super) struct Part {
+    pub(super) counts: Counts,
+    pub(super) quarantine: Vec<QuarantinedRow>,
+}
+
+impl Part {
+    /// Records it when the input has been read.
+    pub(super) fn settle(mut self, checked: &CheckedInput, ledger: &Ledger) {
+        self.counts.quarantined = self.quarantine.len() as u64;
+        ledger.record(&checked.name, &self.counts);
+        ledger.quarantine(&checked.name, self.quarantine);
+        checked.settle_refused(ledger);
+    }
 }
 
 /// Positions of the columns of [`SPEND`].

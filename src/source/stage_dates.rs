@@ -34,12 +34,7 @@ struct Dates {
 
 /// Reads the state's unit.
 pub(super) fn read_unit(state: &mut TaskState<'_>) -> Result<(), Error> {
-    let (input, unit) = (state.input, state.unit);
-    input.read(&unit, |arrays, first_row| {
-        read_batch(state, arrays, first_row)?;
-        state.hand_over_if_many();
-        Ok(())
-    })
+    state.each_batch(read_batch)
 }
 
 fn read_batch(

@@ -142,8 +142,21 @@ impl<'a> TaskState<'a> {
         self.unit = unit;
     }
 
+    /// Reads the unit batch by batch; `read` gets the columns and the position of the first row.
+    pub(super) fn each_batch(
+        &mut self,
+        mut read: impl FnMut(&mut Self, &[Option<ArrayRef>], u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (input, unit) = (self.input, self.unit);
+        input.read(&unit, |arrays, first_row| {
+            read(self, arrays, first_row)?;
+            self.hand_over_if_many();
+            Ok(())
+        })
+    }
+
     /// Hands the events over if they are many.
-    pub(super) fn hand_over_if_many(&mut self) {
+    fn hand_over_if_many(&mut self) {
         if self.events.len() >= self.decoding.piece_rows {
             self.hand_over();
         }
@@ -251,6 +264,23 @@ impl<'a> TaskState<'a> {
             });
         }
         Ok(decoded)
+    }
+
+    /// The columns that say which row is which, in shapes that have them.
+    pub(super) fn decode_identity(
+        &self,
+        arrays: &[Option<ArrayRef>],
+        decoded: &mut Decoded,
+    ) -> Result<(), Error> {
+        let (d, layout) = (self.decoding, self.layout);
+        let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
+        if let Some(array) = get(layout.seq) {
+            decoded.seq = convert::integers(array)?;
+        }
+        if let Some(array) = get(layout.event_id) {
+            decoded.event_id = convert::ids(array, &d.names.event, d.replacement("event_id"))?;
+        }
+        Ok(())
     }
 
     /// Appends the shared columns of some rows. Where this file lacks a column that another one of
