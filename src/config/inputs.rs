@@ -30,10 +30,12 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
             problems.add(&format!("inputs.{name}.{key}"), problem);
         }
         if let Some(format) = &input.time_format {
-            let mut items = chrono::format::StrftimeItems::new(format);
-            if items.any(|item| item == chrono::format::Item::Error) {
+            if !crate::source::can_be_read(format) {
                 let key = format!("inputs.{name}.time_format");
-                problems.add(&key, format!("not a strftime format: {format:?}"));
+                let problem = format!(
+                    "not a strftime format by which a time or a date can be read: {format:?}"
+                );
+                problems.add(&key, problem);
             }
         }
     }

@@ -91,6 +91,29 @@ impl Chunk {
         Self { dimensions: vec![Vec::new(); dimensions], ..Self::default() }
     }
 
+    /// Only some of the deals, with their visits.
+    #[must_use]
+    pub fn only(&self, is_wanted: impl Fn(&DealRow) -> bool) -> Self {
+        let all = self.deals.iter().enumerate();
+        let rows: Vec<usize> =
+            all.filter(|(_, row)| is_wanted(row)).map(|(place, _)| place).collect();
+        let codes =
+            |column: &Vec<u32>| rows.iter().filter_map(|r| column.get(*r).copied()).collect();
+        let visit = |visit: &VisitRow| {
+            let deal = rows.binary_search(&(visit.deal as usize)).ok()? as u32;
+            Some(VisitRow { deal, ..*visit })
+        };
+        Self {
+            content: self.content,
+            visits: self.visits.iter().filter_map(visit).collect(),
+            deals: rows.iter().filter_map(|row| self.deals.get(*row).cloned()).collect(),
+            dimensions: self.dimensions.iter().map(codes).collect(),
+            histories: rows.iter().filter_map(|row| self.histories.get(*row).copied()).collect(),
+            quality: self.quality,
+            tally: Tally::default(),
+        }
+    }
+
     /// Takes everything out and keeps the room, so that the next rows need no new pages.
     pub fn clear(&mut self) {
         self.visits.clear();

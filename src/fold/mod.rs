@@ -9,6 +9,7 @@
 pub mod columns;
 mod current;
 pub mod deal;
+mod follow;
 pub mod levels;
 pub mod machine;
 pub mod observe;
@@ -24,6 +25,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub use columns::{Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
+pub use follow::{Followed, Hearing, follow};
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter};
 pub use telling::{Quality, Telling, Told};
@@ -206,7 +208,7 @@ impl<'a> Folder<'a> {
             self.rows = rows;
             return Ok(());
         }
-        let Some(kept) = self.fold_rows(events, units, &rows) else {
+        let Some(kept) = self.fold_rows(events, units, &rows, &mut ()) else {
             self.rows = rows;
             return Ok(());
         };
@@ -233,6 +235,7 @@ impl<'a> Folder<'a> {
         events: &EventBatch,
         units: &[(usize, usize)],
         rows: &[u32],
+        hearing: &mut impl Hearing,
     ) -> Option<bool> {
         let is_told = match &mut self.observer {
             Some(observer) => {
@@ -246,9 +249,11 @@ impl<'a> Folder<'a> {
             return None;
         }
         let Some(pricing) = self.settings.pricing else {
-            return Some(self.apply(events, rows, |_, event| event.amount));
+            hearing.begin(None);
+            return Some(self.apply(events, rows, |_, event| event.amount, hearing));
         };
-        let kept = self.apply_priced(pricing, pricing.purse(events, rows), events, rows);
+        let purse = pricing.purse(events, rows);
+        let kept = self.apply_priced(pricing, purse, (events, rows), hearing);
         let closed = self.machine.deal.closed;
         if pricing.policy == MoneyPolicy::None {
             let is_foreign = kept && pricing.is_foreign(events, rows);
@@ -256,7 +261,7 @@ impl<'a> Folder<'a> {
         } else if kept && closed != NO_INSTANT && pricing.waits_for_close(events, rows) {
             let purse = pricing.purse_of_close(events, rows, closed);
             let before = self.out.tally.inexact_amounts;
-            let kept = self.apply_priced(pricing, purse, events, rows);
+            let kept = self.apply_priced(pricing, purse, (events, rows), hearing);
             // They were counted the first time.
             self.out.tally.inexact_amounts = before;
             return Some(kept);
@@ -268,11 +273,12 @@ impl<'a> Folder<'a> {
         &mut self,
         pricing: &Pricing,
         mut purse: Purse,
-        events: &EventBatch,
-        rows: &[u32],
+        (events, rows): (&EventBatch, &[u32]),
+        hearing: &mut impl Hearing,
     ) -> bool {
+        hearing.begin(Some(purse));
         let price = |row: usize, event: &Event| pricing.price(events, row, event, &mut purse);
-        let kept = self.apply(events, rows, price);
+        let kept = self.apply(events, rows, price, hearing);
         self.out.tally.inexact_amounts += purse.inexact;
         kept
     }
@@ -285,6 +291,7 @@ impl<'a> Folder<'a> {
         events: &EventBatch,
         rows: &[u32],
         mut amount: impl FnMut(usize, &Event) -> i64,
+        hearing: &mut impl Hearing,
     ) -> bool {
         self.machine.begin();
         if rows.len() > LARGE {
@@ -294,7 +301,9 @@ impl<'a> Folder<'a> {
             for step in &observer.steps {
                 let amount = amount(step.row, &step.event);
                 let event = Event { amount, ..step.event };
+                hearing.before(&self.machine);
                 self.machine.apply(&event, |i| observer.dimension(events, step, i));
+                hearing.after(&self.machine, step.row, &step.event, &event);
             }
             return self.machine.finish();
         }
@@ -303,9 +312,11 @@ impl<'a> Folder<'a> {
             let dimension = |i: usize| {
                 events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
             };
-            let mut event = event(events, at);
-            event.amount = amount(at, &event);
+            let given = event(events, at);
+            let event = Event { amount: amount(at, &given), ..given };
+            hearing.before(&self.machine);
             self.machine.apply(&event, dimension);
+            hearing.after(&self.machine, at, &given, &event);
         }
         self.machine.finish()
     }

@@ -50,6 +50,25 @@ pub struct Purse {
     pub inexact: u64,
 }
 
+impl Purse {
+    fn note(&mut self, events: &EventBatch, row: usize) {
+        if let Some(code) = events.currency.get(row).filter(|code| **code != NO_CODE) {
+            self.currency = *code;
+        }
+    }
+}
+
+/// How an amount in another currency is converted.
+#[derive(Debug, Clone, Copy)]
+pub struct Conversion {
+    /// Code of the currency.
+    pub currency: u32,
+    /// The day whose rate is asked for.
+    pub day: Day,
+    /// The rate, with the day from which it holds.
+    pub rate: Option<(Day, i64)>,
+}
+
 impl Pricing {
     /// What to convert a deal's amounts by at first. Amounts before the first currency that its rows
     /// name are in that one.
@@ -84,9 +103,7 @@ impl Pricing {
     /// rate. `row` is where it comes from; events of a deal are given in order.
     #[must_use]
     pub fn price(&self, events: &EventBatch, row: usize, event: &Event, purse: &mut Purse) -> i64 {
-        if let Some(code) = events.currency.get(row).filter(|code| **code != NO_CODE) {
-            purse.currency = *code;
-        }
+        purse.note(events, row);
         let amount = event.amount;
         if amount == NO_AMOUNT || self.policy == MoneyPolicy::None {
             return amount;
@@ -97,12 +114,33 @@ impl Pricing {
                 minor
             }),
             Worth::Rates(rates) => {
-                let day = purse.day.unwrap_or_else(|| self.calendar.day(event.time));
-                let rate = rates.on(day);
+                let rate = rates.on(self.rate_day(event, purse));
                 rate.and_then(|rate| by_rate(amount, self.scale, rate, &self.base)).map(|w| w.0)
             }
         };
         worth.unwrap_or(UNPRICED)
+    }
+
+    /// As [`Self::price`], but how it is converted; `None` where it is not.
+    #[must_use]
+    pub fn conversion(
+        &self,
+        events: &EventBatch,
+        row: usize,
+        event: &Event,
+        purse: &mut Purse,
+    ) -> Option<Conversion> {
+        purse.note(events, row);
+        if event.amount == NO_AMOUNT || self.policy == MoneyPolicy::None {
+            return None;
+        }
+        let Worth::Rates(rates) = self.worth(purse.currency) else { return None };
+        let day = self.rate_day(event, purse);
+        Some(Conversion { currency: purse.currency, day, rate: rates.dated(day) })
+    }
+
+    fn rate_day(&self, event: &Event, purse: &Purse) -> Day {
+        purse.day.unwrap_or_else(|| self.calendar.day(event.time))
     }
 
     fn worth(&self, code: u32) -> &Worth {

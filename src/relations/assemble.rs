@@ -105,6 +105,9 @@ pub struct Assembler<'a> {
     pub dictionaries: Dictionaries,
     /// How many values of dimensions are reported as [`super::cap::OTHER`].
     pub lumped: u64,
+    /// Of the orders only that of the deal with this hash is handed over, once it is known which
+    /// of its customer's orders it is.
+    pub only_order_of: Option<u64>,
 }
 
 /// Where a dimension's code comes from.
@@ -175,6 +178,7 @@ impl<'a> Assembler<'a> {
             amounts: AtomicU64::new(0),
             dictionaries,
             lumped,
+            only_order_of: None,
         })
     }
 

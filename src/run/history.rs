@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Stopwatch;
 
+use super::focus::Focus;
 use super::memory::Memory;
 use super::orders::Orders;
 use super::{inputs, needs, pricing};
@@ -154,10 +155,23 @@ pub fn mill<T: Taker>(
     wanted: &Wanted,
     begin: impl Fn(&Dictionaries) -> Result<T, Error>,
 ) -> Result<(History, T), Error> {
+    mill_focused(resolved, ledger, on_step, timings, (wanted, None), begin)
+}
+
+/// As [`mill`]; but with a focus, only what is about one deal is handed over.
+pub(super) fn mill_focused<T: Taker>(
+    resolved: &Resolved,
+    ledger: &Ledger,
+    on_step: &(dyn Fn(&str) + Sync),
+    timings: &mut Vec<(String, f64)>,
+    (wanted, focus): (&Wanted, Option<Focus>),
+    begin: impl Fn(&Dictionaries) -> Result<T, Error>,
+) -> Result<(History, T), Error> {
     let channel = channel(&resolved.config);
     let mut needed = needs::needed(&resolved.config, wanted, channel.as_deref());
     loop {
-        let milling = Milling { resolved, ledger, on_step, wanted, needed: needed.as_ref() };
+        let needed_now = needed.as_ref();
+        let milling = Milling { resolved, ledger, on_step, wanted, needed: needed_now, focus };
         match milling.mill(timings, &begin)? {
             Some(milled) => return Ok(milled),
             None => {
@@ -176,6 +190,8 @@ struct Milling<'a> {
     wanted: &'a Wanted,
     /// The attributes that are read; all where there is no such list.
     needed: Option<&'a BTreeSet<Attribute>>,
+    /// The only deal that is asked about.
+    focus: Option<Focus>,
 }
 
 impl Milling<'_> {
@@ -191,6 +207,7 @@ impl Milling<'_> {
     ) -> Result<Option<(History, T)>, Error> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
+        config.inputs.iter().for_each(|(name, input)| ledger.declare(name, input.shape));
         let registry = inputs::judge_registry(&config, resolved, ledger)?;
         let stages = StageTable::new(&config.pipeline);
         on_step("check the inputs");
@@ -214,7 +231,7 @@ impl Milling<'_> {
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
         stages.keep_used();
-        let assembler = assembler(&AssemblyOf {
+        let mut assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
             stages: &stages,
@@ -229,6 +246,7 @@ impl Milling<'_> {
             wanted,
             event_counts: self.value_counts(&events, &names)?,
         })?;
+        assembler.only_order_of = self.focus.map(|focus| focus.deal);
         let taker = begin(&assembler.dictionaries)?.within(&memory.room());
         let settings = fold::Settings {
             stages: &stages,
@@ -240,7 +258,7 @@ impl Milling<'_> {
             telling: &telling,
         };
         let Folded { tally, deals, orders, spilled_bytes } =
-            fold_events(events, &settings, &assembler, &taker, &memory)?;
+            fold_events(events, &settings, &assembler, (&taker, self.focus), &memory)?;
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
@@ -404,7 +422,7 @@ fn fold_events<T: Taker>(
     events: Complete<Scattered>,
     settings: &fold::Settings<'_>,
     assembler: &Assembler<'_>,
-    taker: &T,
+    (taker, focus): (&T, Option<Focus>),
     memory: &Memory,
 ) -> Result<Folded, Error> {
     let orders = Orders::new(memory, events.rows());
@@ -413,7 +431,11 @@ fn fold_events<T: Taker>(
         if chunk.content == fold::Content::Deals {
             deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
         }
-        orders.add(assembler.chunk(chunk, |batch| taker.take(batch))?)
+        let take = |batch: &Batch| taker.take(batch);
+        orders.add(match focus {
+            None => assembler.chunk(chunk, take)?,
+            Some(focus) => focus.chunk(assembler, chunk, take)?,
+        })
     })?;
     let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
     Ok(Folded { tally, deals, orders, spilled_bytes })

@@ -2,6 +2,7 @@
 
 mod account;
 mod explain;
+mod focus;
 mod history;
 mod inputs;
 mod needs;
@@ -23,7 +24,7 @@ use crate::sink::{self, Heading, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
 use crate::time::Instant;
 
-pub use explain::explain_deal;
+pub use explain::{ExplainBy, explain_deal};
 pub use history::{History, Taker, carried, mill, read_history};
 pub use memory::Memory;
 

@@ -102,6 +102,7 @@ fn judge(
     }
     let mut stage = standings.stage.get(row).copied().unwrap_or(NO_STAGE);
     state.judge_kept(common, row, stage)?;
+    state.judge_flags(&standings.bad_flags, row)?;
     let mut standing = standings.standing(row);
     if standing == Standing::Unknown {
         state.counts.add(Rule::UnknownOutcome, 1);

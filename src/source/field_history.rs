@@ -93,6 +93,7 @@ fn read_batch(
             continue;
         };
         let new = text(&columns.new, row);
+        state.noted_row = Some(row);
         match change(state, target, new)? {
             Err(rule) => state.refuse(rule, arrays, row, first_row),
             Ok(told) => {
@@ -133,10 +134,15 @@ fn change(
             };
         }
         Target::IsDeleted => {
-            told.kind = match new.and_then(convert::flag) {
-                Some(true) => EventKind::Deleted,
-                Some(false) => EventKind::Restored,
+            let new = new.map(str::trim).filter(|text| !text.is_empty());
+            told.kind = match new.map(convert::flag) {
+                Some(Some(true)) => EventKind::Deleted,
+                Some(Some(false)) => EventKind::Restored,
                 None => EventKind::Attribute,
+                Some(None) => match state.judge_flags(&[0], 0) {
+                    Ok(()) => EventKind::Attribute,
+                    Err(rule) => return Ok(Err(rule)),
+                },
             };
         }
         _ => {

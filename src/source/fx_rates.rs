@@ -15,7 +15,7 @@ use crate::config::{Config, Input, Shape};
 use crate::contract::FX_RATES;
 use crate::error::Error;
 use crate::money::{Currency, NO_AMOUNT, RATE_SCALE, Rates};
-use crate::quality::{Ledger, QuarantinedRow, Rule};
+use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::time::{Calendar, Day, NO_DAY};
 
 /// All exchange rates of a run.
@@ -47,12 +47,13 @@ impl FxSource {
         Ok(Self { inputs })
     }
 
-    /// Reads every rate. Of several rates of a currency on a day the first one counts.
+    /// Reads every rate. Of several rates of a currency on a day the lowest counts, whatever the
+    /// order of the files.
     ///
     /// # Errors
     /// The first file that cannot be decoded.
     pub fn read(self, ledger: &Ledger) -> Result<FxRates, Error> {
-        let mut rates: BTreeMap<String, BTreeMap<Day, i64>> = BTreeMap::new();
+        let mut rates: Given = BTreeMap::new();
         for (checked, input) in &self.inputs {
             let mut part = Part::default();
             for unit in checked.units() {
@@ -62,11 +63,28 @@ impl FxSource {
             }
             part.settle(checked, ledger);
         }
-        let rates = rates.into_iter().map(|(currency, days)| (currency, Rates::new(days)));
+        if let Some((checked, _)) = self.inputs.first() {
+            let mut counts = Counts::default();
+            let others = |values: &Vec<i64>| {
+                let least = values.iter().min();
+                values.iter().filter(|value| Some(*value) != least).count() as u64
+            };
+            let others = rates.values().flat_map(BTreeMap::values).map(others).sum();
+            counts.add(Rule::DuplicateRates, others);
+            ledger.record(&checked.name, &counts);
+        }
+        let least = |days: BTreeMap<Day, Vec<i64>>| {
+            days.into_iter().filter_map(|(day, values)| Some((day, values.into_iter().min()?)))
+        };
+        let rates = rates.into_iter();
+        let rates = rates.map(|(currency, days)| (currency, Rates::new(least(days).collect())));
         let inputs = self.inputs.into_iter().map(|(checked, _)| checked).collect();
         Ok(FxRates { rates: rates.collect(), inputs })
     }
 }
+
+/// Every rate given, by currency and day.
+type Given = BTreeMap<String, BTreeMap<Day, Vec<i64>>>;
 
 /// Positions of the columns of [`FX_RATES`].
 const DATE: usize = 0;
@@ -77,7 +95,7 @@ fn read_batch(
     unit: &Unit,
     arrays: &[Option<ArrayRef>],
     first_row: u64,
-    rates: &mut BTreeMap<String, BTreeMap<Day, i64>>,
+    rates: &mut Given,
     part: &mut Part,
 ) -> Result<(), Error> {
     let [Some(date), Some(currency), Some(rate)] = arrays else {
@@ -105,9 +123,7 @@ fn read_batch(
         };
         part.counts.folded += 1;
         let known = rates.entry(currency.to_uppercase()).or_default();
-        if *known.entry(*day).or_insert(value) != value {
-            part.counts.add(Rule::DuplicateRates, 1);
-        }
+        known.entry(*day).or_default().push(value);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //!
 //! It judges rows one by one and counts what it keeps out; it knows nothing of the order of events.
 
+mod alike;
 mod chunks;
 mod convert;
 mod current;
@@ -39,6 +40,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::array::ArrayRef;
 use rayon::prelude::*;
 
+pub use convert::can_be_read;
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use footprint::Footprint;
 pub use fx_rates::{FxRates, FxSource};

@@ -125,7 +125,13 @@ impl Registry {
             (column("stage_id")?, column("class")?, column("pipeline_id")?);
         let (names, aliases) = (column("stage_name")?, column("aliases")?);
         let flags = |name: &str| {
-            let flags = get(name).map(convert::flags).transpose();
+            let read = |array: &ArrayRef| {
+                let mut bad = Vec::new();
+                let flags = convert::flags(array, &mut bad)?;
+                let text = bad.first().map(|row| convert::display(Some(array), *row));
+                text.map_or(Ok(flags), |t| Err(convert::no_flag(&t.unwrap_or_default())))
+            };
+            let flags = get(name).map(read).transpose();
             flags.map_err(|error| match error {
                 Error::Faults(mut faults) => {
                     for fault in &mut faults {

@@ -70,6 +70,8 @@ pub(super) struct Standings {
     is_won: Vec<Option<bool>>,
     pub(super) is_deleted: Vec<Option<bool>>,
     pub(super) created: Vec<Instant>,
+    /// Rows with a flag that is neither yes nor no, ascending.
+    pub(super) bad_flags: Vec<usize>,
 }
 
 /// The columns of a batch beside the shared ones.
@@ -175,6 +177,7 @@ fn judge(
     let standings = &columns.standings;
     let (stage, is_gone) = standings.settle(state, row)?;
     state.judge_kept(common, row, stage)?;
+    state.judge_flags(&standings.bad_flags, row)?;
     let created = standings.created.get(row).copied().unwrap_or(NO_INSTANT);
     let created = TaskState::judge_optional(created)?.filter(|at| *at <= as_of);
     Ok(Some(Kept {
@@ -232,10 +235,11 @@ impl Standings {
             (layout.is_won, &mut standings.is_won),
             (layout.is_deleted, &mut standings.is_deleted),
         ] {
-            if let (Some(index), Some(array)) = (index, get(index)) {
-                *flags = state.input.flags(&state.unit, index, array)?;
+            if let Some(array) = get(index) {
+                *flags = convert::flags(array, &mut standings.bad_flags)?;
             }
         }
+        standings.bad_flags.sort_unstable();
         Ok(standings)
     }
 
@@ -275,13 +279,16 @@ fn decode(
     let layout = state.layout;
     let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
     state.decode_identity(arrays, common)?;
+    let mut standings = Standings::decode(state, seen, arrays)?;
+    let is_active = match get(layout.is_active) {
+        Some(array) => convert::flags(array, &mut standings.bad_flags)?,
+        None => Vec::new(),
+    };
+    standings.bad_flags.sort_unstable();
     Ok(Columns {
-        standings: Standings::decode(state, seen, arrays)?,
+        standings,
         from: state.instants(layout.event_time, arrays)?,
         to: state.instants(layout.valid_to, arrays)?,
-        is_active: match (layout.is_active, get(layout.is_active)) {
-            (Some(index), Some(array)) => state.input.flags(&state.unit, index, array)?,
-            _ => Vec::new(),
-        },
+        is_active,
     })
 }

@@ -14,7 +14,7 @@ use crate::config::Severity;
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageClass};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
-use crate::quality::{Counts, Profile, QuarantinedRow, Rule};
+use crate::quality::{Counts, Examples, Profile, QuarantinedRow, Rule};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
 /// One decoded batch: canonical columns of equal length; empty where the input has none.
@@ -93,6 +93,12 @@ pub(super) struct TaskState<'a> {
     take: &'a mut dyn FnMut(&EventBatch),
     pub(super) counts: Counts,
     quarantine: Vec<QuarantinedRow>,
+    /// Rows of the batch that break a rule and are kept, where somebody wants to see some.
+    noted: Vec<(Rule, usize)>,
+    /// The row being judged, where what is judged is not the batch.
+    pub(super) noted_row: Option<usize>,
+    /// The first of them.
+    examples: Examples,
     /// The latest instant of an event.
     pub(super) latest: Instant,
     /// When the extracts were made whose rows were kept; of snapshots only.
@@ -113,10 +119,11 @@ impl<'a> TaskState<'a> {
     ) -> Self {
         events.clear();
         events.dimensions.resize_with(layout.dimensions.len(), Vec::new);
-        let strict = [Rule::BadAmount, Rule::InexactAmount, Rule::UnknownStageEvents]
-            .into_iter()
-            .filter(|rule| decoding.ledger.severity(*rule) == Severity::Quarantine)
-            .collect();
+        let strict =
+            [Rule::BadAmount, Rule::BadFlag, Rule::InexactAmount, Rule::UnknownStageEvents]
+                .into_iter()
+                .filter(|rule| decoding.ledger.severity(*rule) == Severity::Quarantine)
+                .collect();
         let mut seen = SeenNames::default();
         seen.dimensions.resize_with(layout.dimensions.len(), Seen::default);
         Self {
@@ -129,6 +136,9 @@ impl<'a> TaskState<'a> {
             take,
             counts: Counts::default(),
             quarantine: Vec::new(),
+            noted: Vec::new(),
+            noted_row: None,
+            examples: Examples::default(),
             latest: NO_INSTANT,
             extracts: BTreeSet::new(),
             strict,
@@ -150,6 +160,7 @@ impl<'a> TaskState<'a> {
         let (input, unit) = (self.input, self.unit);
         input.read(&unit, |arrays, first_row| {
             read(self, arrays, first_row)?;
+            self.settle_noted(arrays, first_row);
             self.hand_over_if_many();
             Ok(())
         })
@@ -188,6 +199,7 @@ impl<'a> TaskState<'a> {
         let ledger = self.decoding.ledger;
         ledger.record(&self.input.name, &self.counts);
         ledger.quarantine(&self.input.name, self.quarantine);
+        ledger.exemplify(&self.input.name, self.examples);
         (self.events, self.latest, self.extracts)
     }
 
@@ -353,11 +365,38 @@ impl<'a> TaskState<'a> {
         } else {
             return Ok(());
         };
+        self.break_mildly(rule, row)
+    }
+
+    /// Judges a row's flags; `bad` are the rows with one that is neither yes nor no.
+    pub(super) fn judge_flags(&mut self, bad: &[usize], row: usize) -> Result<(), Rule> {
+        if bad.binary_search(&row).is_err() {
+            return Ok(());
+        }
+        self.break_mildly(Rule::BadFlag, row)
+    }
+
+    /// Counts the breach of a rule that need not keep a row out, or gives the rule where it does.
+    fn break_mildly(&mut self, rule: Rule, row: usize) -> Result<(), Rule> {
         if self.strict.contains(&rule) {
             return Err(rule);
         }
         self.counts.add(rule, 1);
+        if self.decoding.ledger.is_profiling() {
+            self.noted.push((rule, self.noted_row.unwrap_or(row)));
+        }
         Ok(())
+    }
+
+    /// Keeps the first of the noted rows as examples.
+    fn settle_noted(&mut self, arrays: &[Option<ArrayRef>], first_row: u64) {
+        for (rule, row) in std::mem::take(&mut self.noted) {
+            if self.examples.wants(rule) {
+                let found = self.found(rule, arrays, row, first_row);
+                self.examples.add(rule, found);
+            }
+        }
+        self.noted_row = None;
     }
 
     /// The instants of a column, one a row; none where there is no such column.
@@ -399,11 +438,23 @@ impl<'a> TaskState<'a> {
         row: usize,
         first_row: u64,
     ) {
+        self.counts.add(rule, 1);
+        let found = self.found(rule, arrays, row, first_row);
+        self.quarantine.push(found);
+    }
+
+    /// A row with its place and what stands in it.
+    fn found(
+        &self,
+        rule: Rule,
+        arrays: &[Option<ArrayRef>],
+        row: usize,
+        first_row: u64,
+    ) -> QuarantinedRow {
         let text = |index: Option<usize>| {
             convert::display(index.and_then(|i| arrays.get(i)?.as_ref()), row)
         };
-        self.counts.add(rule, 1);
-        self.quarantine.push(QuarantinedRow {
+        QuarantinedRow {
             file: self.input.path(&self.unit).to_path_buf(),
             row: first_row + row as u64,
             rule: rule.name(),
@@ -414,7 +465,7 @@ impl<'a> TaskState<'a> {
             amount: text(self.layout.amount),
             line: None,
             text: None,
-        });
+        }
     }
 }
 

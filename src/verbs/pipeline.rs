@@ -11,7 +11,7 @@ use crate::engine::Backend;
 use crate::error::Error;
 use crate::metrics::REGISTRY;
 use crate::report;
-use crate::run::{self, RunOptions, Summary};
+use crate::run::{self, ExplainBy, RunOptions, Summary};
 use crate::sink;
 use crate::source::synthetic::{self, GenerateOptions};
 use crate::time::{Calendar, Period, instant_text};
@@ -65,7 +65,8 @@ pub(super) fn explain_deal(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let resolved = config::load(&args.config.flags())?;
-    let story = with_steps(cli, |options| run::explain_deal(&resolved, &args.id, options))?;
+    let by = if args.all { ExplainBy::Slices } else { ExplainBy::Total };
+    let story = with_steps(cli, |options| run::explain_deal(&resolved, &args.id, by, options))?;
     written(out.write_all(story.as_bytes()))
 }
 

@@ -14,6 +14,8 @@
 mod bad_input;
 // The command line as a user meets it.
 mod cli;
+// The story of one deal.
+mod explain;
 // Scenarios as text, expected tables as text.
 mod golden;
 // Every way an input may be given, and determinism of the whole.
