@@ -6,6 +6,7 @@
 //! the program works with. This is also the one place that reads the environment.
 
 pub mod environment;
+mod fiscal;
 mod inputs;
 mod load;
 mod places;
@@ -18,6 +19,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use fiscal::{FiscalYearEnds, WeekPattern};
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
 pub use tables::TableOptions;
@@ -76,6 +78,13 @@ pub struct Run {
     pub week_start: Weekday,
     /// First month of the fiscal year, 1 to 12.
     pub fiscal_start_month: u8,
+    /// Fiscal years of 52 or 53 weeks: weeks of the months of each quarter, "4-4-5", "4-5-4" or
+    /// "5-4-4". The period "fiscal_month" is one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fiscal_weeks: Option<WeekPattern>,
+    /// The day on which such years end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fiscal_year_ends: Option<FiscalYearEnds>,
     /// Unit in which durations are counted; output is in days whatever the unit.
     pub resolution: Resolution,
     /// Output folder.
@@ -110,6 +119,8 @@ impl Default for Run {
             periods: vec![Period::Month, Period::Quarter],
             week_start: Weekday::default(),
             fiscal_start_month: 1,
+            fiscal_weeks: None,
+            fiscal_year_ends: None,
             resolution: Resolution::default(),
             output: "out".into(),
             keep_runs: 10,

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 
 use super::inputs::{FX_RATES, shape_by_name};
 use super::places::{Places, Problems};
-use super::{Config, Input, MoneyPolicy, Shape, TableOptions, tables, validate};
+use super::{Config, Input, MoneyPolicy, Shape, TableOptions, fiscal, tables, validate};
 use crate::error::{Error, nearest_names};
 use crate::money::Currency;
 use crate::spill::{Spilling, parse_size};
@@ -131,6 +131,7 @@ fn calendar(config: &Config, problems: &mut Problems<'_>) -> Calendar {
         zone,
         week_start: run.week_start as u8,
         fiscal_start_month: run.fiscal_start_month.clamp(1, 12),
+        fiscal_weeks: fiscal::weeks(run),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Severity, Shape, inputs, tables};
+use super::{Config, CustomMetric, Severity, Shape, fiscal, inputs, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
 use crate::relations::deals::STAGES_MAX;
@@ -14,6 +14,7 @@ use crate::relations::{Relation, SHARDS_MAX};
 /// Gathers every violation.
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     check_run(config, problems);
+    fiscal::check(config, problems);
     check_pipeline(config, problems);
     check_dimensions(config, problems);
     check_metrics(&config.metrics, problems);
@@ -193,7 +194,11 @@ fn check_origin(key: &str, origin: &str, config: &Config, problems: &mut Problem
     let lookups = config.inputs.iter().filter(|(_, input)| input.shape == Shape::Lookup);
     let names: Vec<&str> = lookups.map(|(name, _)| name.as_str()).collect();
     if !names.contains(&table) {
-        let meant = did_you_mean(table, names.iter().copied());
+        let meant = match did_you_mean(table, names.iter().copied()) {
+            meant if !meant.is_empty() => meant,
+            _ if names.is_empty() => "; there is no look-up table at all".to_owned(),
+            _ => format!("; the look-up tables are {}", names.join(", ")),
+        };
         let problem =
             format!("no input {table:?} of shape \"lookup\" for column {column:?}{meant}");
         problems.add(key, problem);

@@ -53,6 +53,8 @@ pub struct Plan {
     pub periods: Vec<Period>,
     /// Tables that report by something else, by name.
     pub tables: BTreeMap<String, TableOptions>,
+    /// By which days become periods.
+    pub calendar: Calendar,
     /// One piece or several.
     pub execution: Execution,
     /// What computes the states.
@@ -65,7 +67,7 @@ impl Plan {
     pub fn base(&self) -> Period {
         let own = self.tables.values().filter_map(|table| table.periods.as_ref()).flatten();
         let every: Vec<Period> = self.periods.iter().chain(own).copied().collect();
-        Calendar::base(&every)
+        self.calendar.base(&every)
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn plan(slices: &[&[&str]], periods: &[Period]) -> Plan {
         slices,
         periods: periods.to_vec(),
         tables: BTreeMap::new(),
+        calendar: Calendar::UTC,
         execution: Execution::Whole,
         backend: Backend::Memory,
     }

@@ -49,7 +49,11 @@ impl Form {
                 shape.tells_of_deals() && !matches!(shape, Shape::Events | Shape::StageDates)
             }
             Rule::NullEventTime => {
-                shape.tells_of_deals() && !matches!(shape, Shape::StageDates | Shape::Deals)
+                let is_dated_apart = matches!(shape, Shape::StageDates | Shape::Deals);
+                shape == Shape::Spend || shape.tells_of_deals() && !is_dated_apart
+            }
+            Rule::BadEventTime | Rule::SentinelEventTime => {
+                shape == Shape::Spend || shape.tells_of_deals()
             }
             // What is judged of deals and their events.
             _ => shape.tells_of_deals(),

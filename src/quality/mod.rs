@@ -355,6 +355,8 @@ pub struct Ledger {
     profiles: Option<Mutex<BTreeMap<String, Profile>>>,
     /// Rows that were kept although they break a rule, where that is asked for.
     examples: Mutex<BTreeMap<String, Examples>>,
+    /// Values that break a rule, with how often each occurs where that is known.
+    mentions: Mutex<BTreeMap<Rule, BTreeMap<String, u64>>>,
     /// What shape each input has, and whether it has files of CSV.
     forms: Mutex<BTreeMap<String, Form>>,
     /// Of the rows in it.
@@ -417,6 +419,18 @@ impl Ledger {
         }
     }
 
+    /// Names a value that breaks a rule, and how often it occurs; 0 where that is not known.
+    pub fn mention(&self, rule: Rule, value: &str, n: u64) {
+        let mut all = self.mentions.lock().unwrap_or_else(PoisonError::into_inner);
+        *all.entry(rule).or_default().entry(value.to_owned()).or_insert(0) += n;
+    }
+
+    /// The values that break a rule, with how often each occurs.
+    #[must_use]
+    pub fn mentions(&self) -> BTreeMap<Rule, BTreeMap<String, u64>> {
+        self.mentions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Examples of rows that break a rule, by input: of rows that were kept, and of rows that were
     /// not.
     #[must_use]
@@ -436,6 +450,7 @@ impl Ledger {
     /// Forgets everything, for reading again.
     pub fn clear(&self) {
         self.examples.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.mentions.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(profiles) = &self.profiles {
             profiles.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }

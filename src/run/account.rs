@@ -125,8 +125,23 @@ fn severity_name(severity: Severity) -> &'static str {
     }
 }
 
-/// What a reader should know before trusting the numbers.
+/// What a reader should know before trusting the numbers: notes, then what breaks which rule.
 pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
+    let mut warnings = notes(history);
+    for f in ledger.findings() {
+        if f.affected > 0 && matches!(f.severity, Severity::Warn | Severity::Quarantine) {
+            let what = f.rule.subject().of(f.affected);
+            let share = share(f.rule, f.affected, f.checked);
+            let (rule, meaning) = (f.rule.name(), f.rule.meaning_as(f.severity));
+            let (input, affected) = (f.input, f.affected);
+            warnings.push(format!("{input}: {affected}{share} {what} of rule {rule}: {meaning}"));
+        }
+    }
+    warnings
+}
+
+/// What a reader should know beside the rules, one sentence each.
+pub(super) fn notes(history: &History) -> Vec<String> {
     let mut warnings: Vec<String> = history
         .inputs
         .iter()
@@ -137,15 +152,6 @@ pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
     warnings.extend(history.qualities.iter().filter_map(|(name, quality)| {
         Some(format!("{name}: history_quality = {}", quality_meaning(*quality, is_alone)?))
     }));
-    for f in ledger.findings() {
-        if f.affected > 0 && matches!(f.severity, Severity::Warn | Severity::Quarantine) {
-            let what = f.rule.subject().of(f.affected);
-            let share = share(f.rule, f.affected, f.checked);
-            let (rule, meaning) = (f.rule.name(), f.rule.meaning_as(f.severity));
-            let (input, affected) = (f.input, f.affected);
-            warnings.push(format!("{input}: {affected}{share} {what} of rule {rule}: {meaning}"));
-        }
-    }
     if history.counts.folded == 0 {
         let as_of = instant_text(history.as_of);
         warnings.push(format!("no event of the deal history is usable and not after {as_of}"));

@@ -22,7 +22,7 @@ use crate::source::{
     Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Width,
 };
 use crate::spill::{Complete, Room};
-use crate::time::{Calendar, Instant, Period};
+use crate::time::{Instant, Period};
 
 /// The folded history of a run.
 pub struct History {
@@ -265,6 +265,7 @@ impl Milling<'_> {
         pricing::refuse_mixed(resolved, &names, (tally.foreign_deals, foreign_spend))?;
         pricing::record_missing(resolved, &names, &rates, ledger);
         self.record_fold(&source, &tally, &stages, assembler.lumped);
+        inputs::mention_stages(&stages, ledger);
         watch.lap("fold");
         on_step("customers");
         let orders = orders.complete()?;
@@ -493,7 +494,7 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         cost_types: &of.config.acquisition.cost_types,
         calendar: of.resolved.calendar,
         resolution: of.config.run.resolution,
-        base: Calendar::base(of.periods),
+        base: of.resolved.calendar.base(of.periods),
         periods: of.periods,
         as_of: of.as_of,
         ledger: of.ledger,

@@ -139,6 +139,19 @@ pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &
     ledger.record(name, &counts);
 }
 
+/// Names the stages that are not in the pipeline, with their events, where that is asked for.
+pub(super) fn mention_stages(stages: &StageTable, ledger: &Ledger) {
+    let (names, finals) = stages.finish();
+    for profile in ledger.profiles().values() {
+        for (code, n) in &profile.unknown_stages {
+            let place = finals.get(usize::from(*code));
+            if let Some(name) = place.and_then(|place| names.get(usize::from(*place))) {
+                ledger.mention(Rule::UnknownStages, name, *n);
+            }
+        }
+    }
+}
+
 /// How good the histories of each input are, by its name.
 pub(super) fn qualities(source: &DealSource) -> Vec<(String, Quality)> {
     source.facts().map(|facts| (facts.name.to_owned(), Quality::of(facts.shape))).collect()

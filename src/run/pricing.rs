@@ -141,8 +141,10 @@ pub(super) fn record_missing(
     let has_rate = |name: &&String| {
         **name == resolved.currency.code || rates.rates.contains_key(name.as_str())
     };
-    let missing = known.iter().filter(|name| !has_rate(name)).count();
     let mut counts = Counts::default();
-    counts.add(Rule::CurrenciesWithoutRate, missing as u64);
+    for name in known.iter().filter(|name| !has_rate(name)) {
+        counts.add(Rule::CurrenciesWithoutRate, 1);
+        ledger.mention(Rule::CurrenciesWithoutRate, name, 0);
+    }
     ledger.record(&input.name, &counts);
 }

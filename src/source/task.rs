@@ -179,7 +179,8 @@ impl<'a> TaskState<'a> {
         if self.decoding.ledger.is_profiling() {
             let dimensions = self.layout.dimensions.iter().map(|(name, _)| name.as_str());
             let mut profile = Profile::default();
-            profile.add(&self.events, &self.input.clock.reporting, dimensions);
+            let calendar = &self.input.clock.reporting;
+            profile.add(&self.events, calendar, self.decoding.stages, dimensions);
             self.decoding.ledger.note(&self.input.name, &profile);
         }
         (self.take)(&self.events);

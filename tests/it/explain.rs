@@ -33,7 +33,10 @@ fn priced() -> Scratch {
          3,2024-01-21T10:00:00Z,stage,lead,1.00,USD,8,south\n\
          x,never,stage,lead,1.00,USD,8,south\n",
     );
-    scratch.write("rates.csv", "date,currency,rate\n2024-03-01,EUR,1.05\n2024-03-18,EUR,1.1\n");
+    scratch.write(
+        "rates.csv",
+        "date,currency,rate_to_base\n2024-03-01,EUR,1.05\n2024-03-18,EUR,1.1\n",
+    );
     scratch.write("accounts.csv", "key,industry\n7,Retail\n");
     scratch
 }

@@ -20,6 +20,8 @@ mod explain;
 mod golden;
 // Every way an input may be given, and determinism of the whole.
 mod inputs;
+// What is said of inputs that are not as they should be.
+mod judging;
 // What every metric of the registry keeps.
 mod laws;
 // What is spilled, and limits.

@@ -165,6 +165,7 @@ pub(crate) fn plan(resolved: &Resolved, execution: Execution, backend: Backend) 
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),
+        calendar: resolved.calendar,
         execution,
         backend,
     }
