@@ -212,7 +212,13 @@ fn taken_by(name: &str) -> Option<String> {
         return Some("every table".into());
     }
     // The owners of the relations are those of the dimension `owner`, so it alone may share a name.
-    let relations = [Relation::Visits, Relation::Deals, Relation::Orders, Relation::Customers];
+    let relations = [
+        Relation::Visits,
+        Relation::Deals,
+        Relation::Bookings,
+        Relation::Orders,
+        Relation::Customers,
+    ];
     let mut columns = relations.iter().flat_map(|relation| relation.columns());
     if name != "owner" && columns.any(|column| column.name == name) {
         return Some("a column of the relations".into());

@@ -6,6 +6,7 @@
 //! chunks took the fold from 1.65 s to a fourth of that.
 
 use super::deal::{Deal, Outcome, Visit};
+use super::ledger::Entry;
 use super::levels::Levels;
 use super::observe::Compared;
 use super::telling::Quality;
@@ -21,6 +22,15 @@ pub struct VisitRow {
     pub place: u32,
     /// What the machine noted.
     pub visit: Visit,
+}
+
+/// An entry of the ledger and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct BookingRow {
+    /// Row of the deal in the chunk.
+    pub deal: u32,
+    /// What was booked.
+    pub entry: Entry,
 }
 
 /// A deal and what follows from its visits.
@@ -67,6 +77,10 @@ pub struct Chunk {
     pub deals: Vec<DealRow>,
     /// The value of each dimension that comes with the events, a deal.
     pub dimensions: Vec<Vec<u32>>,
+    /// The entries of the ledger, deal by deal, where somebody asks for them.
+    pub bookings: Vec<BookingRow>,
+    /// The value of each dimension that comes with the events, an entry.
+    pub booking_dimensions: Vec<Vec<u32>>,
     /// How good each deal's history is; empty where all are of the same quality.
     pub histories: Vec<HistoryRow>,
     /// The quality of all histories where there is no such list.
@@ -88,7 +102,8 @@ impl Chunk {
     /// An empty chunk of deals with so many dimensions.
     #[must_use]
     pub fn new(dimensions: usize) -> Self {
-        Self { dimensions: vec![Vec::new(); dimensions], ..Self::default() }
+        let columns = vec![Vec::new(); dimensions];
+        Self { dimensions: columns.clone(), booking_dimensions: columns, ..Self::default() }
     }
 
     /// Takes everything out and keeps the room, so that the next rows need no new pages.
@@ -97,6 +112,8 @@ impl Chunk {
         self.deals.clear();
         self.histories.clear();
         self.dimensions.iter_mut().for_each(Vec::clear);
+        self.bookings.clear();
+        self.booking_dimensions.iter_mut().for_each(Vec::clear);
         self.tally = Tally::default();
     }
 }

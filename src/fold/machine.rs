@@ -4,6 +4,7 @@
 //! buffers between deals, so that a deal costs no allocation.
 
 pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
+use super::ledger::{Booking, Ledger};
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
     EventKind, NO_CODE, NO_STAGE, STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass,
@@ -36,6 +37,8 @@ pub struct Machine<'a> {
     /// Visits by stage, and the stages touched, to reset them cheaply.
     visits_by_stage: Vec<u32>,
     pairs: Vec<(u16, u16)>,
+    /// What it books, where somebody asks.
+    pub ledger: Option<Ledger>,
 }
 
 impl<'a> Machine<'a> {
@@ -58,7 +61,14 @@ impl<'a> Machine<'a> {
             latest: NO_INSTANT,
             visits_by_stage: Vec::new(),
             pairs: Vec::new(),
+            ledger: None,
         }
+    }
+
+    /// The same, but it keeps a ledger if somebody reads it.
+    #[must_use]
+    pub fn booking(self, booking: Booking) -> Self {
+        Self { ledger: (booking == Booking::Read).then(Ledger::default), ..self }
     }
 
     /// Begins a deal.
@@ -76,10 +86,21 @@ impl<'a> Machine<'a> {
         self.last_open = NO_STAGE;
         (self.merged, self.lost_from) = (false, None);
         (self.seen, self.earlier, self.latest) = (0, 0, NO_INSTANT);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.begin();
+        }
     }
 
     /// Applies the deal's next event. `dimension` gives the event's value of each dimension.
     pub fn apply(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
+        self.apply_event(event, dimension);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.settle(&self.deal, &self.dimensions, event.time);
+        }
+    }
+
+    #[inline]
+    fn apply_event(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
         if self.deal.first_event == NO_INSTANT {
             self.deal.first_event = event.time;
         }
@@ -334,6 +355,10 @@ impl<'a> Machine<'a> {
         deal.closed = at;
         deal.closed_amount = deal.amount;
         deal.closed_owner = deal.owner;
+        if outcome == Outcome::Won && deal.first_won == NO_INSTANT {
+            deal.first_won = at;
+            deal.first_won_amount = deal.amount;
+        }
         if deal.first_closed == NO_INSTANT {
             deal.first_closed = at;
             deal.first_outcome = outcome;

@@ -9,6 +9,7 @@
 pub mod columns;
 mod current;
 pub mod deal;
+pub mod ledger;
 pub mod levels;
 pub mod machine;
 pub mod observe;
@@ -23,7 +24,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use columns::{Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
+pub use columns::{BookingRow, Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
+pub use ledger::Booking;
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter};
 pub use telling::{Quality, Telling, Told};
@@ -55,6 +57,8 @@ pub struct Settings<'a> {
     pub pricing: Option<&'a Pricing>,
     /// What the inputs tell.
     pub telling: &'a Telling,
+    /// Whether anybody asks what deals book.
+    pub booking: Booking,
 }
 
 /// Folds all scattered events and hands what comes out over, a chunk at a time, in no particular
@@ -136,7 +140,8 @@ impl<'a> Folder<'a> {
         let dimensions = settings.dimensions;
         Self {
             settings,
-            machine: Machine::new(settings.stages, settings.rules, dimensions),
+            machine: Machine::new(settings.stages, settings.rules, dimensions)
+                .booking(settings.booking),
             leveller: Leveller::new(settings.stages),
             events: EventBatch::default(),
             units: Vec::new(),
@@ -361,6 +366,15 @@ impl<'a> Folder<'a> {
         }
         for (column, code) in self.out.dimensions.iter_mut().zip(&machine.dimensions) {
             column.push(*code);
+        }
+        if let Some(ledger) = &self.machine.ledger {
+            let deal = (self.out.deals.len() - 1) as u32;
+            let rows = ledger.entries.iter().map(|entry| BookingRow { deal, entry: *entry });
+            self.out.bookings.extend(rows);
+            let dimensions = self.settings.dimensions;
+            for (place, column) in self.out.booking_dimensions.iter_mut().enumerate() {
+                column.extend(ledger.dimensions.iter().skip(place).step_by(dimensions));
+            }
         }
     }
 

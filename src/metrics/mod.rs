@@ -34,6 +34,7 @@ use crate::time::{Calendar, Day, Instant, NO_DAY, Period, Resolution};
 /// Every metric, in the order of `dealmill tables`.
 pub static REGISTRY: &[&Metric] = &[
     &revenue::revenue::METRIC,
+    &revenue::revenue_clocks::METRIC,
     &conversion::conversion::METRIC,
     &funnel::funnel::METRIC,
     &funnel::stage_transitions::METRIC,

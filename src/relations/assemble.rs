@@ -83,7 +83,7 @@ pub struct Assembler<'a> {
     pub(super) owner_ranks: Vec<u32>,
     /// Every dimension of the run, in configured order.
     pub(super) dimensions: Vec<String>,
-    sources: Vec<Column>,
+    pub(super) sources: Vec<Column>,
     lookups: Vec<Join<'a>>,
     pub(super) customers: Names,
     pub(super) names: &'a Interners,
@@ -101,6 +101,8 @@ pub struct Assembler<'a> {
     has_customers: AtomicBool,
     /// Sum of the absolute amounts so far.
     amounts: AtomicU64,
+    /// The same of all entries of the ledger.
+    entries: AtomicU64,
     /// The names behind the codes.
     pub dictionaries: Dictionaries,
     /// How many values of dimensions are reported as [`super::cap::OTHER`].
@@ -173,6 +175,7 @@ impl<'a> Assembler<'a> {
             wanted: parts.wanted,
             has_customers: AtomicBool::new(false),
             amounts: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
             dictionaries,
             lumped,
         })
@@ -189,7 +192,7 @@ impl<'a> Assembler<'a> {
     ) -> Result<OrderColumns, Error> {
         let has_deals = chunk.content == Content::Deals;
         if has_deals {
-            self.guard_amounts(&chunk.deals)?;
+            self.guard(&self.amounts, chunk.deals.iter().map(|row| row.deal.amount))?;
         }
         // Whatever is wanted: `check` says of every table whether it can be made.
         if !self.has_customers() && chunk.deals.iter().any(|row| !row.deal.customer.is_none()) {
@@ -210,6 +213,13 @@ impl<'a> Assembler<'a> {
             // One deal can have a million visits.
             for rows in chunk.visits.chunks(VISITS_A_BATCH) {
                 take(&self.visits(&deals, rows)?)?;
+            }
+        }
+        if has_deals && self.wanted.relation(Relation::Bookings) {
+            let all = &chunk.bookings;
+            self.guard(&self.entries, all.iter().map(|row| row.entry.amount))?;
+            for (number, rows) in all.chunks(VISITS_A_BATCH).enumerate() {
+                take(&self.bookings(&deals, number * VISITS_A_BATCH, rows)?)?;
             }
         }
         let customers = [Relation::Orders, Relation::Customers, Relation::CustomerPeriods];
@@ -256,11 +266,11 @@ impl<'a> Assembler<'a> {
     }
 
     /// Refuses amounts whose sum, whatever their signs, could leave 64 bits.
-    fn guard_amounts(&self, deals: &[DealRow]) -> Result<(), Error> {
-        let known = deals.iter().map(|row| row.deal.amount).filter(|a| *a != NO_AMOUNT);
+    fn guard(&self, so_far: &AtomicU64, amounts: impl Iterator<Item = i64>) -> Result<(), Error> {
+        let known = amounts.filter(|a| *a != NO_AMOUNT);
         let total: u128 = known.map(|a| u128::from(a.unsigned_abs())).sum();
         let total = u64::try_from(total).unwrap_or(u64::MAX).min(i64::MAX as u64 + 1);
-        let before = self.amounts.fetch_add(total, Ordering::Relaxed);
+        let before = so_far.fetch_add(total, Ordering::Relaxed);
         if before.checked_add(total).is_none_or(|sum| sum > i64::MAX as u64) {
             return Err(Error::Overflow { what: "the sum of all deals' amounts".into() });
         }

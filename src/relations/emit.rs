@@ -24,11 +24,11 @@ impl Assembler<'_> {
         each(&deals.chunk.deals, |row| shard(self.split_hash(row)))
     }
 
-    fn day(&self, at: Instant) -> Day {
+    pub(super) fn day(&self, at: Instant) -> Day {
         if at == NO_INSTANT { NO_DAY } else { self.calendar.day(at) }
     }
 
-    fn period(&self, at: Instant) -> Day {
+    pub(super) fn period(&self, at: Instant) -> Day {
         self.starts.start(self.day(at))
     }
 
@@ -36,7 +36,7 @@ impl Assembler<'_> {
         self.stage_codes.get(usize::from(code)).map_or(0, |c| u32::from(*c))
     }
 
-    fn owner(&self, code: u32) -> u32 {
+    pub(super) fn owner(&self, code: u32) -> u32 {
         self.owner_ranks.get(code as usize).copied().unwrap_or(NO_CODE)
     }
 
@@ -128,6 +128,13 @@ impl Assembler<'_> {
             .flag("is_first_won", || each(rows, first(Outcome::Won)))
             .flag("is_first_lost", || each(rows, first(Outcome::Lost)))
             .flag("ever_won", || flags(rows, |row| row.deal.ever_won))
+            .day("first_won_on", || each(rows, |row| self.day(row.deal.first_won)))
+            .day("first_won_period", || each(rows, |row| self.period(row.deal.first_won)))
+            .int("first_won_amount", || each(rows, |r| amount_or_zero(r.deal.first_won_amount)))
+            .day("expected_close_on", || each(rows, |row| row.deal.expected_close))
+            .day("expected_close_period", || {
+                each(rows, |row| self.starts.start(row.deal.expected_close))
+            })
             .flag("is_overdue", || each(rows, |row| i8::from(overdue(row))))
             .int("cycle", || each(rows, |row| self.cycle(row)))
             .name("cycle_status", || each(rows, |r| r.cycle_status as u32))

@@ -12,6 +12,7 @@
 
 pub mod assemble;
 pub mod batch;
+pub mod bookings;
 pub mod customer_periods;
 pub mod customers;
 mod customers_emit;
@@ -46,6 +47,8 @@ pub enum Relation {
     Visits,
     /// One row per deal.
     Deals,
+    /// One row per entry of the ledger of won deals.
+    Bookings,
     /// One row per won deal with an amount and a customer.
     Orders,
     /// One row per customer.
@@ -60,9 +63,10 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 7] = [
+    pub const EVERY: [Self; 8] = [
         Self::Visits,
         Self::Deals,
+        Self::Bookings,
         Self::Orders,
         Self::Customers,
         Self::CustomerPeriods,
@@ -76,6 +80,7 @@ impl Relation {
         match self {
             Self::Visits => "visits",
             Self::Deals => "deals",
+            Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
             Self::CustomerPeriods => "customer_periods",
@@ -88,7 +93,9 @@ impl Relation {
     #[must_use]
     pub fn missing_because(self) -> &'static str {
         match self {
-            Self::Visits | Self::Deals | Self::Findings => "the inputs have no deal events",
+            Self::Visits | Self::Deals | Self::Bookings | Self::Findings => {
+                "the inputs have no deal events"
+            }
             Self::Orders | Self::Customers | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
@@ -102,6 +109,7 @@ impl Relation {
         match self {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
+            Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
             Self::CustomerPeriods => customer_periods::COLUMNS,

@@ -260,6 +260,7 @@ impl Story<'_> {
             as_of: self.as_of,
             pricing: self.pricing,
             telling: self.telling,
+            booking: fold::Booking::Unread,
         });
         observer.observe(self.events, self.units, rows);
         if observer.steps.is_empty() {

@@ -238,6 +238,11 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
+            booking: if wanted.relation(Relation::Bookings) {
+                fold::Booking::Read
+            } else {
+                fold::Booking::Unread
+            },
         };
         let Folded { tally, deals, orders, spilled_bytes } =
             fold_events(events, &settings, &assembler, &taker, &memory)?;
@@ -421,7 +426,8 @@ fn fold_events<T: Taker>(
 
 /// The relations that can be made of these inputs.
 fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
-    let mut present = BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Findings]);
+    let mut present =
+        BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
     if assembler.has_customers() {
         present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
     }

@@ -25,6 +25,12 @@ pub(super) fn needed(
         if matches!(relation, Relation::Orders | Relation::Customers | Relation::CustomerPeriods) {
             needed.extend([Attribute::Customer, Attribute::Amount]);
         }
+        if *relation == Relation::Bookings {
+            // How many entries there are depends on what can change.
+            needed.insert(Attribute::Amount);
+            let all = config.dimensions.columns.iter();
+            needed.extend(all.filter_map(|name| of_dimension(config, name.clone())));
+        }
         for column in columns.iter().filter(|_| *relation != Relation::Spend) {
             needed.extend(attribute(column));
             let channel = channel.filter(|_| column == "channel").map(str::to_owned);
@@ -41,7 +47,9 @@ pub(super) fn needed(
 fn attribute(column: &str) -> Option<Attribute> {
     match column {
         "has_customer" | "shard" => Some(Attribute::Customer),
-        "is_overdue" | "pushes_n" => Some(Attribute::ExpectedClose),
+        "is_overdue" | "pushes_n" | "expected_close_on" | "expected_close_period" => {
+            Some(Attribute::ExpectedClose)
+        }
         _ if column.starts_with("owner") => Some(Attribute::Owner),
         _ if column.ends_with("amount") => Some(Attribute::Amount),
         _ => None,

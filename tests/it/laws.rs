@@ -3,6 +3,7 @@
 //! One small generated history is computed in every way that must not matter; a small dirty one is
 //! made up of anything at all.
 
+mod closed;
 pub(crate) mod dirty;
 mod forms;
 mod wild;

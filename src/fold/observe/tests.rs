@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, Ties};
-use crate::fold::{Rules, order};
+use crate::fold::{Booking, Rules, order};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -88,6 +88,7 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         as_of: 100 * DAY,
         pricing: None,
         telling: &telling,
+        booking: Booking::Unread,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);
     observer.observe(&events, units, &ordered.rows);
