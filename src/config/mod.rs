@@ -438,13 +438,38 @@ pub enum Shape {
     Deals,
     /// The registry of stages, one row each.
     Stages,
+    /// One row per payment or refund.
+    Payments,
+    /// One row per deal and owner who has a share in it.
+    DealSplits,
+    /// One row per deal that was merged into another.
+    Merges,
+    /// One row per owner or team, period and what is to be reached.
+    Targets,
+    /// One row per answer to a survey.
+    Surveys,
+    /// One row per contact with a customer or a lead.
+    Touches,
+    /// One row per day: whether it is worked, its fiscal period.
+    Calendar,
+    /// One row per contract of a customer.
+    Contracts,
 }
 
 impl Shape {
     /// Whether its rows are of deals: their histories, or their current state.
     #[must_use]
     pub fn tells_of_deals(self) -> bool {
-        !matches!(self, Self::Spend | Self::Lookup | Self::Stages | Self::FxRates)
+        matches!(
+            self,
+            Self::Events
+                | Self::StageDates
+                | Self::FieldHistory
+                | Self::RowHistory
+                | Self::Intervals
+                | Self::Snapshots
+                | Self::Deals
+        )
     }
 }
 
