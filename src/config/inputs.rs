@@ -129,8 +129,10 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
     if !wide && (!input.stage_dates.is_empty() || input.outcome.is_some()) {
         problems.add(&key("shape"), "stage_dates and outcome need shape = \"stage_dates\"");
     }
-    for stage in input.stage_dates.keys().filter(|stage| !config.pipeline.stages.contains(stage)) {
-        let meant = did_you_mean(stage, config.pipeline.stages.iter().map(String::as_str));
+    let all = std::iter::once(&config.pipeline).chain(config.pipelines.values());
+    let stages: Vec<&String> = all.flat_map(|pipeline| &pipeline.stages).collect();
+    for stage in input.stage_dates.keys().filter(|stage| !stages.contains(stage)) {
+        let meant = did_you_mean(stage, stages.iter().map(|stage| stage.as_str()));
         let problem = format!("{stage:?} is not in pipeline.stages{meant}");
         problems.add(&key("stage_dates"), problem);
     }

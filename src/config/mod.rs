@@ -8,6 +8,7 @@
 pub mod environment;
 mod inputs;
 mod load;
+mod pipelines;
 mod places;
 mod resolve;
 mod syntax;
@@ -29,8 +30,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::contract::StageClass;
 use crate::money::DecimalMark;
-use crate::time::{Period, Resolution};
+use crate::time::{Instant, Period, Resolution};
 
 /// The whole configuration file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +42,10 @@ pub struct Config {
     pub run: Run,
     /// The stages of the pipeline and what ends a deal.
     pub pipeline: Pipeline,
+    /// The pipelines of a run of several, by their values of `pipeline_id`; each has stages of its
+    /// own. `[pipeline]` then is for deals in none of them, if it lists stages.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pipelines: BTreeMap<String, Pipeline>,
     /// By what the numbers are split.
     pub dimensions: Dimensions,
     /// Currency of the amounts.
@@ -172,6 +178,10 @@ pub struct Pipeline {
     pub aliases: BTreeMap<String, String>,
     /// Only deals of these pipelines (values of the column `pipeline_id`); empty = all.
     pub only: Vec<String>,
+    /// From when on a stage has which class, by its id, as a registry says where that changes.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub dated: BTreeMap<String, Vec<(Instant, StageClass)>>,
 }
 
 /// By what the numbers are split.
@@ -381,8 +391,8 @@ pub struct Input {
     /// For `stage_dates`: how a row tells its outcome.
     pub outcome: Option<Outcome>,
     /// For `field_history`: the name of a field in the source = what it is: `created`, `stage_id`,
-    /// `outcome`, `amount`, `owner_id`, `customer_id`, `expected_close`, `is_deleted`, or a dimension.
-    /// Changes of other fields are counted and change nothing.
+    /// `outcome`, `amount`, `owner_id`, `customer_id`, `expected_close`, `is_deleted`, `pipeline_id`,
+    /// or a dimension. Changes of other fields are counted and change nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
     /// For `field_history`: what a field was before its first change, which is all that is logged.

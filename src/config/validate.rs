@@ -1,20 +1,17 @@
 //! What a configuration must keep beyond its types. All violations are gathered, none stops the
 //! next; whether a path exists is the source's question, not this one's.
 
-use std::collections::BTreeMap;
-
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Severity, Shape, inputs, tables};
+use super::{Config, CustomMetric, Severity, Shape, inputs, pipelines, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
-use crate::relations::deals::STAGES_MAX;
 use crate::relations::{Relation, SHARDS_MAX};
 
 /// Gathers every violation.
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     check_run(config, problems);
-    check_pipeline(config, problems);
+    pipelines::check(config, problems);
     check_dimensions(config, problems);
     check_metrics(&config.metrics, problems);
     check_only(config, problems);
@@ -91,54 +88,6 @@ fn check_run(config: &Config, problems: &mut Problems<'_>) {
     }
     if run.output.as_os_str().is_empty() {
         problems.add("run.output", "the path is empty");
-    }
-}
-
-fn check_pipeline(config: &Config, problems: &mut Problems<'_>) {
-    let pipeline = &config.pipeline;
-    if pipeline.stages.len() > STAGES_MAX {
-        let problem = format!(
-            "{} open stages, of at most {STAGES_MAX}; join some of them under [pipeline] aliases",
-            pipeline.stages.len()
-        );
-        problems.add("pipeline.stages", &problem);
-    }
-    if pipeline.stages.is_empty() && !config.inputs.contains_key(inputs::STAGES) {
-        problems.add("pipeline.stages", "list the ids of the open stages, in order");
-    }
-    let classes = [
-        ("stages", &pipeline.stages),
-        ("won", &pipeline.won),
-        ("lost", &pipeline.lost),
-        ("ignored", &pipeline.ignored),
-    ];
-    let mut first_seen: BTreeMap<&str, &str> = BTreeMap::new();
-    for (class, names) in classes {
-        let key = format!("pipeline.{class}");
-        for name in names {
-            if name.is_empty() {
-                problems.add(&key, "a stage id is empty");
-            }
-            match first_seen.insert(name, class) {
-                Some(other) if other == class => {
-                    problems.add(&key, format!("stage {name:?} is listed twice"));
-                }
-                Some(other) => {
-                    problems.add(&key, format!("stage {name:?} is also in pipeline.{other}"));
-                }
-                None => {}
-            }
-        }
-    }
-    for (alias, stage) in &pipeline.aliases {
-        let key = format!("pipeline.aliases.{alias}");
-        if first_seen.contains_key(alias.as_str()) {
-            problems.add(&key, "is itself the id of a stage");
-        }
-        if !first_seen.contains_key(stage.as_str()) {
-            let meant = did_you_mean(stage, first_seen.keys().copied());
-            problems.add(&key, format!("unknown stage {stage:?}{meant}"));
-        }
     }
 }
 

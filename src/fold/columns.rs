@@ -137,6 +137,8 @@ pub struct Tally {
     pub zero_amount_won: u64,
     pub negative_amount_won: u64,
     pub unpriced_deals: u64,
+    /// Deals in a pipeline that nobody listed.
+    pub unknown_pipeline: u64,
     /// Amounts that were rounded where others are converted.
     pub inexact_amounts: u64,
     /// Deals in another currency where none is converted.
@@ -167,6 +169,7 @@ impl Tally {
         self.zero_amount_won += other.zero_amount_won;
         self.negative_amount_won += other.negative_amount_won;
         self.unpriced_deals += other.unpriced_deals;
+        self.unknown_pipeline += other.unknown_pipeline;
         self.inexact_amounts += other.inexact_amounts;
         self.foreign_deals += other.foreign_deals;
         self.negative_cycle += other.negative_cycle;

@@ -31,7 +31,7 @@ pub use scatter::{Scattered, bucket_bits, scatter};
 pub use telling::{Quality, Telling, Told};
 
 use crate::config::{MoneyPolicy, Ties};
-use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
+use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::spill::Complete;
@@ -326,6 +326,8 @@ impl<'a> Folder<'a> {
             return;
         }
         tally.unpriced_deals += u64::from(deal.is_unpriced);
+        let is_known = self.settings.stages.knows_pipeline(deal.pipeline);
+        tally.unknown_pipeline += u64::from(!is_known);
         tally.no_customer += u64::from(deal.customer.is_none());
         tally.no_stage += u64::from(self.machine.visits.is_empty());
         if deal.outcome == Outcome::Won {
@@ -349,7 +351,7 @@ impl<'a> Folder<'a> {
             cycle_status: ended,
             has_cycle,
             visits_n: machine.visits.len() as u32,
-            levels: self.leveller.levels(&machine.visits, machine.deal.outcome),
+            levels: self.leveller.levels(&machine.visits, &machine.deal),
             deal: machine.deal.clone(),
         });
         if let Some(observer) = &self.observer {
@@ -415,6 +417,7 @@ pub fn event(events: &EventBatch, at: usize) -> Event {
         time: events.time.get(at).copied().unwrap_or(NO_INSTANT),
         kind: events.kind.get(at).copied().unwrap_or_default(),
         stage: events.stage.get(at).copied().unwrap_or(NO_STAGE),
+        pipeline: events.pipeline.get(at).copied().unwrap_or(NO_PIPELINE),
         amount: events.amount.get(at).copied().unwrap_or(NO_AMOUNT),
         owner: events.owner.get(at).copied().unwrap_or(NO_CODE),
         customer: events.customer.get(at).copied().unwrap_or_default(),

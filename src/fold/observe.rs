@@ -10,7 +10,7 @@ use super::telling::{Quality, Telling, Told};
 use super::{Settings, event};
 use crate::config::{Deleted, Shape};
 use crate::contract::{
-    EventBatch, EventKind, Id, NO_CODE, NO_STAGE, OPEN_END, StageClass, StageTable,
+    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_STAGE, OPEN_END, StageClass, StageTable,
 };
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -95,6 +95,7 @@ struct Seen {
     /// Until when some interval holds.
     until: Instant,
     stage: u16,
+    pipeline: u16,
     amount: i64,
     owner: u32,
     customer: Id,
@@ -108,6 +109,7 @@ const UNSEEN: Seen = Seen {
     at: NO_INSTANT,
     until: NO_INSTANT,
     stage: NO_STAGE,
+    pipeline: NO_PIPELINE,
     amount: NO_AMOUNT,
     owner: NO_CODE,
     customer: Id::NONE,
@@ -258,6 +260,7 @@ impl<'a> Observer<'a> {
                 at: own.time,
                 until: if seen.is_seen && !seen.is_gone { until.max(seen.until) } else { until },
                 stage: if own.stage == NO_STAGE { seen.stage } else { own.stage },
+                pipeline: if own.pipeline == NO_PIPELINE { seen.pipeline } else { own.pipeline },
                 amount: own.amount,
                 owner: own.owner,
                 customer: own.customer,
@@ -309,7 +312,9 @@ impl<'a> Observer<'a> {
             || event.owner != NO_CODE
             || !event.customer.is_none()
             || event.expected_close != NO_DAY
+            || event.pipeline != NO_PIPELINE
             || gives == Gives::All;
+        let is_moved = event.pipeline != NO_PIPELINE || own.stage != seen.stage;
         if own.kind == EventKind::ObservedGone {
             if !seen.is_gone {
                 (event.kind, event.stage) = (EventKind::Deleted, NO_STAGE);
@@ -329,7 +334,7 @@ impl<'a> Observer<'a> {
                 let stage = Event { stage: own.stage, ..bare(own.time, EventKind::Stage) };
                 self.push(stage, at, Gives::Nothing, Place::Row);
             }
-        } else if own.stage != NO_STAGE && own.stage != seen.stage {
+        } else if own.stage != NO_STAGE && is_moved {
             event.kind = EventKind::Stage;
             self.push(event, at, gives, Place::Row);
         } else if is_changed {
@@ -411,6 +416,7 @@ enum Field {
     Owner,
     Customer,
     ExpectedClose,
+    Pipeline,
     /// The dimension at this position.
     Dimension(usize),
 }
@@ -429,6 +435,9 @@ impl Field {
         if own.expected_close != NO_DAY {
             return Self::ExpectedClose;
         }
+        if own.pipeline != NO_PIPELINE {
+            return Self::Pipeline;
+        }
         let is_given = |d: &Vec<u32>| d.get(row).is_some_and(|code| *code != NO_CODE);
         events.dimensions.iter().position(is_given).map_or(Self::Customer, Self::Dimension)
     }
@@ -441,6 +450,7 @@ impl Field {
             Self::Owner => event.owner != NO_CODE,
             Self::Customer => !event.customer.is_none(),
             Self::ExpectedClose => event.expected_close != NO_DAY,
+            Self::Pipeline => event.pipeline != NO_PIPELINE,
             Self::Dimension(place) => {
                 let code = events.dimensions.get(place).and_then(|d| d.get(step.row));
                 step.gives == Gives::All && code.is_some_and(|code| *code != NO_CODE)
@@ -454,7 +464,7 @@ fn later(events: &EventBatch, known: Option<usize>, at: usize) -> Option<usize> 
     let content = |row: usize| {
         let own = event(events, row);
         let ended = events.ingested.get(row).copied().unwrap_or(NO_INSTANT);
-        let rest = (own.amount, own.expected_close, own.customer, own.owner);
+        let rest = (own.amount, own.expected_close, own.customer, own.owner, own.pipeline);
         (ended, own.time, own.kind, own.stage, rest)
     };
     known.filter(|known| content(*known) >= content(at)).or(Some(at))
@@ -473,6 +483,7 @@ pub(super) fn bare(time: Instant, kind: EventKind) -> Event {
         time,
         kind,
         stage: NO_STAGE,
+        pipeline: NO_PIPELINE,
         amount: NO_AMOUNT,
         owner: NO_CODE,
         customer: Id::NONE,
@@ -493,5 +504,8 @@ fn keep_changes(event: &mut Event, seen: &Seen) {
     }
     if event.expected_close == seen.expected_close {
         event.expected_close = NO_DAY;
+    }
+    if event.pipeline == seen.pipeline {
+        event.pipeline = NO_PIPELINE;
     }
 }

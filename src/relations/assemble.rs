@@ -12,7 +12,7 @@ use super::joins::{Join, Key, attribute};
 use super::orders_pass::OrderColumns;
 use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
-use crate::contract::{NO_CODE, StageTable};
+use crate::contract::{NO_CODE, PipelineNames, StageTable};
 use crate::error::Error;
 use crate::fold::machine::Outcome;
 use crate::fold::{Chunk, Content, DealRow};
@@ -25,6 +25,8 @@ use crate::time::{Calendar, Instant, Period, Resolution, Starts};
 pub struct Parts<'a> {
     /// Stages, with their final codes.
     pub stages: &'a StageTable,
+    /// The names of the pipelines.
+    pub pipelines: PipelineNames,
     /// Names of the stages by final code.
     pub stage_names: Vec<String>,
     /// Final code of each stage code.
@@ -79,6 +81,7 @@ const VISITS_A_BATCH: usize = 1 << 16;
 /// Makes the relations' batches. It knows all names before the first row.
 pub struct Assembler<'a> {
     pub(super) stages: &'a StageTable,
+    pub(super) pipelines: PipelineNames,
     pub(super) stage_codes: Vec<u16>,
     pub(super) owner_ranks: Vec<u32>,
     /// Every dimension of the run, in configured order.
@@ -156,6 +159,7 @@ impl<'a> Assembler<'a> {
         let period_starts = periods.map(|period| Starts::new(parts.calendar, *period));
         Ok(Self {
             stages: parts.stages,
+            pipelines: parts.pipelines,
             stage_codes: parts.stage_codes,
             owner_ranks: parts.owner_ranks,
             dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
@@ -378,6 +382,7 @@ fn dictionaries(
     let mut names: BTreeMap<String, Arc<Vec<String>>> = BTreeMap::new();
     names.insert("stage".into(), Arc::new(parts.stage_names.clone()));
     names.insert("owner".into(), Arc::new(parts.owners.clone()));
+    names.insert("pipeline".into(), Arc::new(parts.pipelines.names.clone()));
     let mut channels = Arc::default();
     for dimension in dimensions {
         let shared = Arc::new(dimension.names.clone());

@@ -33,7 +33,7 @@ pub fn explain_deal(
 ) -> Result<String, Error> {
     let resolved = &*with_registry(resolved)?;
     let config = resolved.with_joined_paths();
-    let stages = StageTable::new(&config.pipeline);
+    let stages = StageTable::of(&config);
     let dimensions = event_dimensions(&config);
     (options.on_step)("read");
     let mut source = DealSource::open(&config, resolved.calendar, &stages, &dimensions)?;
@@ -323,7 +323,8 @@ impl Story<'_> {
             Move::Lost => "is lost in",
             Move::Reopened => "is re-opened in (G8)",
             Move::Unordered => "moves outside the order to (G6)",
-            Move::Deleted | Move::Handoff | Move::Still => "moves to",
+            Move::Handoff => "comes from another pipeline to",
+            Move::Deleted | Move::Still => "moves to",
         };
         format!("{how} {to}, visit {} to it", visit.visit_no)
     }
@@ -380,7 +381,7 @@ impl Story<'_> {
         };
         let (end, ended) = machine.cycle_end(self.as_of);
         let mut leveller = Leveller::new(self.stages);
-        let levels = leveller.levels(&machine.visits, deal.outcome);
+        let levels = leveller.levels(&machine.visits, deal);
         let customer = if deal.customer.is_none() { "no customer" } else { "has a customer" };
         let expected = if deal.expected_close == NO_DAY {
             "none".to_owned()
@@ -408,7 +409,7 @@ impl Story<'_> {
             ),
             format!(
                 "funnel levels of {} stages: reached {}, fall_through {}, ordered {}, strict {}, furthest_final {}",
-                self.stages.open_n,
+                self.stages.open_n(deal.pipeline),
                 levels.reached,
                 levels.fall_through,
                 levels.ordered,

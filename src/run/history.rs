@@ -37,6 +37,10 @@ pub struct History {
     pub deals: u64,
     /// Names of the stages that are not in the configuration.
     pub unknown_stages: Vec<String>,
+    /// Names of the pipelines that are not in the configuration.
+    pub unknown_pipelines: Vec<String>,
+    /// The pipelines and their stages.
+    pub pipelines: metrics::Pipelines,
     /// Every checked input, with the compressed bytes read from it.
     pub inputs: Vec<(CheckedInput, u64)>,
     /// How good the histories of each input of deals are.
@@ -51,7 +55,7 @@ impl History {
             as_of: self.as_of,
             calendar: resolved.calendar,
             resolution: resolved.config.run.resolution,
-            stages: resolved.config.pipeline.stages.clone(),
+            pipelines: self.pipelines.clone(),
             rate_floor: resolved.config.quality.rate_floor,
             quantile_floor: resolved.config.quality.quantile_floor,
             horizons_days: resolved.horizons_days(),
@@ -193,7 +197,7 @@ impl Milling<'_> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
         let registry = inputs::judge_registry(&config, resolved, ledger)?;
-        let stages = StageTable::new(&config.pipeline);
+        let stages = StageTable::of(&config);
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
@@ -214,7 +218,7 @@ impl Milling<'_> {
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
-        stages.keep_used();
+        stages.keep_used()?;
         let assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
@@ -270,6 +274,8 @@ impl Milling<'_> {
             counts,
             deals,
             unknown_stages: stages.unknown(),
+            unknown_pipelines: stages.unknown_pipelines(),
+            pipelines: pipelines(&stages),
             qualities: inputs::qualities(&source),
             inputs: inputs::all(source, lookups, spend, rates, registry),
         };
@@ -358,6 +364,7 @@ impl Milling<'_> {
             (Rule::AfterDeletion, tally.after_deletion),
             (Rule::UnknownStageEvents, tally.unknown_stage_events),
             (Rule::UnknownStages, stages.unknown().len() as u64),
+            (Rule::UnknownPipeline, tally.unknown_pipeline),
             (Rule::OtherValues, lumped),
             (Rule::NoCustomer, tally.no_customer),
             (Rule::NoStage, tally.no_stage),
@@ -425,6 +432,12 @@ fn fold_events<T: Taker>(
     Ok(Folded { tally, deals, orders, spilled_bytes })
 }
 
+/// The pipelines and their stages, for the finishes.
+fn pipelines(stages: &StageTable) -> metrics::Pipelines {
+    let of = stages.stages_of_pipelines().into_iter().map(|stage| (stage.pipeline, stage.name));
+    metrics::Pipelines { open: stages.open_stages(), stages: of.collect() }
+}
+
 /// The relations that can be made of these inputs.
 fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
     let mut present =
@@ -460,6 +473,7 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
     let (event_names, event_ranks) = dimensions.unzip::<_, _, Vec<_>, Vec<_>>();
     Assembler::new(Parts {
         stages: of.stages,
+        pipelines: of.stages.pipeline_names(),
         stage_names,
         stage_codes,
         dimensions: &of.config.dimensions.columns,

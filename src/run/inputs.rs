@@ -153,7 +153,7 @@ pub(super) fn judge_registry(
 ) -> Result<Option<Registry>, Error> {
     let registry = Registry::open(config, resolved.calendar)?;
     if let Some(registry) = &registry {
-        registry.pipeline(config, ledger)?;
+        registry.complete(&mut config.clone(), resolved.as_of, ledger)?;
     }
     Ok(registry)
 }
@@ -169,12 +169,13 @@ pub(super) fn with_registry(resolved: &Resolved) -> Result<Cow<'_, Resolved>, Er
     };
     let ledger = Ledger::new(&config.quality.severity);
     let mut settled = resolved.clone();
-    settled.config.pipeline = registry.pipeline(&config, &ledger)?;
-    let stages = settled.config.pipeline.stages.len();
+    registry.complete(&mut settled.config, resolved.as_of, &ledger)?;
+    let all = settled.config.pipelines.values().chain([&settled.config.pipeline]);
+    let stages = all.map(|pipeline| pipeline.stages.len()).max().unwrap_or(0);
     if stages > STAGES_MAX {
         let problem = format!(
-            "inputs.stages: {stages} open stages, of at most {STAGES_MAX}; choose pipelines in \
-             [pipeline] only, or list the stages in [pipeline]"
+            "inputs.stages: {stages} open stages of one pipeline, of at most {STAGES_MAX}; map \
+             pipeline_id, choose pipelines in [pipeline] only, or list the stages in [pipeline]"
         );
         return Err(Error::Config(vec![problem]));
     }

@@ -162,6 +162,8 @@ pub struct Present {
     pub customer: bool,
     /// The expected close date.
     pub expected_close: bool,
+    /// The pipeline, where there are several.
+    pub pipeline: bool,
     /// The order within one instant.
     pub seq: bool,
     /// Identifiers of events.
@@ -186,6 +188,8 @@ pub struct DealSource {
     pub dimensions: Vec<String>,
     /// Which optional columns there are.
     pub present: Present,
+    /// Whether the run has several pipelines.
+    has_pipelines: bool,
     /// Whether events carry row numbers: by default where deals may be rejected for their ties.
     pub row_numbers: RowNumbers,
     /// How many events a thread holds before it hands them over as a piece.
@@ -297,7 +301,9 @@ impl DealSource {
             Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
         };
         let (dimensions, present) = (event_dimensions.to_vec(), Present::default());
-        let mut source = Self { inputs, dimensions, present, row_numbers, piece_rows: PIECE_ROWS };
+        let (has_pipelines, piece_rows) = (stages.has_pipelines(), PIECE_ROWS);
+        let mut source =
+            Self { inputs, dimensions, present, has_pipelines, row_numbers, piece_rows };
         source.note_present();
         Ok(source)
     }
@@ -307,6 +313,7 @@ impl DealSource {
         for input in &self.inputs {
             self.present.note(input);
         }
+        self.present.pipeline &= self.has_pipelines;
     }
 
     /// The position of each unit's input among [`Self::inputs`].

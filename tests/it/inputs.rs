@@ -9,6 +9,7 @@ mod forms;
 mod histories;
 mod layout;
 mod money;
+mod pipelines;
 mod pruning;
 mod rules;
 mod shapes;
