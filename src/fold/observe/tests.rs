@@ -88,9 +88,10 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         as_of: 100 * DAY,
         pricing: None,
         telling: &telling,
+        merges: None,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);
-    observer.observe(&events, units, &ordered.rows);
+    observer.observe(&events, units, &[], &ordered.rows);
     let (names, _) = stages.finish();
     let said = |step: &Step| {
         let Event { time, kind, stage, amount, .. } = step.event;
