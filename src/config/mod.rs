@@ -271,6 +271,8 @@ pub struct Fold {
     pub ties: Ties,
     /// What becomes of deleted deals (G17).
     pub deleted: Deleted,
+    /// What becomes of the histories of deals that were merged into others (G17).
+    pub merged: Merged,
     /// From when a sales cycle counts.
     pub cycle_start: CycleStart,
     /// Which close ends a sales cycle (G7).
@@ -301,6 +303,17 @@ pub enum Deleted {
     AsLost,
     /// They count until their deletion, and are censored there.
     KeepUntilDeleted,
+}
+
+/// What becomes of the histories of deals that were merged into others (G17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Merged {
+    /// They are left out of every table and counted in `data_quality`.
+    #[default]
+    Drop,
+    /// They are folded with the history of the deal that goes on; needs `[inputs.merges]`.
+    Union,
 }
 
 /// From when a sales cycle counts.

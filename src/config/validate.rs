@@ -3,7 +3,7 @@
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Severity, Shape, inputs, pipelines, tables};
+use super::{Config, CustomMetric, Merged, Severity, Shape, inputs, pipelines, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
 use crate::relations::{Relation, SHARDS_MAX};
@@ -18,6 +18,9 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     tables::check(config, problems);
     inputs::check(config, problems);
     check_quality(config, problems);
+    if config.fold.merged == Merged::Union && !config.inputs.contains_key("merges") {
+        problems.add("fold.merged", "\"union\" needs to know which deals: add [inputs.merges]");
+    }
     let channel = config.acquisition.channel.iter();
     for name in channel.filter(|name| !config.dimensions.columns.contains(name)) {
         unknown_dimension("acquisition.channel", name, config, problems);

@@ -146,6 +146,11 @@ pub struct Tally {
     pub negative_cycle: u64,
     pub deleted_deals: u64,
     pub tied_deals: u64,
+    /// Deals that events of type `merged` say were merged into others.
+    pub merged_deals: u64,
+    /// Deals that were merged into others by the table of merges, and those that go on.
+    pub losers: Vec<Id>,
+    pub winners: Vec<Id>,
     /// What comparing rows and tables showed.
     pub compared: Compared,
     /// Unit and row of every event of a deal kept out for its ties.
@@ -175,6 +180,9 @@ impl Tally {
         self.negative_cycle += other.negative_cycle;
         self.deleted_deals += other.deleted_deals;
         self.tied_deals += other.tied_deals;
+        self.merged_deals += other.merged_deals;
+        self.losers.append(&mut other.losers);
+        self.winners.append(&mut other.winners);
         self.compared.add(&other.compared);
         self.rejected.append(&mut other.rejected);
     }

@@ -486,6 +486,12 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Whether its last deletion was a merge into another deal.
+    #[must_use]
+    pub fn is_merged(&self) -> bool {
+        self.merged && self.deal.deleted != NO_INSTANT
+    }
+
     /// Start of the sales cycle; [`NO_INSTANT`] if there is none.
     #[must_use]
     pub fn cycle_start(&self) -> Instant {

@@ -109,7 +109,18 @@ pub fn bucket_of(hash: u64, bits: u32) -> usize {
 /// Scatters events into `2^bits` buckets.
 #[must_use]
 pub fn scatter(unit: usize, batch: &EventBatch, bits: u32) -> Scattered {
-    let buckets = batch.deal.iter().map(|deal| bucket_of(deal.hash(), bits));
+    scatter_as(unit, batch, bits, |deal| deal)
+}
+
+/// Scatters events into `2^bits` buckets, each to that of the deal which `folded_as` gives.
+#[must_use]
+pub fn scatter_as(
+    unit: usize,
+    batch: &EventBatch,
+    bits: u32,
+    folded_as: impl Fn(Id) -> Id,
+) -> Scattered {
+    let buckets = batch.deal.iter().map(|deal| bucket_of(folded_as(*deal).hash(), bits));
     let (offsets, places) = places(buckets, 1 << bits);
     let at = places.as_slice();
     // No code is -1 then, next to the first one, which is cheapest to unpack.

@@ -110,7 +110,7 @@ rules! {
     TiedEvents "tied_events" Rows Ignore "Stage events of one deal at one instant without seq (G2); ordered as configured."
     NoOpChanges "no_op_changes" Rows Ignore "The new stage is the current one (G4); taken as an attribute update."
     BeforeCreation "before_creation" Rows Warn "The event is before the deal's creation (G11); kept."
-    AfterDeletion "after_deletion" Rows Warn "The event is after the deal's deletion and does not restore it; its attributes count, its stage does not."
+    AfterDeletion "after_deletion" Rows Warn "The event is after the deal's deletion and does not restore it; its attributes count, its stage does not. After a merge neither does."
     UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in the deal's pipeline (G6); the visit is kept, outside the order, and re-opens a deal that was closed. List such stages as ignored, or give them as aliases."
     UnknownStages "unknown_stages" Values Warn "Stages that are not in the pipeline (G6)."
     UnknownPipeline "unknown_pipeline" Deals Warn "The deal is in a pipeline that is not in [pipelines], or in none; its stages are unknown."
@@ -122,6 +122,11 @@ rules! {
     NegativeAmountWon "negative_amount_won" Deals Ignore "A won deal with a negative amount; reported as refund (G15)."
     NegativeCycle "negative_cycle" Deals Warn "The close is before the cycle's start, or there is no start (G12); excluded from durations."
     DeletedDeals "deleted_deals" Deals Ignore "The deal is deleted at as_of (G17)."
+    MergedDeals "merged_deals" Deals Ignore "The deal was merged into another (G17); its amounts and counts are left out, or with [fold] merged = \"union\" its history is the other deal's."
+    OrphanMerges "orphan_merges" Deals Warn "The deal was merged into another by [inputs.merges], but no history has it."
+    UnknownWinners "unknown_winners" Deals Warn "The deal was merged into one that no history has; unless [fold] merged = \"union\" it is lost."
+    BadMerge "bad_merge" Rows Quarantine "A row of merges without a loser or a winner, of a deal into itself, or with a time that cannot be read."
+    RepeatedMerges "repeated_merges" Rows Warn "The deal was merged into several others; the latest merge counts."
     TiedDeals "tied_deals" Deals Quarantine "Deals with tied stage events, kept out by ties = \"reject\" (G2)."
     OverlappingIntervals "overlapping_intervals" Rows Warn "The interval begins before another one of its deal has ended; the one that begins later holds."
     VanishedDeals "vanished_deals" Deals Warn "The deal is missing in a later snapshot; taken as deleted from then on, until it is seen again."
@@ -179,6 +184,7 @@ impl Rule {
             | Self::Undated
             | Self::OutcomeWithoutDate
             | Self::BadRate
+            | Self::BadMerge
             | Self::BadInterval
             | Self::TiedDeals => matches!(severity, Severity::Quarantine | Severity::Fail),
             Self::BadAmount | Self::InexactAmount | Self::UnknownStageEvents | Self::NullSpend => {

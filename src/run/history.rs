@@ -18,10 +18,11 @@ use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
-    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Width,
+    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, MergeSource, Merges, Spend,
+    Width,
 };
 use crate::spill::{Complete, Room};
-use crate::time::{Calendar, Instant, Period};
+use crate::time::{Calendar, Instant, NO_INSTANT, Period};
 
 /// The folded history of a run.
 pub struct History {
@@ -201,7 +202,7 @@ impl Milling<'_> {
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates } =
+        let inputs::Opened { deals: mut source, lookups, spend, rates, merges } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -210,7 +211,8 @@ impl Milling<'_> {
         on_step("read");
         let lookups = lookups.read(ledger)?;
         let names = Interners::new(&event_dimensions);
-        let (events, as_of, telling) = self.events(&config, &source, &stages, &names, &memory)?;
+        let Gathered { events, as_of, telling, merges } =
+            self.events(&config, (&source, merges), &stages, &names, &memory)?;
         let rates = rates.read(ledger)?;
         let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
         let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
@@ -248,6 +250,7 @@ impl Milling<'_> {
             } else {
                 fold::Booking::Unread
             },
+            merges: merges.if_any(),
         };
         let Folded { tally, deals, orders, spilled_bytes } =
             fold_events(events, &settings, &assembler, &taker, &memory)?;
@@ -256,7 +259,7 @@ impl Milling<'_> {
         }
         pricing::refuse_mixed(resolved, &names, (tally.foreign_deals, foreign_spend))?;
         pricing::record_missing(resolved, &names, &rates, ledger);
-        self.record_fold(&source, &tally, &stages, assembler.lumped);
+        self.record_fold((&source, &merges), &tally, &stages, assembler.lumped);
         watch.lap("fold");
         on_step("customers");
         let orders = orders.complete()?;
@@ -266,18 +269,17 @@ impl Milling<'_> {
         let present = present(&assembler, spend.as_ref());
         let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
         watch.lap("customers");
-        let counts = inputs::deal_counts(&source, ledger);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
             present,
             as_of,
-            counts,
+            counts: inputs::deal_counts(&source, ledger),
             deals,
             unknown_stages: stages.unknown(),
             unknown_pipelines: stages.unknown_pipelines(),
             pipelines: pipelines(&stages),
             qualities: inputs::qualities(&source),
-            inputs: inputs::all(source, lookups, spend, rates, registry),
+            inputs: inputs::all(source, lookups, spend, rates, merges, registry),
         };
         Ok(Some((history, taker)))
     }
@@ -315,12 +317,14 @@ impl Milling<'_> {
     fn events(
         &self,
         config: &Config,
-        source: &DealSource,
+        (source, merges): (&DealSource, MergeSource),
         stages: &StageTable,
         names: &Interners,
         memory: &Memory,
-    ) -> Result<(Complete<Scattered>, Instant, Telling), Error> {
+    ) -> Result<Gathered, Error> {
         let resolved = self.resolved;
+        let policy = config.fold.merged;
+        let merges = merges.read(policy, &names.deal, resolved.as_of, self.ledger)?;
         let all_rows = source.rows();
         let bits = fold::bucket_bits(all_rows);
         let events = memory.events(bits, all_rows);
@@ -338,17 +342,26 @@ impl Milling<'_> {
                 let refused: u64 = source.inputs().map(CheckedInput::refused_bytes).sum();
                 let broken = self.ledger.quarantine_bytes() + refused;
                 memory.check_kept(names.bytes(), broken, so_far, all_rows)?;
-                events.add(fold::scatter(unit, batch, bits))
+                events.add(match merges.if_any() {
+                    None => fold::scatter(unit, batch, bits),
+                    Some(merges) => {
+                        fold::scatter_as(unit, batch, bits, |deal| merges.folded_as(deal))
+                    }
+                })
             },
         )?;
-        let as_of = inputs::settle_as_of(resolved.as_of, read.latest, source)?;
-        Ok((events.complete(), as_of, inputs::telling(source, read.extracts)))
+        // A merge is something that happened to a deal, as its deletion is.
+        let is_dated = read.latest != NO_INSTANT;
+        let latest = if is_dated { read.latest.max(merges.latest) } else { NO_INSTANT };
+        let as_of = inputs::settle_as_of(resolved.as_of, latest, source)?;
+        let telling = inputs::telling(source, read.extracts);
+        Ok(Gathered { events: events.complete(), as_of, telling, merges })
     }
 
     /// Brings what the fold counted into the ledger, under the first input of the deal history.
     fn record_fold(
         &self,
-        source: &DealSource,
+        (source, merges): (&DealSource, &Merges),
         tally: &fold::Tally,
         stages: &StageTable,
         lumped: u64,
@@ -375,6 +388,7 @@ impl Milling<'_> {
             (Rule::InexactAmount, tally.inexact_amounts),
             (Rule::NegativeCycle, tally.negative_cycle),
             (Rule::DeletedDeals, tally.deleted_deals),
+            (Rule::MergedDeals, tally.merged_deals),
             (Rule::TiedDeals, tally.tied_deals),
         ] {
             let read = match rule {
@@ -393,6 +407,7 @@ impl Milling<'_> {
         }
         ledger.record(&first, &counts);
         inputs::record_current(source, &tally.compared, ledger);
+        inputs::record_merges(merges, tally, ledger);
         // Rows of deals kept out were counted as folded when they were read.
         let mut rejected = source.locate(&tally.rejected);
         // A row that stands for several events is one row.
@@ -402,6 +417,14 @@ impl Milling<'_> {
             ledger.reject(&input, QuarantinedRow::of_fold(file, row, Rule::TiedDeals));
         }
     }
+}
+
+/// What was read of the deals' histories.
+struct Gathered {
+    events: Complete<Scattered>,
+    as_of: Instant,
+    telling: Telling,
+    merges: Merges,
 }
 
 /// What the fold leaves behind when its batches are taken.
@@ -467,6 +490,7 @@ struct AssemblyOf<'a> {
 }
 
 fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
+    of.stages.keep_used()?;
     let (stage_names, stage_codes) = of.stages.finish();
     let (owners, owner_ranks) = of.names.owner.freeze().ranked();
     let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());

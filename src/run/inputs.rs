@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Config, Resolved, Shape};
-use crate::contract::StageTable;
+use crate::contract::{Id, StageTable};
 use crate::error::{Error, Fault};
 use crate::fold::observe::Compared;
-use crate::fold::{Quality, Telling, Told};
+use crate::fold::{Quality, Tally, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, Registry, Spend,
-    SpendSource,
+    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, MergeSource,
+    Merges, Registry, Spend, SpendSource,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -29,9 +29,10 @@ pub(super) fn open(
     let lookups = kept(LookupSource::open(config, calendar), &mut faults)?;
     let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
     let rates = kept(FxSource::open(config, calendar), &mut faults)?;
-    match (deals, lookups, spend, rates) {
-        (Some(deals), Some(lookups), Some(spend), Some(rates)) => {
-            Ok(Opened { deals, lookups, spend, rates })
+    let merges = kept(MergeSource::open(config, calendar), &mut faults)?;
+    match (deals, lookups, spend, rates, merges) {
+        (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges)) => {
+            Ok(Opened { deals, lookups, spend, rates, merges })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -43,6 +44,7 @@ pub(super) struct Opened {
     pub(super) lookups: LookupSource,
     pub(super) spend: SpendSource,
     pub(super) rates: FxSource,
+    pub(super) merges: MergeSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -200,12 +202,14 @@ pub(super) fn all(
     lookups: Vec<Lookup>,
     spend: Option<Spend>,
     rates: FxRates,
+    merges: Merges,
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
     inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
     inputs.extend(rates.inputs);
+    inputs.extend(merges.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()
@@ -214,4 +218,18 @@ pub(super) fn all(
             (input, bytes)
         })
         .collect()
+}
+
+/// Brings into the ledger what became of merges: those of deals that a history has, and of others.
+pub(super) fn record_merges(merges: &Merges, tally: &Tally, ledger: &Ledger) {
+    let Some(input) = merges.inputs.first() else { return };
+    let mut counts = Counts::of_deals(merges.count() as u64);
+    let known: BTreeSet<Id> = tally.winners.iter().copied().collect();
+    let merged = tally.losers.len() as u64;
+    counts.add(Rule::MergedDeals, merged);
+    counts.add(Rule::OrphanMerges, (merges.count() as u64).saturating_sub(merged));
+    let winner = |loser: &Id| merges.of(*loser).is_some_and(|merge| !known.contains(&merge.winner));
+    let lost = tally.losers.iter().filter(|loser| winner(loser)).count();
+    counts.add(Rule::UnknownWinners, lost as u64);
+    ledger.record(&input.name, &counts);
 }

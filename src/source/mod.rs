@@ -17,6 +17,7 @@ mod guard;
 mod intern;
 mod layout;
 mod lookup;
+mod merges;
 mod needs;
 mod pages;
 mod partitions;
@@ -46,6 +47,7 @@ pub use fx_rates::{FxRates, FxSource};
 pub use guard::is_guarded;
 pub use intern::{Interner, Names};
 pub use lookup::{Held, Lookup, LookupKey, LookupSource};
+pub use merges::{Merge, MergeSource, Merges};
 pub use needs::{Attribute, Width};
 pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
@@ -116,7 +118,7 @@ pub(crate) struct Decoding<'a> {
     pub(crate) sources: Sources,
 }
 
-/// How many inputs tell of the same deals.
+/// How many inputs name the same deals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sources {
     /// One.
@@ -194,6 +196,8 @@ pub struct DealSource {
     pub row_numbers: RowNumbers,
     /// How many events a thread holds before it hands them over as a piece.
     pub piece_rows: usize,
+    /// Whether other tables name the same deals, too.
+    sources: Sources,
 }
 
 /// Large enough that a bucket's share of a piece is worth a look; small enough that a scattered
@@ -301,9 +305,11 @@ impl DealSource {
             Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
         };
         let (dimensions, present) = (event_dimensions.to_vec(), Present::default());
+        let merges = config.inputs.values().any(|input| input.shape == Shape::Merges);
+        let sources = if merges { Sources::Several } else { sources };
         let (has_pipelines, piece_rows) = (stages.has_pipelines(), PIECE_ROWS);
         let mut source =
-            Self { inputs, dimensions, present, has_pipelines, row_numbers, piece_rows };
+            Self { inputs, dimensions, present, has_pipelines, row_numbers, piece_rows, sources };
         source.note_present();
         Ok(source)
     }
@@ -390,7 +396,7 @@ impl DealSource {
                 present: self.present,
                 row_numbers: self.row_numbers,
                 piece_rows: self.piece_rows,
-                sources: if self.inputs.len() > 1 { Sources::Several } else { Sources::One },
+                sources: self.sources,
             };
             let mut taken = Vec::new();
             let mut keep = |events: &EventBatch| {

@@ -5,6 +5,7 @@
 
 mod csv;
 mod dimensions;
+mod fates;
 mod forms;
 mod histories;
 mod layout;
