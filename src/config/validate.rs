@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Severity, Shape, inputs, tables};
+use super::{Config, CustomMetric, Input, Severity, Shape, inputs, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
 use crate::relations::deals::STAGES_MAX;
@@ -163,6 +163,22 @@ fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
         }
         check_origin(&key, origin, config, problems);
     }
+    for name in dimensions.at_of.keys() {
+        let key = format!("dimensions.at_of.{name}");
+        if !dimensions.columns.contains(name) {
+            unknown_dimension(&key, name, config, problems);
+            continue;
+        }
+        let origin = dimensions.from.get(name).and_then(|origin| origin.split_once('.'));
+        let input = origin.and_then(|(table, _)| config.inputs.get_key_value(table));
+        let by = input.and_then(|(name, input)| inputs::key_of(name, input));
+        if !by.is_some_and(|by| ["owner_id", "customer_id"].contains(&by.as_str())) {
+            let problem = "only a dimension from users, customers or another look-up table by \
+                           owner_id or customer_id has a time of its own; for the others there \
+                           is [dimensions] at";
+            problems.add(&key, problem);
+        }
+    }
 }
 
 /// Whether the sets given under `key` are of known dimensions, none twice.
@@ -190,7 +206,9 @@ fn check_origin(key: &str, origin: &str, config: &Config, problems: &mut Problem
         problems.add(key, format!("expected \"table.column\", found {origin:?}"));
         return;
     };
-    let lookups = config.inputs.iter().filter(|(_, input)| input.shape == Shape::Lookup);
+    let is_lookup =
+        |(name, input): &(&String, &Input)| inputs::shape_of(name, input) == Shape::Lookup;
+    let lookups = config.inputs.iter().filter(is_lookup);
     let names: Vec<&str> = lookups.map(|(name, _)| name.as_str()).collect();
     if !names.contains(&table) {
         let meant = did_you_mean(table, names.iter().copied());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::batch::{Batch, Wanted};
 use super::cap::cap;
 use super::emit::Deals;
-use super::joins::{Join, Key, attribute};
+use super::joins::{Counting, Join, Key, attribute};
 use super::orders_pass::OrderColumns;
 use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
@@ -53,6 +53,8 @@ pub struct Parts<'a> {
     pub spend: Option<&'a Spend>,
     /// Of which time a deal's dimensions are.
     pub dimension_at: DimensionAt,
+    /// The same of single dimensions from look-up tables.
+    pub at_of: &'a BTreeMap<String, DimensionAt>,
     /// The dimension that is the acquisition channel.
     pub channel: Option<&'a str>,
     /// Cost types that count; empty is all.
@@ -95,7 +97,6 @@ pub struct Assembler<'a> {
     /// First days of every configured period.
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
-    pub(super) dimension_at: DimensionAt,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
     has_customers: AtomicBool,
@@ -129,10 +130,23 @@ impl<'a> Assembler<'a> {
             let ranks = parts.event_ranks.get(place).cloned().unwrap_or_default();
             known.insert(name.clone(), (names, Column::Event(place, ranks)));
         }
-        let mut lookups = Vec::with_capacity(parts.lookups.len());
-        for (place, lookup) in parts.lookups.iter().enumerate() {
-            lookups.push(Join::new(&parts, lookup, &known)?);
+        let mut lookups: Vec<Join<'_>> = Vec::with_capacity(parts.lookups.len());
+        for lookup in parts.lookups {
+            let first = lookups.len();
+            lookups.push(Join::new(&parts, lookup, parts.dimension_at, Counting::Counted, &known)?);
             for (index, name) in lookup.dimensions.iter().enumerate() {
+                let at = parts.at_of.get(name).copied().unwrap_or(parts.dimension_at);
+                let own = lookups.iter().skip(first).position(|join| join.at == at);
+                let place = match own {
+                    Some(place) => first + place,
+                    None => {
+                        lookups.push(Join::new(&parts, lookup, at, Counting::Again, &known)?);
+                        lookups.len() - 1
+                    }
+                };
+                if let Some(join) = lookups.get_mut(place) {
+                    join.dimensions.push(name.clone());
+                }
                 let (names, by_row) = attribute(lookup, index);
                 known.insert(name.clone(), (names, Column::Lookup(place, by_row)));
             }
@@ -168,7 +182,6 @@ impl<'a> Assembler<'a> {
             resolution: parts.resolution,
             period_starts: period_starts.collect(),
             as_of: parts.as_of,
-            dimension_at: parts.dimension_at,
             ledger: parts.ledger,
             wanted: parts.wanted,
             has_customers: AtomicBool::new(false),

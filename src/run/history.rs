@@ -155,7 +155,7 @@ pub fn mill<T: Taker>(
     begin: impl Fn(&Dictionaries) -> Result<T, Error>,
 ) -> Result<(History, T), Error> {
     let channel = channel(&resolved.config);
-    let mut needed = needs::needed(&resolved.config, wanted, channel.as_deref());
+    let mut needed = needs::needed(&resolved.with_joined_paths(), wanted, channel.as_deref());
     loop {
         let milling = Milling { resolved, ledger, on_step, wanted, needed: needed.as_ref() };
         match milling.mill(timings, &begin)? {
@@ -467,6 +467,7 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         lookups: of.lookups,
         spend: of.spend,
         dimension_at: of.config.dimensions.at,
+        at_of: &of.config.dimensions.at_of,
         channel: of.channel,
         cost_types: &of.config.acquisition.cost_types,
         calendar: of.resolved.calendar,
