@@ -529,7 +529,8 @@ pub struct Outcome {
 pub struct CustomMetric {
     /// Name of the table, in snake_case.
     pub name: String,
-    /// The relation it reads: visits, deals, orders, customers, customer_periods or spend.
+    /// The relation it reads: visits, deals, orders, customers, customer_periods, spend,
+    /// targets, surveys, touches or contracts.
     pub relation: String,
     /// `SELECT keys, COUNT(*) AS …, SUM(…) AS … FROM relation WHERE … GROUP BY keys`. A key named
     /// `period` is rolled up to each configured period; the dimensions of each slice are added.

@@ -230,8 +230,9 @@ fn taken_by(name: &str) -> Option<String> {
         return Some("every table".into());
     }
     // The owners of the relations are those of the dimension `owner`, so it alone may share a name.
-    let relations = [Relation::Visits, Relation::Deals, Relation::Orders, Relation::Customers];
-    let mut columns = relations.iter().flat_map(|relation| relation.columns());
+    let own = [Relation::Visits, Relation::Deals, Relation::Orders, Relation::Customers];
+    let tables = [Relation::Targets, Relation::Surveys, Relation::Touches, Relation::Contracts];
+    let mut columns = own.into_iter().chain(tables).flat_map(|relation| relation.columns());
     if name != "owner" && columns.any(|column| column.name == name) {
         return Some("a column of the relations".into());
     }

@@ -95,6 +95,11 @@ impl<'a> Join<'a> {
         Ok(Self { lookup, at, dimensions: Vec::new(), counting, keys, spans, by })
     }
 
+    /// Where a key leads.
+    pub(super) fn find(&self, key: &str) -> Key {
+        self.keys.get(key).copied().unwrap_or(Key::Orphan)
+    }
+
     /// The row that holds at an instant.
     pub(super) fn row_at(&self, key: Key, at: Instant) -> Key {
         let Key::Dated { first, rows } = key else { return key };

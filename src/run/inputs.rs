@@ -12,7 +12,7 @@ use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
     CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, Registry, Spend,
-    SpendSource,
+    SpendSource, Tables, TablesSource,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -29,9 +29,10 @@ pub(super) fn open(
     let lookups = kept(LookupSource::open(config, calendar), &mut faults)?;
     let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
     let rates = kept(FxSource::open(config, calendar), &mut faults)?;
-    match (deals, lookups, spend, rates) {
-        (Some(deals), Some(lookups), Some(spend), Some(rates)) => {
-            Ok(Opened { deals, lookups, spend, rates })
+    let tables = kept(TablesSource::open(config, calendar), &mut faults)?;
+    match (deals, lookups, spend, rates, tables) {
+        (Some(deals), Some(lookups), Some(spend), Some(rates), Some(tables)) => {
+            Ok(Opened { deals, lookups, spend, rates, tables })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -43,6 +44,7 @@ pub(super) struct Opened {
     pub(super) lookups: LookupSource,
     pub(super) spend: SpendSource,
     pub(super) rates: FxSource,
+    pub(super) tables: TablesSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -199,12 +201,14 @@ pub(super) fn all(
     lookups: Vec<Lookup>,
     spend: Option<Spend>,
     rates: FxRates,
+    tables: Tables,
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
     inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
     inputs.extend(rates.inputs);
+    inputs.extend(tables.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()

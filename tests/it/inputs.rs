@@ -12,6 +12,7 @@ mod money;
 mod pruning;
 mod rules;
 mod shapes;
+mod tables;
 mod trust;
 
 use std::collections::BTreeMap;
