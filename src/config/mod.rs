@@ -57,7 +57,8 @@ pub struct Config {
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,
-    /// `deals`, `stages`, `spend`, and any look-up tables.
+    /// `deals`, `stages`, `spend`, `fx_rates`, `customers`, `users`, `targets`, `surveys`, `touches`,
+    /// `contracts`, `calendar`, `payments`, `deal_splits`, `merges`, and any look-up tables.
     pub inputs: BTreeMap<String, Input>,
     /// Your own metrics.
     pub metrics: Vec<CustomMetric>,
@@ -196,6 +197,9 @@ pub struct Dimensions {
     pub from: BTreeMap<String, String>,
     /// Which value of a dimension a deal carries when it changes over time.
     pub at: DimensionAt,
+    /// The same for single dimensions from look-up tables by owner or customer: dimension = time.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub at_of: BTreeMap<String, DimensionAt>,
     /// So many values of a dimension are named, the most frequent ones; all others together are
     /// "(other)". The acquisition channel has no such bound.
     pub values_max: usize,
@@ -208,6 +212,7 @@ impl Default for Dimensions {
             slices: None,
             from: BTreeMap::new(),
             at: DimensionAt::default(),
+            at_of: BTreeMap::new(),
             values_max: 10_000,
         }
     }
@@ -411,7 +416,8 @@ pub struct Input {
     /// For `field_history`: what a field was before its first change, which is all that is logged.
     #[serde(skip_serializing_if = "Initial::is_default")]
     pub initial: Initial,
-    /// For `lookup`: the canonical column or dimension whose values the column `key` holds.
+    /// For `lookup`: the canonical column or dimension whose values the column `key` holds; of
+    /// `customers` and `users` it is known.
     pub key: Option<String>,
     /// Follow symbolic links that lead out of the folder.
     pub follow_links: bool,
@@ -549,7 +555,8 @@ pub struct Outcome {
 pub struct CustomMetric {
     /// Name of the table, in snake_case.
     pub name: String,
-    /// The relation it reads: visits, deals, orders, customers, customer_periods or spend.
+    /// The relation it reads: visits, deals, orders, customers, customer_periods, spend,
+    /// targets, surveys, touches or contracts.
     pub relation: String,
     /// `SELECT keys, COUNT(*) AS …, SUM(…) AS … FROM relation WHERE … GROUP BY keys`. A key named
     /// `period` is rolled up to each configured period; the dimensions of each slice are added.

@@ -3,7 +3,7 @@
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Merged, Severity, Shape, inputs, pipelines, tables};
+use super::{Config, CustomMetric, Input, Merged, Severity, Shape, inputs, pipelines, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
 use crate::relations::{Relation, SHARDS_MAX};
@@ -122,6 +122,22 @@ fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
         }
         check_origin(&key, origin, config, problems);
     }
+    for name in dimensions.at_of.keys() {
+        let key = format!("dimensions.at_of.{name}");
+        if !dimensions.columns.contains(name) {
+            unknown_dimension(&key, name, config, problems);
+            continue;
+        }
+        let origin = dimensions.from.get(name).and_then(|origin| origin.split_once('.'));
+        let input = origin.and_then(|(table, _)| config.inputs.get_key_value(table));
+        let by = input.and_then(|(name, input)| inputs::key_of(name, input));
+        if !by.is_some_and(|by| ["owner_id", "customer_id"].contains(&by.as_str())) {
+            let problem = "only a dimension from users, customers or another look-up table by \
+                           owner_id or customer_id has a time of its own; for the others there \
+                           is [dimensions] at";
+            problems.add(&key, problem);
+        }
+    }
 }
 
 /// Whether the sets given under `key` are of known dimensions, none twice.
@@ -149,7 +165,9 @@ fn check_origin(key: &str, origin: &str, config: &Config, problems: &mut Problem
         problems.add(key, format!("expected \"table.column\", found {origin:?}"));
         return;
     };
-    let lookups = config.inputs.iter().filter(|(_, input)| input.shape == Shape::Lookup);
+    let is_lookup =
+        |(name, input): &(&String, &Input)| inputs::shape_of(name, input) == Shape::Lookup;
+    let lookups = config.inputs.iter().filter(is_lookup);
     let names: Vec<&str> = lookups.map(|(name, _)| name.as_str()).collect();
     if !names.contains(&table) {
         let meant = did_you_mean(table, names.iter().copied());
@@ -171,14 +189,15 @@ fn taken_by(name: &str) -> Option<String> {
         return Some("every table".into());
     }
     // The owners of the relations are those of the dimension `owner`, so it alone may share a name.
-    let relations = [
+    let own = [
         Relation::Visits,
         Relation::Deals,
         Relation::Bookings,
         Relation::Orders,
         Relation::Customers,
     ];
-    let mut columns = relations.iter().flat_map(|relation| relation.columns());
+    let tables = [Relation::Targets, Relation::Surveys, Relation::Touches, Relation::Contracts];
+    let mut columns = own.into_iter().chain(tables).flat_map(|relation| relation.columns());
     if name != "owner" && columns.any(|column| column.name == name) {
         return Some("a column of the relations".into());
     }

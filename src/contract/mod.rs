@@ -15,7 +15,8 @@ pub use id::{Id, Spelling, hash_integer, hash_text};
 pub use pipelines::{DEFAULT_PIPELINE, PipelineNames, StageOf};
 pub use shapes::{DEALS, FIELD_HISTORY, FIELD_TARGETS, INTERVALS, ROW_HISTORY, SNAPSHOTS, STAGES};
 pub use sheets::{
-    CALENDAR, CONTRACTS, DEAL_SPLITS, FX_RATES, MERGES, PAYMENTS, SPEND, SURVEYS, TARGETS, TOUCHES,
+    CALENDAR, CONTRACTS, CUSTOMERS, DEAL_SPLITS, FX_RATES, MERGES, PAYMENTS, SPEND, SURVEYS,
+    TARGETS, TOUCHES, USERS,
 };
 pub use stages::{
     STAGE_DELETED, STAGE_HANDOFF, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
@@ -132,6 +133,17 @@ pub static STAGE_DATES: &[CanonicalColumn] = &[
     optional("customer_id", ColumnType::Id, "the customer"),
     optional("expected_close", ColumnType::Date, "the expected close date"),
 ];
+
+/// The columns that a look-up table of this name is known to have, the key first; it may have any
+/// others, too.
+#[must_use]
+pub fn lookup_columns(name: &str) -> Option<&'static [CanonicalColumn]> {
+    match name {
+        "customers" => Some(CUSTOMERS),
+        "users" => Some(USERS),
+        _ => None,
+    }
+}
 
 /// The columns that an input can have by the contract; a look-up table may have any.
 #[must_use]

@@ -148,6 +148,17 @@ rules! {
     UnpricedDeals "unpriced_deals" Deals Warn "The deal's amount has no exchange rate on its day; the deal counts, its amount is unknown (G16)."
     UnpricedSpend "unpriced_spend" Rows Warn "Spend in a currency without an exchange rate on its day; its amount is unknown (G16)."
     NullSpend "null_spend" Rows Warn "A row of spend without an amount."
+    BadTarget "bad_target" Rows Quarantine "A target that is missing, negative or cannot be read, or whose period has no day."
+    OrphanTargets "orphan_targets" Rows Warn "A target of an owner that neither a deal nor the users have, or of a team that the users do not have."
+    UnknownKind "unknown_kind" Rows Quarantine "A survey that is none of nps, csat and ces."
+    BadScore "bad_score" Rows Quarantine "A score that cannot be read or is not on its scale; a missing one is a question without an answer."
+    DuplicateResponses "duplicate_responses" Rows Warn "The same response_id again; the latest row counts."
+    BadContract "bad_contract" Rows Quarantine "A contract without a customer, a first day or a monthly amount of zero or more, or one that ends before it begins."
+    UnattributedRows "unattributed_rows" Rows Warn "A survey without customer and deal, or a touch without customer and lead; it counts in totals only."
+    OrphanRows "orphan_rows" Rows Warn "A row of surveys, touches or contracts whose customer or deal is in no history; its customer may be spelt otherwise there."
+    UnpricedRows "unpriced_rows" Rows Warn "A target or contract in a currency without an exchange rate on its first day; its amount is unknown (G16)."
+    BadDay "bad_day" Rows Quarantine "A row of the calendar without a day."
+    DuplicateDays "duplicate_days" Rows Warn "The calendar has the day more than once; the first row counts."
 }
 
 impl Rule {
@@ -185,6 +196,11 @@ impl Rule {
             | Self::OutcomeWithoutDate
             | Self::BadRate
             | Self::BadMerge
+            | Self::BadTarget
+            | Self::UnknownKind
+            | Self::BadScore
+            | Self::BadContract
+            | Self::BadDay
             | Self::BadInterval
             | Self::TiedDeals => matches!(severity, Severity::Quarantine | Severity::Fail),
             Self::BadAmount | Self::InexactAmount | Self::UnknownStageEvents | Self::NullSpend => {

@@ -9,10 +9,13 @@
 //! split so that a customer (a deal without one; a channel of spend) never straddles two shards.
 //! Every relation also carries the run's dimensions as columns of their own name, except where a
 //! relation says otherwise.
+//!
+//! The optional tables are relations as given: `spend`, `targets`, `surveys`, `touches`, `contracts`.
 
 pub mod assemble;
 pub mod batch;
 pub mod bookings;
+pub mod contracts;
 pub mod customer_periods;
 pub mod customers;
 mod customers_emit;
@@ -20,6 +23,7 @@ pub mod deals;
 mod cap;
 mod emit;
 mod joins;
+mod matching;
 pub mod export;
 pub mod findings;
 #[cfg(test)]
@@ -28,6 +32,10 @@ pub mod frame;
 pub mod orders;
 pub mod orders_pass;
 pub mod spend;
+pub mod surveys;
+mod tables_emit;
+pub mod targets;
+pub mod touches;
 pub mod visits;
 
 use std::collections::BTreeMap;
@@ -57,13 +65,21 @@ pub enum Relation {
     CustomerPeriods,
     /// One row per row of the spend input.
     Spend,
+    /// One row per target.
+    Targets,
+    /// One row per answer to a survey.
+    Surveys,
+    /// One row per contact with a customer or lead.
+    Touches,
+    /// One row per contract.
+    Contracts,
     /// One row per input and data-quality rule.
     Findings,
 }
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 8] = [
+    pub const EVERY: [Self; 12] = [
         Self::Visits,
         Self::Deals,
         Self::Bookings,
@@ -71,6 +87,10 @@ impl Relation {
         Self::Customers,
         Self::CustomerPeriods,
         Self::Spend,
+        Self::Targets,
+        Self::Surveys,
+        Self::Touches,
+        Self::Contracts,
         Self::Findings,
     ];
 
@@ -85,6 +105,10 @@ impl Relation {
             Self::Customers => "customers",
             Self::CustomerPeriods => "customer_periods",
             Self::Spend => "spend",
+            Self::Targets => "targets",
+            Self::Surveys => "surveys",
+            Self::Touches => "touches",
+            Self::Contracts => "contracts",
             Self::Findings => "findings",
         }
     }
@@ -100,6 +124,17 @@ impl Relation {
                 "it needs customers: map a column to customer_id in the deal events"
             }
             Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
+            Self::Targets => {
+                "it needs targets: add [inputs.targets] with owner_id or team_id, period_start, \
+                 period_end and target"
+            }
+            Self::Surveys => {
+                "it needs surveys: add [inputs.surveys] with customer_id, at, kind and score"
+            }
+            Self::Touches => "it needs touches: add [inputs.touches] with customer_id, at, channel",
+            Self::Contracts => {
+                "it needs contracts: add [inputs.contracts] with customer_id, start, end and mrr"
+            }
         }
     }
 
@@ -114,6 +149,10 @@ impl Relation {
             Self::Customers => customers::COLUMNS,
             Self::CustomerPeriods => customer_periods::COLUMNS,
             Self::Spend => spend::COLUMNS,
+            Self::Targets => targets::COLUMNS,
+            Self::Surveys => surveys::COLUMNS,
+            Self::Touches => touches::COLUMNS,
+            Self::Contracts => contracts::COLUMNS,
             Self::Findings => findings::COLUMNS,
         }
     }

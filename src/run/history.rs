@@ -7,6 +7,7 @@ use std::time::Instant as Stopwatch;
 
 use super::memory::Memory;
 use super::orders::Orders;
+use super::tables::{self, Spans};
 use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -19,7 +20,7 @@ use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
     Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, MergeSource, Merges, Spend,
-    Width,
+    Tables, Width,
 };
 use crate::spill::{Complete, Room};
 use crate::time::{Calendar, Instant, NO_INSTANT, Period};
@@ -46,6 +47,8 @@ pub struct History {
     pub inputs: Vec<(CheckedInput, u64)>,
     /// How good the histories of each input of deals are.
     pub qualities: Vec<(String, fold::Quality)>,
+    /// The first and last day of the optional tables.
+    pub spans: Spans,
 }
 
 impl History {
@@ -161,7 +164,7 @@ pub fn mill<T: Taker>(
     begin: impl Fn(&Dictionaries) -> Result<T, Error>,
 ) -> Result<(History, T), Error> {
     let channel = channel(&resolved.config);
-    let mut needed = needs::needed(&resolved.config, wanted, channel.as_deref());
+    let mut needed = needs::needed(&resolved.with_joined_paths(), wanted, channel.as_deref());
     loop {
         let milling = Milling { resolved, ledger, on_step, wanted, needed: needed.as_ref() };
         match milling.mill(timings, &begin)? {
@@ -202,7 +205,7 @@ impl Milling<'_> {
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates, merges } =
+        let inputs::Opened { deals: mut source, lookups, spend, rates, merges, tables } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -217,6 +220,9 @@ impl Milling<'_> {
         let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
         let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
         let (spend, foreign_spend) = spending.read(spend, ledger)?;
+        let (tables, foreign_rows) = tables::read(tables, &spending, ledger)?;
+        let kept = names.bytes() + tables.bytes();
+        memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
@@ -229,6 +235,8 @@ impl Milling<'_> {
             names: &names,
             lookups: &lookups,
             spend: spend.as_ref(),
+            tables: &tables,
+            reads_all: self.needed.is_none(),
             channel: channel.as_deref(),
             periods: &periods,
             as_of,
@@ -257,7 +265,11 @@ impl Milling<'_> {
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(resolved, &names, (tally.foreign_deals, foreign_spend))?;
+        pricing::refuse_mixed(
+            resolved,
+            &names,
+            (tally.foreign_deals, foreign_spend, foreign_rows),
+        )?;
         pricing::record_missing(resolved, &names, &rates, ledger);
         self.record_fold((&source, &merges), &tally, &stages, assembler.lumped);
         watch.lap("fold");
@@ -266,7 +278,8 @@ impl Milling<'_> {
         orders.customers(&assembler, |batch| taker.take(batch))?;
         tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
         drop(orders);
-        let present = present(&assembler, spend.as_ref());
+        let mut present = present(&assembler, spend.as_ref());
+        present.extend(tables::present(&tables));
         let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
         watch.lap("customers");
         let history = History {
@@ -279,7 +292,8 @@ impl Milling<'_> {
             unknown_pipelines: stages.unknown_pipelines(),
             pipelines: pipelines(&stages),
             qualities: inputs::qualities(&source),
-            inputs: inputs::all(source, lookups, spend, rates, merges, registry),
+            spans: tables::spans(&tables, spend.as_ref(), &resolved.calendar),
+            inputs: inputs::all(source, lookups, spend, rates, (merges, tables), registry),
         };
         Ok(Some((history, taker)))
     }
@@ -308,6 +322,7 @@ impl Milling<'_> {
         if let Some(spend) = spend.filter(|_| self.wanted.relation(Relation::Spend)) {
             taker.take(&assembler.spend(&spend.rows)?)?;
         }
+        assembler.optional(|batch| taker.take(batch))?;
         let mut dictionaries = assembler.into_dictionaries();
         taker.take(&findings::batch(self.ledger, &mut dictionaries, self.wanted)?)?;
         Ok(dictionaries)
@@ -481,6 +496,8 @@ struct AssemblyOf<'a> {
     names: &'a Interners,
     lookups: &'a [Lookup],
     spend: Option<&'a Spend>,
+    tables: &'a Tables,
+    reads_all: bool,
     channel: Option<&'a str>,
     periods: &'a [Period],
     as_of: Instant,
@@ -511,7 +528,11 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         names: of.names,
         lookups: of.lookups,
         spend: of.spend,
+        tables: (!of.tables.inputs.is_empty()).then_some(of.tables),
+        reads_all: of.reads_all,
         dimension_at: of.config.dimensions.at,
+        from: &of.config.dimensions.from,
+        at_of: &of.config.dimensions.at_of,
         channel: of.channel,
         cost_types: &of.config.acquisition.cost_types,
         calendar: of.resolved.calendar,
@@ -536,6 +557,9 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);
             let channel = channel(config).into_iter().filter(|c| all.contains(c));
             given.then(|| channel.collect())
+        }
+        relation if tables::is_table(relation) => {
+            tables::carried(resolved, relation, channel(config).as_deref())
         }
         _ => Some(all.clone()),
     };

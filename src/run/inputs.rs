@@ -12,7 +12,7 @@ use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
     CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, MergeSource,
-    Merges, Registry, Spend, SpendSource,
+    Merges, Registry, Spend, SpendSource, Tables, TablesSource,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -30,9 +30,10 @@ pub(super) fn open(
     let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
     let rates = kept(FxSource::open(config, calendar), &mut faults)?;
     let merges = kept(MergeSource::open(config, calendar), &mut faults)?;
-    match (deals, lookups, spend, rates, merges) {
-        (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges)) => {
-            Ok(Opened { deals, lookups, spend, rates, merges })
+    let tables = kept(TablesSource::open(config, calendar), &mut faults)?;
+    match (deals, lookups, spend, rates, merges, tables) {
+        (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges), Some(tables)) => {
+            Ok(Opened { deals, lookups, spend, rates, merges, tables })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -45,6 +46,7 @@ pub(super) struct Opened {
     pub(super) spend: SpendSource,
     pub(super) rates: FxSource,
     pub(super) merges: MergeSource,
+    pub(super) tables: TablesSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -202,7 +204,7 @@ pub(super) fn all(
     lookups: Vec<Lookup>,
     spend: Option<Spend>,
     rates: FxRates,
-    merges: Merges,
+    (merges, tables): (Merges, Tables),
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
@@ -210,6 +212,7 @@ pub(super) fn all(
     inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
     inputs.extend(rates.inputs);
     inputs.extend(merges.inputs);
+    inputs.extend(tables.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()

@@ -3,7 +3,9 @@
 //!
 //! It judges rows one by one and counts what it keeps out; it knows nothing of the order of events.
 
+mod calendar;
 mod chunks;
+mod contracts;
 mod convert;
 mod current;
 mod csv;
@@ -28,8 +30,12 @@ mod rows;
 mod sheet;
 mod spend;
 mod stage_dates;
+mod surveys;
+mod tables;
+mod targets;
 mod task;
 mod tasks;
+mod touches;
 #[cfg(test)]
 mod tests;
 pub mod synthetic;
@@ -41,6 +47,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::array::ArrayRef;
 use rayon::prelude::*;
 
+pub use calendar::Workdays;
+pub use contracts::ContractRow;
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use footprint::Footprint;
 pub use fx_rates::{FxRates, FxSource};
@@ -52,6 +60,10 @@ pub use needs::{Attribute, Width};
 pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
+pub use surveys::{SCORE_SCALE, SurveyKind, SurveyRow};
+pub use tables::{TableSettings, Tables, TablesSource};
+pub use targets::{NET_WON_AMOUNT, TargetRow};
+pub use touches::TouchRow;
 
 use crate::config::{Config, Input, Shape, Ties};
 use crate::contract::{CanonicalColumn, EventBatch, Id, StageTable};

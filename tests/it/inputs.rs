@@ -14,6 +14,7 @@ mod pipelines;
 mod pruning;
 mod rules;
 mod shapes;
+mod tables;
 mod trust;
 
 use std::collections::BTreeMap;
