@@ -1,13 +1,13 @@
 //! The configuration in the form the program works with: zone, instant, currency and slices
 //! parsed, paths joined, defaults filled in. Whoever holds a [`Resolved`] need not check again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
-use super::inputs::{FX_RATES, shape_by_name};
+use super::inputs::{FX_RATES, key_of, shape_by_name};
 use super::places::{Places, Problems};
 use super::{Config, Input, MoneyPolicy, Shape, TableOptions, fiscal, tables, validate};
 use crate::error::{Error, nearest_names};
@@ -58,11 +58,20 @@ pub struct Resolved {
 pub struct ResolvedInput {
     /// Folder, file or glob; relative ones are joined to the folder of the configuration file.
     pub path: PathBuf,
-    /// As configured; an input named `spend` or `fx_rates` always has the shape of its name.
+    /// As configured; an input named `spend`, `users` and the like always has the shape of its name,
+    /// and a look-up table its key.
     pub declared: Input,
 }
 
 impl Resolved {
+    /// The horizons of win rates in days, each once, ascending.
+    #[must_use]
+    pub fn horizons_days(&self) -> Vec<i64> {
+        let given: BTreeSet<i64> =
+            self.config.run.horizons_days.iter().map(|days| i64::from(*days)).collect();
+        given.into_iter().collect()
+    }
+
     /// Every period length that some table reports, without repetition and the whole history.
     #[must_use]
     pub fn every_period(&self) -> Vec<Period> {
@@ -245,6 +254,9 @@ fn inputs(
         let mut declared = input.clone();
         if let Some(shape) = shape_by_name(name).filter(|_| declared.shape == Shape::Events) {
             declared.shape = shape;
+        }
+        if declared.shape == Shape::Lookup {
+            declared.key = key_of(name, input);
         }
         let path = base.join(&input.path);
         resolved.insert(name.clone(), ResolvedInput { path, declared });

@@ -5,13 +5,22 @@
 
 mod batch;
 mod id;
+mod pipelines;
 mod shapes;
+mod sheets;
 mod stages;
 
-pub use batch::{EventBatch, EventKind, NO_CODE, NO_CREATION, NO_STAGE, OPEN_END};
+pub use batch::{EventBatch, EventKind, NO_CODE, NO_CREATION, NO_PIPELINE, NO_STAGE, OPEN_END};
 pub use id::{Id, Spelling, hash_integer, hash_text};
+pub use pipelines::{DEFAULT_PIPELINE, PipelineNames, StageOf};
 pub use shapes::{DEALS, FIELD_HISTORY, FIELD_TARGETS, INTERVALS, ROW_HISTORY, SNAPSHOTS, STAGES};
-pub use stages::{STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable};
+pub use sheets::{
+    CALENDAR, CONTRACTS, CUSTOMERS, DEAL_SPLITS, FX_RATES, MERGES, PAYMENTS, SPEND, SURVEYS,
+    TARGETS, TOUCHES, USERS,
+};
+pub use stages::{
+    STAGE_DELETED, STAGE_HANDOFF, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
+};
 
 use crate::config::Shape;
 
@@ -94,7 +103,7 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
         "created, stage, won, lost, reopened, deleted, restored, merged, or an attribute change; default: stage where stage_id is given",
     ),
     optional("stage_id", ColumnType::Text, "the new stage"),
-    optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
+    optional("pipeline_id", ColumnType::Text, "the pipeline that the deal is in from then on"),
     optional("amount", ColumnType::Money, "the new amount"),
     optional(
         "currency",
@@ -117,7 +126,7 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
 pub static STAGE_DATES: &[CanonicalColumn] = &[
     required("deal_id", ColumnType::Id, "the deal"),
     optional("created_at", ColumnType::Instant, "when the deal was created"),
-    optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
+    optional("pipeline_id", ColumnType::Text, "the pipeline of the deal"),
     optional("amount", ColumnType::Money, "the amount"),
     optional("currency", ColumnType::Text, "currency of the amount"),
     optional("owner_id", ColumnType::Text, "the owner"),
@@ -125,21 +134,16 @@ pub static STAGE_DATES: &[CanonicalColumn] = &[
     optional("expected_close", ColumnType::Date, "the expected close date"),
 ];
 
-/// `spend`: one row per date, channel and cost type.
-pub static SPEND: &[CanonicalColumn] = &[
-    required("date", ColumnType::Instant, "the day of the spend, or the first day of its period"),
-    required("amount", ColumnType::Money, "what was spent"),
-    optional("channel", ColumnType::Text, "the acquisition channel"),
-    optional("cost_type", ColumnType::Text, "kind of cost: media, salaries, tools, …"),
-    optional("currency", ColumnType::Text, "currency of the amount"),
-];
-
-/// `fx_rates`: one row per day and currency.
-pub static FX_RATES: &[CanonicalColumn] = &[
-    required("date", ColumnType::Date, "the day from which the rate holds, until the next one"),
-    required("currency", ColumnType::Text, "the currency, an ISO 4217 code"),
-    required("rate_to_base", ColumnType::Money, "what one unit is worth in the reporting currency"),
-];
+/// The columns that a look-up table of this name is known to have, the key first; it may have any
+/// others, too.
+#[must_use]
+pub fn lookup_columns(name: &str) -> Option<&'static [CanonicalColumn]> {
+    match name {
+        "customers" => Some(CUSTOMERS),
+        "users" => Some(USERS),
+        _ => None,
+    }
+}
 
 /// The columns that an input can have by the contract; a look-up table may have any.
 #[must_use]
@@ -155,6 +159,14 @@ pub fn columns_of(shape: Shape) -> Option<&'static [CanonicalColumn]> {
         Shape::Stages => STAGES,
         Shape::Spend => SPEND,
         Shape::FxRates => FX_RATES,
+        Shape::Payments => PAYMENTS,
+        Shape::DealSplits => DEAL_SPLITS,
+        Shape::Merges => MERGES,
+        Shape::Targets => TARGETS,
+        Shape::Surveys => SURVEYS,
+        Shape::Touches => TOUCHES,
+        Shape::Calendar => CALENDAR,
+        Shape::Contracts => CONTRACTS,
         Shape::Lookup => return None,
     })
 }

@@ -36,9 +36,10 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         as_of,
         calendar: Calendar::UTC,
         resolution: Resolution::Day,
-        stages: Vec::new(),
+        pipelines: crate::metrics::Pipelines::default(),
         rate_floor: 10,
         quantile_floor: 5,
+        horizons_days: vec![3, 10, 15],
         money_scale: 2,
         dictionaries: relations.dictionaries.clone(),
     }

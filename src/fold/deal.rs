@@ -56,6 +56,8 @@ pub struct Event {
     pub kind: EventKind,
     /// The stage, or [`crate::contract::NO_STAGE`].
     pub stage: u16,
+    /// The pipeline, or [`crate::contract::NO_PIPELINE`].
+    pub pipeline: u16,
     /// Minor units, or [`NO_AMOUNT`].
     pub amount: i64,
     /// The owner, or [`NO_CODE`].
@@ -125,6 +127,8 @@ pub struct Deal {
     pub closed: Instant,
     pub outcome: Outcome,
     pub ever_won: bool,
+    pub first_won: Instant,
+    pub first_won_amount: i64,
     pub deleted: Instant,
     pub amount: i64,
     pub created_amount: i64,
@@ -136,6 +140,7 @@ pub struct Deal {
     pub closed_owner: u32,
     pub customer: Id,
     pub expected_close: i32,
+    pub pipeline: u16,
     pub skips: u32,
     pub regressions: u32,
     pub reopens: u32,
@@ -158,6 +163,8 @@ impl Default for Deal {
             closed: NO_INSTANT,
             outcome: Outcome::Open,
             ever_won: false,
+            first_won: NO_INSTANT,
+            first_won_amount: NO_AMOUNT,
             deleted: NO_INSTANT,
             amount: NO_AMOUNT,
             created_amount: NO_AMOUNT,
@@ -169,6 +176,7 @@ impl Default for Deal {
             closed_owner: NO_CODE,
             customer: Id::NONE,
             expected_close: NO_DAY,
+            pipeline: 0,
             skips: 0,
             regressions: 0,
             reopens: 0,

@@ -5,7 +5,7 @@ use super::machine::{Event, Machine};
 use super::observe::Compared;
 use super::pricing::Purse;
 use super::{DealRow, Folder, Quality, Settings};
-use crate::contract::EventBatch;
+use crate::contract::{EventBatch, Id};
 
 /// Hears what is done to a deal while it is folded. The fold of a run has nobody who hears.
 pub trait Hearing {
@@ -36,16 +36,17 @@ pub struct Followed<'a> {
     pub compared: Compared,
 }
 
-/// Folds the rows of one deal, which are in order and without duplicates.
+/// Folds the rows of one deal, which are in order and without duplicates. `own` are the deals that
+/// the events were of, where some are united with others.
 #[must_use]
 pub fn follow<'a>(
-    events: &EventBatch,
+    (events, own): (&EventBatch, &[Id]),
     units: &[(usize, usize)],
     rows: &[u32],
     settings: &'a Settings<'a>,
     hearing: &mut impl Hearing,
 ) -> Followed<'a> {
-    let mut folder = Folder::new(settings);
+    let mut folder = Folder { own: own.to_vec(), ..Folder::new(settings) };
     let kept = folder.fold_rows(events, units, rows, hearing);
     if kept == Some(true) {
         let first = rows.first().map_or(0, |row| *row as usize);

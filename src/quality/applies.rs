@@ -18,9 +18,25 @@ impl Form {
         let Some(shape) = self.shape else { return true };
         match rule {
             Rule::RaggedRows | Rule::BadQuotes | Rule::UndecodableText => self.has_csv,
-            Rule::BadAmount | Rule::InexactAmount => {
-                shape.tells_of_deals() || shape == Shape::Spend
+            Rule::BadAmount => shape.tells_of_deals() || shape == Shape::Spend,
+            Rule::InexactAmount => {
+                let has = matches!(shape, Shape::Spend | Shape::Targets | Shape::Contracts);
+                shape.tells_of_deals() || has
             }
+            Rule::BadMerge | Rule::RepeatedMerges | Rule::OrphanMerges | Rule::UnknownWinners => {
+                shape == Shape::Merges
+            }
+            Rule::BadTarget | Rule::OrphanTargets => shape == Shape::Targets,
+            Rule::UnknownKind | Rule::BadScore | Rule::DuplicateResponses => {
+                shape == Shape::Surveys
+            }
+            Rule::BadContract => shape == Shape::Contracts,
+            Rule::UnattributedRows => matches!(shape, Shape::Surveys | Shape::Touches),
+            Rule::OrphanRows => {
+                matches!(shape, Shape::Surveys | Shape::Touches | Shape::Contracts)
+            }
+            Rule::UnpricedRows => matches!(shape, Shape::Targets | Shape::Contracts),
+            Rule::BadDay | Rule::DuplicateDays => shape == Shape::Calendar,
             Rule::Orphans | Rule::NullKeys | Rule::BadValidity | Rule::OverlappingValidity => {
                 shape == Shape::Lookup
             }
@@ -46,26 +62,30 @@ impl Form {
                 shape.tells_of_deals() && !matches!(shape, Shape::Events | Shape::FieldHistory)
             }
             Rule::BadFlag => {
-                shape.tells_of_deals() && !matches!(shape, Shape::Events | Shape::StageDates)
+                let has_none = matches!(shape, Shape::Events | Shape::StageDates);
+                shape == Shape::Calendar || shape.tells_of_deals() && !has_none
             }
             Rule::NullEventTime => {
                 let is_dated_apart = matches!(shape, Shape::StageDates | Shape::Deals);
-                shape == Shape::Spend || shape.tells_of_deals() && !is_dated_apart
+                is_dated(shape) && !is_dated_apart
             }
-            Rule::BadEventTime | Rule::SentinelEventTime => {
-                shape == Shape::Spend || shape.tells_of_deals()
-            }
+            Rule::BadEventTime | Rule::SentinelEventTime => is_dated(shape),
             // What is judged of deals and their events.
             _ => shape.tells_of_deals(),
         }
     }
 }
 
+/// Whether every row of an input has a time or day that is judged.
+fn is_dated(shape: Shape) -> bool {
+    shape.tells_of_deals() || matches!(shape, Shape::Spend | Shape::Surveys | Shape::Touches)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const EVERY: [Shape; 11] = [
+    const EVERY: [Shape; 17] = [
         Shape::Events,
         Shape::StageDates,
         Shape::Spend,
@@ -77,6 +97,12 @@ mod tests {
         Shape::Snapshots,
         Shape::Deals,
         Shape::Stages,
+        Shape::Merges,
+        Shape::Targets,
+        Shape::Surveys,
+        Shape::Touches,
+        Shape::Calendar,
+        Shape::Contracts,
     ];
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Instant as Stopwatch;
 use super::focus::Focus;
 use super::memory::Memory;
 use super::orders::Orders;
+use super::tables::{self, Spans};
 use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -19,10 +20,11 @@ use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
-    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Width,
+    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, MergeSource, Merges, Spend,
+    Tables, Width,
 };
 use crate::spill::{Complete, Room};
-use crate::time::{Instant, Period};
+use crate::time::{Instant, NO_INSTANT, Period};
 
 /// The folded history of a run.
 pub struct History {
@@ -38,10 +40,16 @@ pub struct History {
     pub deals: u64,
     /// Names of the stages that are not in the configuration.
     pub unknown_stages: Vec<String>,
+    /// Names of the pipelines that are not in the configuration.
+    pub unknown_pipelines: Vec<String>,
+    /// The pipelines and their stages.
+    pub pipelines: metrics::Pipelines,
     /// Every checked input, with the compressed bytes read from it.
     pub inputs: Vec<(CheckedInput, u64)>,
     /// How good the histories of each input of deals are.
     pub qualities: Vec<(String, fold::Quality)>,
+    /// The first and last day of the optional tables.
+    pub spans: Spans,
 }
 
 impl History {
@@ -52,9 +60,10 @@ impl History {
             as_of: self.as_of,
             calendar: resolved.calendar,
             resolution: resolved.config.run.resolution,
-            stages: resolved.config.pipeline.stages.clone(),
+            pipelines: self.pipelines.clone(),
             rate_floor: resolved.config.quality.rate_floor,
             quantile_floor: resolved.config.quality.quantile_floor,
+            horizons_days: resolved.horizons_days(),
             money_scale: resolved.currency.scale,
             dictionaries: self.relations.dictionaries.clone(),
         }
@@ -168,7 +177,7 @@ pub(super) fn mill_focused<T: Taker>(
     begin: impl Fn(&Dictionaries) -> Result<T, Error>,
 ) -> Result<(History, T), Error> {
     let channel = channel(&resolved.config);
-    let mut needed = needs::needed(&resolved.config, wanted, channel.as_deref());
+    let mut needed = needs::needed(&resolved.with_joined_paths(), wanted, channel.as_deref());
     loop {
         let needed_now = needed.as_ref();
         let milling = Milling { resolved, ledger, on_step, wanted, needed: needed_now, focus };
@@ -209,11 +218,11 @@ impl Milling<'_> {
         let config = resolved.with_joined_paths();
         config.inputs.iter().for_each(|(name, input)| ledger.declare(name, input.shape));
         let registry = inputs::judge_registry(&config, resolved, ledger)?;
-        let stages = StageTable::new(&config.pipeline);
+        let stages = StageTable::of(&config);
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates } =
+        let inputs::Opened { deals: mut source, lookups, spend, rates, merges, tables } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -222,15 +231,19 @@ impl Milling<'_> {
         on_step("read");
         let lookups = lookups.read(ledger)?;
         let names = Interners::new(&event_dimensions);
-        let (events, as_of, telling) = self.events(&config, &source, &stages, &names, &memory)?;
+        let Gathered { events, as_of, telling, merges } =
+            self.events(&config, (&source, merges), &stages, &names, &memory)?;
         let rates = rates.read(ledger)?;
         let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
         let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
         let (spend, foreign_spend) = spending.read(spend, ledger)?;
+        let (tables, foreign_rows) = tables::read(tables, &spending, ledger)?;
+        let kept = names.bytes() + tables.bytes();
+        memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
-        stages.keep_used();
+        stages.keep_used()?;
         let mut assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
@@ -239,6 +252,8 @@ impl Milling<'_> {
             names: &names,
             lookups: &lookups,
             spend: spend.as_ref(),
+            tables: &tables,
+            reads_all: self.needed.is_none(),
             channel: channel.as_deref(),
             periods: &periods,
             as_of,
@@ -256,15 +271,25 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
+            booking: if wanted.relation(Relation::Bookings) {
+                fold::Booking::Read
+            } else {
+                fold::Booking::Unread
+            },
+            merges: merges.if_any(),
         };
         let Folded { tally, deals, orders, spilled_bytes } =
             fold_events(events, &settings, &assembler, (&taker, self.focus), &memory)?;
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(resolved, &names, (tally.foreign_deals, foreign_spend))?;
+        pricing::refuse_mixed(
+            resolved,
+            &names,
+            (tally.foreign_deals, foreign_spend, foreign_rows),
+        )?;
         pricing::record_missing(resolved, &names, &rates, ledger);
-        self.record_fold(&source, &tally, &stages, assembler.lumped);
+        self.record_fold((&source, &merges), &tally, &stages, assembler.lumped);
         inputs::mention_stages(&stages, ledger);
         watch.lap("fold");
         on_step("customers");
@@ -272,19 +297,22 @@ impl Milling<'_> {
         orders.customers(&assembler, |batch| taker.take(batch))?;
         tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
         drop(orders);
-        let present = present(&assembler, spend.as_ref());
+        let mut present = present(&assembler, spend.as_ref());
+        present.extend(tables::present(&tables));
         let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
         watch.lap("customers");
-        let counts = inputs::deal_counts(&source, ledger);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
             present,
             as_of,
-            counts,
+            counts: inputs::deal_counts(&source, ledger),
             deals,
             unknown_stages: stages.unknown(),
+            unknown_pipelines: stages.unknown_pipelines(),
+            pipelines: pipelines(&stages),
             qualities: inputs::qualities(&source),
-            inputs: inputs::all(source, lookups, spend, rates, registry),
+            spans: tables::spans(&tables, spend.as_ref(), &resolved.calendar),
+            inputs: inputs::all(source, lookups, spend, rates, (merges, tables), registry),
         };
         Ok(Some((history, taker)))
     }
@@ -313,6 +341,7 @@ impl Milling<'_> {
         if let Some(spend) = spend.filter(|_| self.wanted.relation(Relation::Spend)) {
             taker.take(&assembler.spend(&spend.rows)?)?;
         }
+        assembler.optional(|batch| taker.take(batch))?;
         let mut dictionaries = assembler.into_dictionaries();
         taker.take(&findings::batch(self.ledger, &mut dictionaries, self.wanted)?)?;
         Ok(dictionaries)
@@ -322,12 +351,14 @@ impl Milling<'_> {
     fn events(
         &self,
         config: &Config,
-        source: &DealSource,
+        (source, merges): (&DealSource, MergeSource),
         stages: &StageTable,
         names: &Interners,
         memory: &Memory,
-    ) -> Result<(Complete<Scattered>, Instant, Telling), Error> {
+    ) -> Result<Gathered, Error> {
         let resolved = self.resolved;
+        let policy = config.fold.merged;
+        let merges = merges.read(policy, &names.deal, resolved.as_of, self.ledger)?;
         let all_rows = source.rows();
         let bits = fold::bucket_bits(all_rows);
         let events = memory.events(bits, all_rows);
@@ -345,17 +376,26 @@ impl Milling<'_> {
                 let refused: u64 = source.inputs().map(CheckedInput::refused_bytes).sum();
                 let broken = self.ledger.quarantine_bytes() + refused;
                 memory.check_kept(names.bytes(), broken, so_far, all_rows)?;
-                events.add(fold::scatter(unit, batch, bits))
+                events.add(match merges.if_any() {
+                    None => fold::scatter(unit, batch, bits),
+                    Some(merges) => {
+                        fold::scatter_as(unit, batch, bits, |deal| merges.folded_as(deal))
+                    }
+                })
             },
         )?;
-        let as_of = inputs::settle_as_of(resolved.as_of, read.latest, source)?;
-        Ok((events.complete(), as_of, inputs::telling(source, read.extracts)))
+        // A merge is something that happened to a deal, as its deletion is.
+        let is_dated = read.latest != NO_INSTANT;
+        let latest = if is_dated { read.latest.max(merges.latest) } else { NO_INSTANT };
+        let as_of = inputs::settle_as_of(resolved.as_of, latest, source)?;
+        let telling = inputs::telling(source, read.extracts);
+        Ok(Gathered { events: events.complete(), as_of, telling, merges })
     }
 
     /// Brings what the fold counted into the ledger, under the first input of the deal history.
     fn record_fold(
         &self,
-        source: &DealSource,
+        (source, merges): (&DealSource, &Merges),
         tally: &fold::Tally,
         stages: &StageTable,
         lumped: u64,
@@ -371,6 +411,7 @@ impl Milling<'_> {
             (Rule::AfterDeletion, tally.after_deletion),
             (Rule::UnknownStageEvents, tally.unknown_stage_events),
             (Rule::UnknownStages, stages.unknown().len() as u64),
+            (Rule::UnknownPipeline, tally.unknown_pipeline),
             (Rule::OtherValues, lumped),
             (Rule::NoCustomer, tally.no_customer),
             (Rule::NoStage, tally.no_stage),
@@ -381,6 +422,7 @@ impl Milling<'_> {
             (Rule::InexactAmount, tally.inexact_amounts),
             (Rule::NegativeCycle, tally.negative_cycle),
             (Rule::DeletedDeals, tally.deleted_deals),
+            (Rule::MergedDeals, tally.merged_deals),
             (Rule::TiedDeals, tally.tied_deals),
         ] {
             let read = match rule {
@@ -399,6 +441,7 @@ impl Milling<'_> {
         }
         ledger.record(&first, &counts);
         inputs::record_current(source, &tally.compared, ledger);
+        inputs::record_merges(merges, tally, ledger);
         // Rows of deals kept out were counted as folded when they were read.
         let mut rejected = source.locate(&tally.rejected);
         // A row that stands for several events is one row.
@@ -408,6 +451,14 @@ impl Milling<'_> {
             ledger.reject(&input, QuarantinedRow::of_fold(file, row, Rule::TiedDeals));
         }
     }
+}
+
+/// What was read of the deals' histories.
+struct Gathered {
+    events: Complete<Scattered>,
+    as_of: Instant,
+    telling: Telling,
+    merges: Merges,
 }
 
 /// What the fold leaves behind when its batches are taken.
@@ -442,9 +493,16 @@ fn fold_events<T: Taker>(
     Ok(Folded { tally, deals, orders, spilled_bytes })
 }
 
+/// The pipelines and their stages, for the finishes.
+fn pipelines(stages: &StageTable) -> metrics::Pipelines {
+    let of = stages.stages_of_pipelines().into_iter().map(|stage| (stage.pipeline, stage.name));
+    metrics::Pipelines { open: stages.open_stages(), stages: of.collect() }
+}
+
 /// The relations that can be made of these inputs.
 fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
-    let mut present = BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Findings]);
+    let mut present =
+        BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
     if assembler.has_customers() {
         present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
     }
@@ -461,6 +519,8 @@ struct AssemblyOf<'a> {
     names: &'a Interners,
     lookups: &'a [Lookup],
     spend: Option<&'a Spend>,
+    tables: &'a Tables,
+    reads_all: bool,
     channel: Option<&'a str>,
     periods: &'a [Period],
     as_of: Instant,
@@ -470,12 +530,14 @@ struct AssemblyOf<'a> {
 }
 
 fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
+    of.stages.keep_used()?;
     let (stage_names, stage_codes) = of.stages.finish();
     let (owners, owner_ranks) = of.names.owner.freeze().ranked();
     let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());
     let (event_names, event_ranks) = dimensions.unzip::<_, _, Vec<_>, Vec<_>>();
     Assembler::new(Parts {
         stages: of.stages,
+        pipelines: of.stages.pipeline_names(),
         stage_names,
         stage_codes,
         dimensions: &of.config.dimensions.columns,
@@ -489,7 +551,11 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         names: of.names,
         lookups: of.lookups,
         spend: of.spend,
+        tables: (!of.tables.inputs.is_empty()).then_some(of.tables),
+        reads_all: of.reads_all,
         dimension_at: of.config.dimensions.at,
+        from: &of.config.dimensions.from,
+        at_of: &of.config.dimensions.at_of,
         channel: of.channel,
         cost_types: &of.config.acquisition.cost_types,
         calendar: of.resolved.calendar,
@@ -514,6 +580,9 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);
             let channel = channel(config).into_iter().filter(|c| all.contains(c));
             given.then(|| channel.collect())
+        }
+        relation if tables::is_table(relation) => {
+            tables::carried(resolved, relation, channel(config).as_deref())
         }
         _ => Some(all.clone()),
     };

@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Config, Resolved, Shape};
-use crate::contract::StageTable;
+use crate::contract::{Id, StageTable};
 use crate::error::{Error, Fault};
 use crate::fold::observe::Compared;
-use crate::fold::{Quality, Telling, Told};
+use crate::fold::{Quality, Tally, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, Registry, Spend,
-    SpendSource,
+    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, MergeSource,
+    Merges, Registry, Spend, SpendSource, Tables, TablesSource,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -29,9 +29,11 @@ pub(super) fn open(
     let lookups = kept(LookupSource::open(config, calendar), &mut faults)?;
     let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
     let rates = kept(FxSource::open(config, calendar), &mut faults)?;
-    match (deals, lookups, spend, rates) {
-        (Some(deals), Some(lookups), Some(spend), Some(rates)) => {
-            Ok(Opened { deals, lookups, spend, rates })
+    let merges = kept(MergeSource::open(config, calendar), &mut faults)?;
+    let tables = kept(TablesSource::open(config, calendar), &mut faults)?;
+    match (deals, lookups, spend, rates, merges, tables) {
+        (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges), Some(tables)) => {
+            Ok(Opened { deals, lookups, spend, rates, merges, tables })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -43,6 +45,8 @@ pub(super) struct Opened {
     pub(super) lookups: LookupSource,
     pub(super) spend: SpendSource,
     pub(super) rates: FxSource,
+    pub(super) merges: MergeSource,
+    pub(super) tables: TablesSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -166,7 +170,7 @@ pub(super) fn judge_registry(
 ) -> Result<Option<Registry>, Error> {
     let registry = Registry::open(config, resolved.calendar)?;
     if let Some(registry) = &registry {
-        registry.pipeline(config, ledger)?;
+        registry.complete(&mut config.clone(), resolved.as_of, ledger)?;
     }
     Ok(registry)
 }
@@ -182,12 +186,13 @@ pub(super) fn with_registry(resolved: &Resolved) -> Result<Cow<'_, Resolved>, Er
     };
     let ledger = Ledger::new(&config.quality.severity);
     let mut settled = resolved.clone();
-    settled.config.pipeline = registry.pipeline(&config, &ledger)?;
-    let stages = settled.config.pipeline.stages.len();
+    registry.complete(&mut settled.config, resolved.as_of, &ledger)?;
+    let all = settled.config.pipelines.values().chain([&settled.config.pipeline]);
+    let stages = all.map(|pipeline| pipeline.stages.len()).max().unwrap_or(0);
     if stages > STAGES_MAX {
         let problem = format!(
-            "inputs.stages: {stages} open stages, of at most {STAGES_MAX}; choose pipelines in \
-             [pipeline] only, or list the stages in [pipeline]"
+            "inputs.stages: {stages} open stages of one pipeline, of at most {STAGES_MAX}; map \
+             pipeline_id, choose pipelines in [pipeline] only, or list the stages in [pipeline]"
         );
         return Err(Error::Config(vec![problem]));
     }
@@ -212,12 +217,15 @@ pub(super) fn all(
     lookups: Vec<Lookup>,
     spend: Option<Spend>,
     rates: FxRates,
+    (merges, tables): (Merges, Tables),
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
     inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
     inputs.extend(rates.inputs);
+    inputs.extend(merges.inputs);
+    inputs.extend(tables.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()
@@ -226,4 +234,18 @@ pub(super) fn all(
             (input, bytes)
         })
         .collect()
+}
+
+/// Brings into the ledger what became of merges: those of deals that a history has, and of others.
+pub(super) fn record_merges(merges: &Merges, tally: &Tally, ledger: &Ledger) {
+    let Some(input) = merges.inputs.first() else { return };
+    let mut counts = Counts::of_deals(merges.count() as u64);
+    let known: BTreeSet<Id> = tally.winners.iter().copied().collect();
+    let merged = tally.losers.len() as u64;
+    counts.add(Rule::MergedDeals, merged);
+    counts.add(Rule::OrphanMerges, (merges.count() as u64).saturating_sub(merged));
+    let winner = |loser: &Id| merges.of(*loser).is_some_and(|merge| !known.contains(&merge.winner));
+    let lost = tally.losers.iter().filter(|loser| winner(loser)).count();
+    counts.add(Rule::UnknownWinners, lost as u64);
+    ledger.record(&input.name, &counts);
 }

@@ -9,6 +9,7 @@ mod needs;
 mod memory;
 mod orders;
 mod pricing;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::time::Instant;
 pub use explain::{ExplainBy, explain_deal};
 pub use history::{History, Taker, carried, mill, read_history};
 pub use memory::Memory;
+pub use tables::{OptionalInput, Spans};
 
 /// What a run is told besides its configuration.
 #[derive(Clone, Copy)]
@@ -122,12 +124,14 @@ pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Er
     let Computed { history, ledger, .. } = computed;
     let unused = history.inputs.iter();
     let unused = unused.map(|(input, _)| (input.name.clone(), input.unused_columns())).collect();
+    let optional = tables::optional_inputs(&resolved.config, &ledger, &history.spans);
     Ok(Judged {
         summary,
         table,
         verdict,
         profiles: ledger.profiles(),
         unused,
+        optional,
         examples: ledger.examples(),
         mentions: ledger.mentions(),
         notes: account::notes(&history),
@@ -148,6 +152,8 @@ pub struct Judged {
     pub profiles: BTreeMap<String, Profile>,
     /// Columns of each input that nothing reads.
     pub unused: BTreeMap<String, Vec<String>>,
+    /// The inputs that a run can do without, those that there are and those that there are not.
+    pub optional: Vec<OptionalInput>,
     /// The first rows of each input that break each rule, whether they are kept or not.
     pub examples: BTreeMap<String, Examples>,
     /// Values that break a rule, with how often each occurs; 0 where that is not known.

@@ -68,7 +68,7 @@ impl Spending<'_> {
         Ok((spend, foreign.into_inner()))
     }
 
-    fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
+    pub(super) fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
         let Spending { resolved, rates, as_of, names } = *self;
         let currency = spent.currency.map(str::to_uppercase);
         if let Some(name) = &currency {
@@ -102,17 +102,21 @@ fn currencies(names: &Interners) -> BTreeSet<String> {
 pub(super) fn refuse_mixed(
     resolved: &Resolved,
     names: &Interners,
-    (deals, spend): (u64, u64),
+    (deals, spend, tables): (u64, u64, u64),
 ) -> Result<(), Error> {
-    if resolved.config.money.policy != MoneyPolicy::None || deals + spend == 0 {
+    if resolved.config.money.policy != MoneyPolicy::None || deals + spend + tables == 0 {
         return Ok(());
     }
     let base = &resolved.currency.code;
     let known = currencies(names);
     let others: Vec<&str> =
         known.iter().filter(|name| *name != base).map(String::as_str).take(NAMED_MAX).collect();
-    let found = if deals > 0 { format!("{deals} deals") } else { format!("{spend} rows of spend") };
-    let input = if deals > 0 { "deal_events" } else { "spend" };
+    let given = if resolved.inputs.contains_key("targets") { "targets" } else { "contracts" };
+    let (found, input) = match (deals, spend) {
+        (0, 0) => (format!("{tables} rows of targets and contracts"), given),
+        (0, spend) => (format!("{spend} rows of spend"), "spend"),
+        (deals, _) => (format!("{deals} deals"), "deal_events"),
+    };
     let file = resolved.inputs.get(input).map(|i| i.path.clone()).unwrap_or_default();
     let listed = if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
     Err(Error::Faults(vec![Fault {

@@ -4,7 +4,9 @@
 //! It judges rows one by one and counts what it keeps out; it knows nothing of the order of events.
 
 mod alike;
+mod calendar;
 mod chunks;
+mod contracts;
 mod convert;
 mod current;
 mod csv;
@@ -18,6 +20,7 @@ mod guard;
 mod intern;
 mod layout;
 mod lookup;
+mod merges;
 mod needs;
 mod pages;
 mod partitions;
@@ -25,10 +28,15 @@ mod preflight;
 mod read;
 mod registry;
 mod rows;
+mod sheet;
 mod spend;
 mod stage_dates;
+mod surveys;
+mod tables;
+mod targets;
 mod task;
 mod tasks;
+mod touches;
 #[cfg(test)]
 mod tests;
 pub mod synthetic;
@@ -40,6 +48,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::array::ArrayRef;
 use rayon::prelude::*;
 
+pub use calendar::Workdays;
+pub use contracts::ContractRow;
 pub use convert::can_be_read;
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use footprint::Footprint;
@@ -47,10 +57,15 @@ pub use fx_rates::{FxRates, FxSource};
 pub use guard::is_guarded;
 pub use intern::{Interner, Names};
 pub use lookup::{Held, Lookup, LookupKey, LookupSource};
+pub use merges::{Merge, MergeSource, Merges};
 pub use needs::{Attribute, Width};
 pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
+pub use surveys::{SCORE_SCALE, SurveyKind, SurveyRow};
+pub use tables::{TableSettings, Tables, TablesSource};
+pub use targets::{NET_WON_AMOUNT, TargetRow};
+pub use touches::TouchRow;
 
 use crate::config::{Config, Input, Shape, Ties};
 use crate::contract::{CanonicalColumn, EventBatch, Id, StageTable};
@@ -117,7 +132,7 @@ pub(crate) struct Decoding<'a> {
     pub(crate) sources: Sources,
 }
 
-/// How many inputs tell of the same deals.
+/// How many inputs name the same deals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sources {
     /// One.
@@ -163,6 +178,8 @@ pub struct Present {
     pub customer: bool,
     /// The expected close date.
     pub expected_close: bool,
+    /// The pipeline, where there are several.
+    pub pipeline: bool,
     /// The order within one instant.
     pub seq: bool,
     /// Identifiers of events.
@@ -187,10 +204,14 @@ pub struct DealSource {
     pub dimensions: Vec<String>,
     /// Which optional columns there are.
     pub present: Present,
+    /// Whether the run has several pipelines.
+    has_pipelines: bool,
     /// Whether events carry row numbers: by default where deals may be rejected for their ties.
     pub row_numbers: RowNumbers,
     /// How many events a thread holds before it hands them over as a piece.
     pub piece_rows: usize,
+    /// Whether other tables name the same deals, too.
+    sources: Sources,
 }
 
 /// Large enough that a bucket's share of a piece is worth a look; small enough that a scattered
@@ -298,7 +319,11 @@ impl DealSource {
             Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
         };
         let (dimensions, present) = (event_dimensions.to_vec(), Present::default());
-        let mut source = Self { inputs, dimensions, present, row_numbers, piece_rows: PIECE_ROWS };
+        let merges = config.inputs.values().any(|input| input.shape == Shape::Merges);
+        let sources = if merges { Sources::Several } else { sources };
+        let (has_pipelines, piece_rows) = (stages.has_pipelines(), PIECE_ROWS);
+        let mut source =
+            Self { inputs, dimensions, present, has_pipelines, row_numbers, piece_rows, sources };
         source.note_present();
         Ok(source)
     }
@@ -308,6 +333,7 @@ impl DealSource {
         for input in &self.inputs {
             self.present.note(input);
         }
+        self.present.pipeline &= self.has_pipelines;
     }
 
     /// The position of each unit's input among [`Self::inputs`].
@@ -384,7 +410,7 @@ impl DealSource {
                 present: self.present,
                 row_numbers: self.row_numbers,
                 piece_rows: self.piece_rows,
-                sources: if self.inputs.len() > 1 { Sources::Several } else { Sources::One },
+                sources: self.sources,
             };
             let mut taken = Vec::new();
             let mut keep = |events: &EventBatch| {

@@ -8,7 +8,7 @@ use super::thousands;
 use crate::metrics::TableView;
 use crate::quality::{Profile, QuarantinedRow, Rule, ThinDay};
 use crate::relations::deals::HISTORY_QUALITY;
-use crate::run::Judged;
+use crate::run::{Judged, OptionalInput};
 use crate::time::{day_text, instant_text};
 
 /// So many days, columns or values in one line.
@@ -29,7 +29,7 @@ pub(super) fn text(judged: &Judged, tables: &[&str]) -> String {
         text.push_str("\nNotes\n");
         judged.notes.iter().for_each(|note| line(&mut text, 1, note));
     }
-    text + "\n" + &outcome(judged, tables)
+    text + "\n" + &optional(&judged.optional) + "\n" + &outcome(judged, tables)
 }
 
 fn line(text: &mut String, depth: usize, content: &str) {
@@ -209,6 +209,26 @@ fn found(row: &QuarantinedRow) -> String {
     let cells: Vec<String> = cells.collect();
     let line = row.line.map_or_else(String::new, |line| format!(" (line {line})"));
     format!("{} row {}{line}: {}", row.file.display(), row.row + 1, cells.join(", "))
+}
+
+/// The inputs that a run can do without: what there is of them, and what the others would bring.
+fn optional(inputs: &[OptionalInput]) -> String {
+    let mut text = String::from("Optional inputs\n");
+    let width = inputs.iter().map(|input| input.name.len()).max().unwrap_or(0);
+    for OptionalInput { name, columns, brings, rows, span } in inputs {
+        let said = match (rows, span) {
+            (None, _) => format!("absent; would bring {brings}: add [inputs.{name}] ({columns})"),
+            (Some(rows), None) => format!("{} rows; brings {brings}", thousands(*rows)),
+            (Some(rows), Some((first, last))) => format!(
+                "{} rows from {} to {}; brings {brings}",
+                thousands(*rows),
+                day_text(*first),
+                day_text(*last)
+            ),
+        };
+        line(&mut text, 1, &format!("{name:width$}  {said}"));
+    }
+    text
 }
 
 /// Which tables would come out, and what the others lack.

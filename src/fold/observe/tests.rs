@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, Ties};
-use crate::fold::{Rules, order};
+use crate::fold::{Booking, Rules, order};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -88,9 +88,11 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         as_of: 100 * DAY,
         pricing: None,
         telling: &telling,
+        booking: Booking::Unread,
+        merges: None,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);
-    observer.observe(&events, units, &ordered.rows);
+    observer.observe(&events, units, &[], &ordered.rows);
     let (names, _) = stages.finish();
     let said = |step: &Step| {
         let Event { time, kind, stage, amount, .. } = step.event;

@@ -97,7 +97,7 @@ fn count(
     })
 }
 
-/// What a deal's rows are of; spend and findings are of no deal.
+/// What a deal's rows are of; those of tables beside the deals are of none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Own,
@@ -108,9 +108,9 @@ enum Part {
 impl Part {
     fn of(relation: Relation) -> Self {
         match relation {
-            Relation::Deals | Relation::Visits | Relation::Orders => Self::Own,
+            Relation::Deals | Relation::Visits | Relation::Bookings | Relation::Orders => Self::Own,
             Relation::Customers | Relation::CustomerPeriods => Self::OfCustomer,
-            Relation::Spend | Relation::Findings => Self::None,
+            _ => Self::None,
         }
     }
 }

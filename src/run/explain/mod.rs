@@ -8,19 +8,19 @@
 mod counted;
 mod story;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use self::story::Story;
+use self::story::{Rows, Story};
 use super::RunOptions;
 use super::focus::Focus;
 use super::inputs::{event_dimensions, telling, with_registry};
 use super::pricing;
-use crate::config::Resolved;
+use crate::config::{Merged, Resolved};
 use crate::contract::{EventBatch, Id, StageTable};
 use crate::error::Error;
-use crate::fold::{self, Scattered, order, scatter};
+use crate::fold::{self, Scattered, merged, order, scatter};
 use crate::quality::Ledger;
-use crate::source::{DealSource, FxSource, Interners, RowNumbers};
+use crate::source::{DealSource, FxSource, Interners, MergeSource, Merges, RowNumbers};
 use crate::time::instant_text;
 
 /// By what the tables are split in which a deal is looked for.
@@ -62,7 +62,7 @@ fn told(
     options: &RunOptions<'_>,
 ) -> Result<(String, Vec<(Focus, Known)>), Error> {
     let config = resolved.with_joined_paths();
-    let stages = StageTable::new(&config.pipeline);
+    let stages = StageTable::of(&config);
     let dimensions = event_dimensions(&config);
     (options.on_step)("read");
     let mut source = DealSource::open(&config, resolved.calendar, &stages, &dimensions)?;
@@ -70,7 +70,10 @@ fn told(
     let ledger = Ledger::new(&config.quality.severity);
     let names = Interners::new(&dimensions);
     let number = deal.parse().ok().map(|n| Id::integer(n).hash());
-    let hashes: Vec<u64> = number.into_iter().chain([Id::hash_of_text(deal)]).collect();
+    let asked: Vec<u64> = number.into_iter().chain([Id::hash_of_text(deal)]).collect();
+    let merges = MergeSource::open(&config, resolved.calendar)?;
+    let merges = merges.read(config.fold.merged, &names.deal, resolved.as_of, &ledger)?;
+    let hashes = with_merged(&merges, &asked);
     // Where rows have to be compared, those after as_of would change what the earlier ones mean.
     let is_compared = !telling(&source, BTreeMap::new()).is_plain();
     let (parts, read) = source.read(
@@ -83,11 +86,12 @@ fn told(
         |unit, batch| Ok(scatter(unit, &only(batch, &hashes), 0)),
     )?;
     let rates = FxSource::open(&config, resolved.calendar)?.read(&ledger)?;
-    let as_of = resolved.as_of.unwrap_or(read.latest);
+    let as_of = resolved.as_of.unwrap_or(read.latest.max(merges.latest));
     let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-    let (mut events, mut units) = (EventBatch::default(), Vec::new());
+    let (mut events, mut units, mut own) = (EventBatch::default(), Vec::new(), Vec::new());
     let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
+    merged::unite(&merges, &mut events, &mut own);
     let telling = telling(&source, read.extracts);
     let settings = fold::Settings {
         stages: &stages,
@@ -97,9 +101,13 @@ fn told(
         as_of,
         pricing: pricing.as_ref(),
         telling: &telling,
+        booking: fold::Booking::Unread,
+        merges: merges.if_any(),
     };
-    let mut story = Story::new(&settings, resolved, (&events, &units), &source, &names);
+    let rows = Rows { events: &events, units: &units, own: &own };
+    let mut story = Story::new(&settings, resolved, rows, &source, &names);
     story.refused(&ledger, deal);
+    story.merges(&merges, &names, &asked);
     if events.is_empty() && story.is_empty() {
         return Err(Error::UnknownName { what: "deal", name: deal.into(), nearest: Vec::new() });
     }
@@ -113,6 +121,24 @@ fn told(
     }
     let heading = format!("deal {deal}, as of {}\n", instant_text(as_of));
     Ok((heading + &story.into_text(), found))
+}
+
+/// Hashes of the deals whose rows tell the story of those with these hashes.
+fn with_merged(merges: &Merges, asked: &[u64]) -> Vec<u64> {
+    let mut hashes = asked.to_vec();
+    if merges.policy() == Merged::Drop {
+        return hashes;
+    }
+    let is_asked = |deal: Id| asked.contains(&deal.hash());
+    let winners: BTreeSet<Id> = merges
+        .iter()
+        .filter(|(loser, merge)| is_asked(*loser) || is_asked(merge.winner))
+        .map(|(_, merge)| merge.winner)
+        .collect();
+    hashes.extend(winners.iter().map(|winner| winner.hash()));
+    let losers = merges.iter().filter(|(_, merge)| winners.contains(&merge.winner));
+    hashes.extend(losers.map(|(loser, _)| loser.hash()));
+    hashes
 }
 
 /// The events whose deal has one of the hashes.

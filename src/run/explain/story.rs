@@ -4,25 +4,34 @@
 use std::fmt::Write;
 
 use super::Known;
-use crate::config::{Resolved, Ties};
-use crate::contract::{EventBatch, NO_CODE, NO_STAGE};
+use crate::config::{Merged, Resolved, Ties};
+use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE};
 use crate::fold::machine::{Event, Machine, Visit};
 use crate::fold::pricing::Purse;
-use crate::fold::{self, DealRow, Followed, Hearing, Move, Outcome, Settings, order};
+use crate::fold::{self, DealRow, Followed, Hearing, Move, Outcome, Settings, Tally, merged, order};
 use crate::money::{self, NO_AMOUNT, RATE_SCALE, UNPRICED};
 use crate::quality::Ledger;
 use crate::relations::deals::HISTORY_QUALITY;
 use crate::relations::visits::MOVES;
 use crate::run::focus::Focus;
-use crate::source::{DealSource, Interners, Names};
+use crate::source::{DealSource, Interners, Merges, Names};
 use crate::time::{Instant, NO_DAY, NO_INSTANT, day_text, instant_text};
+
+/// The rows of the deals that are told of.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) events: &'a EventBatch,
+    /// The first row of each unit.
+    pub(super) units: &'a [(usize, usize)],
+    /// The deal that each event was of, where some are united.
+    pub(super) own: &'a [Id],
+}
 
 /// The story while it is told.
 pub(super) struct Story<'a> {
     text: String,
     facts: Facts<'a>,
-    /// The first row of each unit.
-    units: &'a [(usize, usize)],
+    rows: Rows<'a>,
     owners: Names,
     customers: Names,
     dimensions: Vec<(String, Names)>,
@@ -42,23 +51,24 @@ impl<'a> Story<'a> {
     pub(super) fn new(
         settings: &'a Settings<'a>,
         resolved: &'a Resolved,
-        (events, units): (&'a EventBatch, &'a [(usize, usize)]),
+        rows: Rows<'a>,
         source: &DealSource,
         names: &Interners,
     ) -> Self {
-        let rows: Vec<(usize, u32)> =
+        let Rows { events, units, .. } = rows;
+        let located: Vec<(usize, u32)> =
             (0..events.len()).map(|row| fold::locate(units, events, row as u32)).collect();
         let place = |(input, file, row): (String, std::path::PathBuf, u64)| {
             format!("{input}: {} row {}", file.display(), row + 1)
         };
-        let places = source.locate(&rows).into_iter().map(place).collect();
+        let places = source.locate(&located).into_iter().map(place).collect();
         let currencies = names.currency.freeze();
         let facts = Facts { settings, resolved, events, places, currencies };
         let frozen = names.dimensions.iter().map(|d| d.freeze());
         Self {
             text: String::new(),
             facts,
-            units,
+            rows,
             owners: names.owner.freeze(),
             customers: names.customer.freeze(),
             dimensions: source.dimensions.iter().cloned().zip(frozen).collect(),
@@ -89,6 +99,26 @@ impl<'a> Story<'a> {
         }
     }
 
+    /// Says which merges the deals asked for are in.
+    pub(super) fn merges(&mut self, merges: &Merges, names: &Interners, asked: &[u64]) {
+        let names = names.deal.freeze();
+        let name = |deal| names.text(deal).unwrap_or_default();
+        let what = match merges.policy() {
+            Merged::Union => "their events are told together",
+            Merged::Drop => "counts no more",
+        };
+        for (loser, merge) in merges.iter() {
+            if [loser, merge.winner].iter().any(|deal| asked.contains(&deal.hash())) {
+                let at = match merge.at {
+                    NO_INSTANT => String::new(),
+                    at => format!(" at {}", instant_text(at)),
+                };
+                let (loser, winner) = (name(loser), name(merge.winner));
+                self.line(&format!("deal {loser} was merged into deal {winner}{at}: {what} (G17)"));
+            }
+        }
+    }
+
     /// Tells of one deal by its ordered rows; gives what is needed to find it in the tables, where
     /// it counts.
     pub(super) fn tell(&mut self, rows: &[u32]) -> Option<(Focus, Known)> {
@@ -97,9 +127,15 @@ impl<'a> Story<'a> {
         let is_late =
             |row: &u32| events.time.get(*row as usize).is_some_and(|t| *t > settings.as_of);
         let (late, early): (Vec<u32>, Vec<u32>) = rows.iter().copied().partition(is_late);
-        let mut kept = early.clone();
+        let Rows { units, own, .. } = self.rows;
+        let mut counted = early.clone();
+        if let Some(merges) = settings.merges {
+            merged::keep(merges, events, own, &mut counted, &mut Tally::default());
+        }
+        let is_left_out = counted.is_empty() && !early.is_empty();
+        let mut kept = if is_left_out { early.clone() } else { counted.clone() };
         let noticed = order::deduplicate(events, &mut kept, |row| {
-            settings.telling.input_of(self.units, row as usize)
+            settings.telling.input_of(units, row as usize)
         });
         let is_rejected = noticed.ties > 0 && settings.ties == Ties::Reject;
         if is_rejected {
@@ -108,15 +144,23 @@ impl<'a> Story<'a> {
             );
         }
         let mut teller = Teller::new(&self.facts);
-        let followed = fold::follow(events, self.units, &kept, settings, &mut teller);
+        let followed = fold::follow((events, own), units, &kept, settings, &mut teller);
         let Teller { lines, given, .. } = teller;
         self.line("events, in the order they are folded:");
-        self.event_lines(&early, &kept, lines);
+        let merged: Vec<u32> = match is_left_out {
+            true => Vec::new(),
+            false => early.iter().copied().filter(|row| !counted.contains(row)).collect(),
+        };
+        self.event_lines(&early, &kept, &merged, lines);
         for row in late {
             self.event_line(row, "after as_of, does not exist yet (G1)");
         }
         self.compared(&followed);
         self.visits(&followed.machine);
+        if is_left_out {
+            self.line("outcome: merged, left out of every table (G17)");
+            return None;
+        }
         let row = self.ending(&followed)?;
         let known = self.known(&followed.machine, &given);
         (!is_rejected).then_some(())?;
@@ -126,13 +170,20 @@ impl<'a> Story<'a> {
     }
 
     /// What was said of each row, and of those that nothing was said of.
-    fn event_lines(&mut self, early: &[u32], kept: &[u32], lines: Vec<(u32, Event, String)>) {
+    fn event_lines(
+        &mut self,
+        early: &[u32],
+        kept: &[u32],
+        merged: &[u32],
+        lines: Vec<(u32, Event, String)>,
+    ) {
         const DUPLICATE: &str = "duplicate, not counted again (G3)";
+        const MERGED: &str = "of a deal that was merged, does not count (G17)";
         let is_plain = self.facts.settings.telling.is_plain();
         let mut lines = lines.into_iter().peekable();
         for row in early {
             if !kept.contains(row) {
-                self.event_line(*row, DUPLICATE);
+                self.event_line(*row, if merged.contains(row) { MERGED } else { DUPLICATE });
             } else if is_plain && let Some((_, event, said)) = lines.next() {
                 self.told_line(&event, *row, &said);
             }
@@ -228,7 +279,7 @@ impl<'a> Story<'a> {
     fn ending(&mut self, followed: &Followed<'_>) -> Option<DealRow> {
         let Some(row) = followed.row.clone() else {
             let why = match followed.is_told {
-                true => "deleted, left out of every table (G17)",
+                true => "deleted or merged, left out of every table (G17)",
                 false => "none, for nothing is known of when anything happened",
             };
             self.line(&format!("outcome: {why}"));
@@ -275,7 +326,7 @@ impl<'a> Story<'a> {
             format!(
                 "funnel levels of {} stages: reached {}, fall_through {}, ordered {}, strict {}, \
                  furthest_final {}",
-                self.facts.settings.stages.open_n,
+                self.facts.settings.stages.open_n(deal.pipeline),
                 levels.reached,
                 levels.fall_through,
                 levels.ordered,
@@ -372,7 +423,8 @@ impl<'a> Teller<'a> {
             Move::Lost => "is lost in",
             Move::Reopened => "is re-opened in (G8)",
             Move::Unordered => "moves outside the order to (G6)",
-            Move::Deleted | Move::Handoff | Move::Still => "moves to",
+            Move::Handoff => "comes from another pipeline to",
+            Move::Deleted | Move::Still => "moves to",
         };
         format!("{how} {to}, visit {} to it", visit.visit_no)
     }
