@@ -8,7 +8,9 @@ use crate::config::{Merged, Resolved, Ties};
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE};
 use crate::fold::machine::{Event, Machine, Visit};
 use crate::fold::pricing::Purse;
-use crate::fold::{self, DealRow, Followed, Hearing, Move, Outcome, Settings, Tally, merged, order};
+use crate::fold::{
+    self, DealRow, Followed, Hearing, Move, Outcome, Settings, Tally, merged, order,
+};
 use crate::money::{self, NO_AMOUNT, RATE_SCALE, UNPRICED};
 use crate::quality::Ledger;
 use crate::relations::deals::HISTORY_QUALITY;
