@@ -201,7 +201,8 @@ impl Calendar {
     #[must_use]
     pub fn shift(&self, period: Period, start: Day, n: i32) -> Day {
         if let Some(weeks) = self.weeks(period) {
-            return weeks.begin(period, weeks.number(period, start) + n);
+            let number = |start| weeks.number(period, start) + n;
+            return if start == NO_DAY { NO_DAY } else { weeks.begin(period, number(start)) };
         }
         match period {
             Period::All => NO_DAY,
@@ -215,7 +216,9 @@ impl Calendar {
     #[must_use]
     pub fn distance(&self, period: Period, from: Day, to: Day) -> i32 {
         if let Some(weeks) = self.weeks(period) {
-            return weeks.number(period, to) - weeks.number(period, from);
+            let is_dated = from != NO_DAY && to != NO_DAY;
+            let number = |day| weeks.number(period, day);
+            return if is_dated { number(to) - number(from) } else { 0 };
         }
         match period {
             Period::All => 0,
