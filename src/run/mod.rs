@@ -19,7 +19,7 @@ use crate::engine::{self, Backend, Execution, Finished, Outcome, Plan, Prepared}
 use crate::error::Error;
 use crate::metrics;
 use crate::quality::{Ledger, Profile};
-use crate::relations::{Dictionaries, Relations};
+use crate::relations::{Dictionaries, Relation, Relations};
 use crate::sink::{self, Heading, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
 use crate::time::Instant;
@@ -115,7 +115,7 @@ pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Er
     })?;
     let verdict = judge(&computed.history, &computed.ledger);
     let mut summary = computed.summary;
-    summary.skipped = would_skip(&computed.history);
+    summary.skipped = would_skip(&computed.history, &resolved.config);
     summary.seconds = stopwatch.elapsed().as_secs_f64();
     let table = computed.tables.iter().find(|t| t.name() == metrics::QUALITY);
     let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?.table()?.into_owned();
@@ -251,17 +251,19 @@ fn selection(config: &Config) -> (Vec<&'static metrics::Metric>, Vec<crate::conf
 }
 
 /// Which tables the inputs cannot give, each with the reason.
-fn would_skip(history: &History) -> Vec<(String, String)> {
-    metrics::REGISTRY
-        .iter()
-        .filter_map(|metric| {
-            let missing = metric.states.iter().find(|state| {
-                state.absent == metrics::Absent::SkipTable
-                    && !history.present.contains(&state.relation)
-            })?;
-            Some((metric.name.to_owned(), missing.relation.missing_because().to_owned()))
-        })
-        .collect()
+fn would_skip(history: &History, config: &Config) -> Vec<(String, String)> {
+    let own = metrics::REGISTRY.iter().filter_map(|metric| {
+        let missing = metric.states.iter().find(|state| {
+            state.absent == metrics::Absent::SkipTable && !history.present.contains(&state.relation)
+        })?;
+        Some((metric.name.to_owned(), missing.relation))
+    });
+    let custom = config.metrics.iter().filter_map(|metric| {
+        let relation = Relation::EVERY.into_iter().find(|r| r.name() == metric.relation)?;
+        (!history.present.contains(&relation)).then(|| (metric.name.clone(), relation))
+    });
+    let missing = own.chain(custom);
+    missing.map(|(name, relation)| (name, relation.missing_because().to_owned())).collect()
 }
 
 fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<Published, Error> {
