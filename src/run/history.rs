@@ -7,7 +7,7 @@ use std::time::Instant as Stopwatch;
 
 use super::memory::Memory;
 use super::orders::Orders;
-use super::tables::{self, Spans};
+use super::tables::{self, Given, Spans};
 use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -19,7 +19,7 @@ use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
-    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Tables, Width,
+    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Width,
 };
 use crate::spill::{Complete, Room};
 use crate::time::{Calendar, Instant, Period};
@@ -199,7 +199,7 @@ impl Milling<'_> {
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates, tables } =
+        let inputs::Opened { deals: mut source, lookups, given } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -209,13 +209,10 @@ impl Milling<'_> {
         let lookups = lookups.read(ledger)?;
         let names = Interners::new(&event_dimensions);
         let (events, as_of, telling) = self.events(&config, &source, &stages, &names, &memory)?;
-        let rates = rates.read(ledger)?;
-        let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-        let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
-        let (spend, foreign_spend) = spending.read(spend, ledger)?;
-        let (tables, foreign_rows) = tables::read(tables, &spending, ledger)?;
-        let kept = names.bytes() + tables.bytes();
+        let given = given.read(resolved, &names, as_of, ledger)?;
+        let kept = names.bytes() + given.tables.bytes();
         memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
+        let pricing = pricing::of_deals(resolved, &names, &given.rates, as_of);
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
@@ -227,8 +224,7 @@ impl Milling<'_> {
             event_dimensions: &event_dimensions,
             names: &names,
             lookups: &lookups,
-            spend: spend.as_ref(),
-            tables: &tables,
+            given: &given,
             reads_all: self.needed.is_none(),
             channel: channel.as_deref(),
             periods: &periods,
@@ -252,12 +248,8 @@ impl Milling<'_> {
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(
-            resolved,
-            &names,
-            (tally.foreign_deals, foreign_spend, foreign_rows),
-        )?;
-        pricing::record_missing(resolved, &names, &rates, ledger);
+        pricing::refuse_mixed(resolved, &names, tally.foreign_deals, &given)?;
+        pricing::record_missing(resolved, &names, &given.rates, ledger);
         self.record_fold(&source, &tally, &stages, assembler.lumped);
         watch.lap("fold");
         on_step("customers");
@@ -265,9 +257,8 @@ impl Milling<'_> {
         orders.customers(&assembler, |batch| taker.take(batch))?;
         tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
         drop(orders);
-        let mut present = present(&assembler, spend.as_ref());
-        present.extend(tables::present(&tables));
-        let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
+        let present = present(&assembler, &given);
+        let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
         watch.lap("customers");
         let counts = inputs::deal_counts(&source, ledger);
         let history = History {
@@ -278,8 +269,8 @@ impl Milling<'_> {
             deals,
             unknown_stages: stages.unknown(),
             qualities: inputs::qualities(&source),
-            spans: tables::spans(&tables, spend.as_ref(), &resolved.calendar),
-            inputs: inputs::all(source, lookups, spend, rates, tables, registry),
+            spans: given.spans(&resolved.calendar),
+            inputs: inputs::all(source, lookups, given, registry),
         };
         Ok(Some((history, taker)))
     }
@@ -435,12 +426,12 @@ fn fold_events<T: Taker>(
 }
 
 /// The relations that can be made of these inputs.
-fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
+fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
     let mut present = BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Findings]);
     if assembler.has_customers() {
         present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
     }
-    present.extend(spend.map(|_| Relation::Spend));
+    present.extend(given.relations());
     present
 }
 
@@ -452,8 +443,7 @@ struct AssemblyOf<'a> {
     event_dimensions: &'a [String],
     names: &'a Interners,
     lookups: &'a [Lookup],
-    spend: Option<&'a Spend>,
-    tables: &'a Tables,
+    given: &'a Given,
     reads_all: bool,
     channel: Option<&'a str>,
     periods: &'a [Period],
@@ -482,8 +472,8 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         owner_ranks,
         names: of.names,
         lookups: of.lookups,
-        spend: of.spend,
-        tables: (!of.tables.inputs.is_empty()).then_some(of.tables),
+        spend: of.given.spend.as_ref(),
+        tables: of.given.tables(),
         reads_all: of.reads_all,
         dimension_at: of.config.dimensions.at,
         from: &of.config.dimensions.from,

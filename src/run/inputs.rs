@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::tables::{Given, GivenSource};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
 use crate::error::{Error, Fault};
@@ -11,8 +12,8 @@ use crate::fold::{Quality, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, Registry, Spend,
-    SpendSource, Tables, TablesSource,
+    CheckedInput, DealSource, FxSource, InputFacts, Lookup, LookupSource, Registry, SpendSource,
+    TablesSource,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -32,7 +33,7 @@ pub(super) fn open(
     let tables = kept(TablesSource::open(config, calendar), &mut faults)?;
     match (deals, lookups, spend, rates, tables) {
         (Some(deals), Some(lookups), Some(spend), Some(rates), Some(tables)) => {
-            Ok(Opened { deals, lookups, spend, rates, tables })
+            Ok(Opened { deals, lookups, given: GivenSource { rates, spend, tables } })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -42,9 +43,7 @@ pub(super) fn open(
 pub(super) struct Opened {
     pub(super) deals: DealSource,
     pub(super) lookups: LookupSource,
-    pub(super) spend: SpendSource,
-    pub(super) rates: FxSource,
-    pub(super) tables: TablesSource,
+    pub(super) given: GivenSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -199,16 +198,14 @@ pub(super) fn deal_counts(source: &DealSource, ledger: &Ledger) -> Counts {
 pub(super) fn all(
     source: DealSource,
     lookups: Vec<Lookup>,
-    spend: Option<Spend>,
-    rates: FxRates,
-    tables: Tables,
+    given: Given,
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
-    inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
-    inputs.extend(rates.inputs);
-    inputs.extend(tables.inputs);
+    inputs.extend(given.spend.map(|s| s.inputs).unwrap_or_default());
+    inputs.extend(given.rates.inputs);
+    inputs.extend(given.tables.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()
