@@ -210,9 +210,7 @@ impl Milling<'_> {
         let lookups = lookups.read(ledger)?;
         let names = Interners::new(&event_dimensions);
         let (events, as_of, telling) = self.events(&config, &source, &stages, &names, &memory)?;
-        let given = given.read(resolved, &names, as_of, ledger)?;
-        let kept = names.bytes() + given.tables.bytes();
-        memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
+        let given = given.read(resolved, &names, as_of, ledger, &memory)?;
         let pricing = pricing::of_deals(resolved, &names, &given.rates, as_of);
         watch.lap("read");
         on_step("fold");
@@ -249,15 +247,11 @@ impl Milling<'_> {
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(resolved, &names, tally.foreign_deals, &given)?;
-        pricing::record_missing(resolved, &names, &given.rates, ledger);
+        pricing::judge(resolved, &names, tally.foreign_deals, &given, ledger)?;
         self.record_fold(&source, &tally, &stages, assembler.lumped);
         watch.lap("fold");
         on_step("customers");
-        let orders = orders.complete()?;
-        orders.customers(&assembler, |batch| taker.take(batch))?;
-        tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
-        drop(orders);
+        make_customers(orders, &assembler, &taker, spilled_bytes)?;
         let present = present(&assembler, &given);
         let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
         watch.lap("customers");
@@ -424,6 +418,19 @@ fn fold_events<T: Taker>(
     })?;
     let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
     Ok(Folded { tally, deals, orders, spilled_bytes })
+}
+
+/// Makes the relations about customers; `spilled_bytes` are those of the events.
+fn make_customers<T: Taker>(
+    orders: Orders,
+    assembler: &Assembler<'_>,
+    taker: &T,
+    spilled_bytes: u64,
+) -> Result<(), Error> {
+    let orders = orders.complete()?;
+    orders.customers(assembler, |batch| taker.take(batch))?;
+    tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
+    Ok(())
 }
 
 /// The relations that can be made of these inputs.

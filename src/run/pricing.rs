@@ -99,8 +99,22 @@ fn currencies(names: &Interners) -> BTreeSet<String> {
     names.currency.freeze().iter().map(|(_, name)| name.to_uppercase()).collect()
 }
 
+/// Refuses amounts in other currencies where none is converted, and counts the currencies that have
+/// no rate.
+pub(super) fn judge(
+    resolved: &Resolved,
+    names: &Interners,
+    deals: u64,
+    given: &Given,
+    ledger: &Ledger,
+) -> Result<(), Error> {
+    refuse_mixed(resolved, names, deals, given)?;
+    record_missing(resolved, names, &given.rates, ledger);
+    Ok(())
+}
+
 /// Refuses amounts in other currencies where none is converted: their sums would mean nothing.
-pub(super) fn refuse_mixed(
+fn refuse_mixed(
     resolved: &Resolved,
     names: &Interners,
     deals: u64,
@@ -137,12 +151,7 @@ pub(super) fn refuse_mixed(
 const NAMED_MAX: usize = 5;
 
 /// Counts the currencies that have no rate at all.
-pub(super) fn record_missing(
-    resolved: &Resolved,
-    names: &Interners,
-    rates: &FxRates,
-    ledger: &Ledger,
-) {
+fn record_missing(resolved: &Resolved, names: &Interners, rates: &FxRates, ledger: &Ledger) {
     let Some(input) = rates.inputs.first() else { return };
     let known = currencies(names);
     let has_rate = |name: &&String| {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::memory::Memory;
 use super::pricing::Spending;
 use crate::config::{Config, Resolved, Shape};
 use crate::error::Error;
@@ -43,6 +44,7 @@ impl GivenSource {
         names: &Interners,
         as_of: Instant,
         ledger: &Ledger,
+        memory: &Memory,
     ) -> Result<Given, Error> {
         let rates = self.rates.read(ledger)?;
         let spending = Spending { resolved, rates: &rates, as_of, names };
@@ -57,6 +59,8 @@ impl GivenSource {
             names,
             ledger,
         })?;
+        let kept = names.bytes() + tables.bytes();
+        memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
         let foreign_rows = foreign.load(Ordering::Relaxed);
         Ok(Given { rates, spend, tables, foreign_spend, foreign_rows })
     }
