@@ -8,7 +8,7 @@ use std::time::Instant as Stopwatch;
 use super::focus::Focus;
 use super::memory::Memory;
 use super::orders::Orders;
-use super::tables::{self, Spans};
+use super::tables::{self, Given, Spans};
 use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -21,7 +21,7 @@ use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
     Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, MergeSource, Merges, Spend,
-    Tables, Width,
+    Width,
 };
 use crate::spill::{Complete, Room};
 use crate::time::{Instant, NO_INSTANT, Period};
@@ -222,7 +222,7 @@ impl Milling<'_> {
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates, merges, tables } =
+        let inputs::Opened { deals: mut source, lookups, merges, given } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -233,17 +233,11 @@ impl Milling<'_> {
         let names = Interners::new(&event_dimensions);
         let Gathered { events, as_of, telling, merges } =
             self.events(&config, (&source, merges), &stages, &names, &memory)?;
-        let rates = rates.read(ledger)?;
-        let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-        let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
-        let (spend, foreign_spend) = spending.read(spend, ledger)?;
-        let (tables, foreign_rows) = tables::read(tables, &spending, ledger)?;
-        let kept = names.bytes() + tables.bytes();
-        memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
+        let given = given.read(resolved, &names, as_of, ledger, &memory)?;
+        let pricing = pricing::of_deals(resolved, &names, &given.rates, as_of);
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
-        stages.keep_used()?;
         let mut assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
@@ -251,8 +245,7 @@ impl Milling<'_> {
             event_dimensions: &event_dimensions,
             names: &names,
             lookups: &lookups,
-            spend: spend.as_ref(),
-            tables: &tables,
+            given: &given,
             reads_all: self.needed.is_none(),
             channel: channel.as_deref(),
             periods: &periods,
@@ -283,23 +276,14 @@ impl Milling<'_> {
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(
-            resolved,
-            &names,
-            (tally.foreign_deals, foreign_spend, foreign_rows),
-        )?;
-        pricing::record_missing(resolved, &names, &rates, ledger);
+        pricing::judge(resolved, &names, tally.foreign_deals, &given, ledger)?;
         self.record_fold((&source, &merges), &tally, &stages, assembler.lumped);
         inputs::mention_stages(&stages, ledger);
         watch.lap("fold");
         on_step("customers");
-        let orders = orders.complete()?;
-        orders.customers(&assembler, |batch| taker.take(batch))?;
-        tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
-        drop(orders);
-        let mut present = present(&assembler, spend.as_ref());
-        present.extend(tables::present(&tables));
-        let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
+        make_customers(orders, &assembler, &taker, spilled_bytes)?;
+        let present = present(&assembler, &given);
+        let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
         watch.lap("customers");
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
@@ -311,8 +295,8 @@ impl Milling<'_> {
             unknown_pipelines: stages.unknown_pipelines(),
             pipelines: pipelines(&stages),
             qualities: inputs::qualities(&source),
-            spans: tables::spans(&tables, spend.as_ref(), &resolved.calendar),
-            inputs: inputs::all(source, lookups, spend, rates, (merges, tables), registry),
+            spans: given.spans(&resolved.calendar),
+            inputs: inputs::all(source, lookups, merges, given, registry),
         };
         Ok(Some((history, taker)))
     }
@@ -499,14 +483,27 @@ fn pipelines(stages: &StageTable) -> metrics::Pipelines {
     metrics::Pipelines { open: stages.open_stages(), stages: of.collect() }
 }
 
+/// Makes the relations about customers; `spilled_bytes` are those of the events.
+fn make_customers<T: Taker>(
+    orders: Orders,
+    assembler: &Assembler<'_>,
+    taker: &T,
+    spilled_bytes: u64,
+) -> Result<(), Error> {
+    let orders = orders.complete()?;
+    orders.customers(assembler, |batch| taker.take(batch))?;
+    tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
+    Ok(())
+}
+
 /// The relations that can be made of these inputs.
-fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
+fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
     let mut present =
         BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
     if assembler.has_customers() {
         present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
     }
-    present.extend(spend.map(|_| Relation::Spend));
+    present.extend(given.relations());
     present
 }
 
@@ -518,8 +515,7 @@ struct AssemblyOf<'a> {
     event_dimensions: &'a [String],
     names: &'a Interners,
     lookups: &'a [Lookup],
-    spend: Option<&'a Spend>,
-    tables: &'a Tables,
+    given: &'a Given,
     reads_all: bool,
     channel: Option<&'a str>,
     periods: &'a [Period],
@@ -550,8 +546,8 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         owner_ranks,
         names: of.names,
         lookups: of.lookups,
-        spend: of.spend,
-        tables: (!of.tables.inputs.is_empty()).then_some(of.tables),
+        spend: of.given.spend.as_ref(),
+        tables: of.given.tables(),
         reads_all: of.reads_all,
         dimension_at: of.config.dimensions.at,
         from: &of.config.dimensions.from,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::tables::{Given, GivenSource};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::{Id, StageTable};
 use crate::error::{Error, Fault};
@@ -11,8 +12,8 @@ use crate::fold::{Quality, Tally, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, MergeSource,
-    Merges, Registry, Spend, SpendSource, Tables, TablesSource,
+    CheckedInput, DealSource, FxSource, InputFacts, Lookup, LookupSource, MergeSource, Merges,
+    Registry, SpendSource, TablesSource,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -33,7 +34,7 @@ pub(super) fn open(
     let tables = kept(TablesSource::open(config, calendar), &mut faults)?;
     match (deals, lookups, spend, rates, merges, tables) {
         (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges), Some(tables)) => {
-            Ok(Opened { deals, lookups, spend, rates, merges, tables })
+            Ok(Opened { deals, lookups, merges, given: GivenSource { rates, spend, tables } })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -43,10 +44,8 @@ pub(super) fn open(
 pub(super) struct Opened {
     pub(super) deals: DealSource,
     pub(super) lookups: LookupSource,
-    pub(super) spend: SpendSource,
-    pub(super) rates: FxSource,
     pub(super) merges: MergeSource,
-    pub(super) tables: TablesSource,
+    pub(super) given: GivenSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -215,17 +214,16 @@ pub(super) fn deal_counts(source: &DealSource, ledger: &Ledger) -> Counts {
 pub(super) fn all(
     source: DealSource,
     lookups: Vec<Lookup>,
-    spend: Option<Spend>,
-    rates: FxRates,
-    (merges, tables): (Merges, Tables),
+    merges: Merges,
+    given: Given,
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
-    inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
-    inputs.extend(rates.inputs);
+    inputs.extend(given.spend.map(|s| s.inputs).unwrap_or_default());
+    inputs.extend(given.rates.inputs);
     inputs.extend(merges.inputs);
-    inputs.extend(tables.inputs);
+    inputs.extend(given.tables.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()
