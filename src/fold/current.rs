@@ -25,6 +25,11 @@ impl Observer<'_> {
         let agrees =
             self.settle_stage(&own, row, created) & self.settle_outcome(&own, row, ended(row));
         self.compared.history_disagrees = u64::from(has_history && !agrees);
+        if self.compared.undated_outcomes > 0 && !has_history {
+            // Neither open nor in any period: to count it anywhere would be a guess.
+            self.steps.clear();
+            return;
+        }
         if let Some(gone) = self.current_gone {
             self.settle_deletion(gone, ended(gone));
         }
@@ -94,7 +99,10 @@ impl Observer<'_> {
         if matches!(told, Some(StageClass::Won | StageClass::Lost)) {
             return told == Some(class);
         }
-        let Some(closed) = closed else { return false };
+        let Some(closed) = closed else {
+            self.compared.undated_outcomes = u64::from(self.current_gone.is_none());
+            return false;
+        };
         // What the table itself gives is no move: a close a day or more before it stays as it is given
         // (G12). A stage that it gives from the creation on must not take that close back.
         let is_assumed = |step: &Step| step.place == Place::Initial && step.gives == Gives::Nothing;
@@ -113,6 +121,7 @@ impl Observer<'_> {
         let event = Event { stage, ..bare(closed.max(moved), kind) };
         self.push(event, row, Gives::Nothing, Place::Ending);
         self.compared.unlogged_outcomes = 1;
+        self.compared.early_closes = u64::from(moved > closed);
         true
     }
 

@@ -68,6 +68,9 @@ pub struct Compared {
     pub unlogged_outcomes: u64,
     pub unlogged_deals: u64,
     pub repeated_deals: u64,
+    pub undated_outcomes: u64,
+    pub undated_deals: u64,
+    pub early_closes: u64,
     /// Deals with both a history and a current state.
     pub compared: u64,
 }
@@ -82,6 +85,9 @@ impl Compared {
         self.unlogged_outcomes += other.unlogged_outcomes;
         self.unlogged_deals += other.unlogged_deals;
         self.repeated_deals += other.repeated_deals;
+        self.undated_outcomes += other.undated_outcomes;
+        self.undated_deals += other.undated_deals;
+        self.early_closes += other.early_closes;
         self.compared += other.compared;
     }
 }
@@ -99,6 +105,7 @@ struct Seen {
     is_merged: bool,
     stage: u16,
     amount: i64,
+    currency: u32,
     owner: u32,
     customer: Id,
     expected_close: i32,
@@ -113,6 +120,7 @@ const UNSEEN: Seen = Seen {
     is_merged: false,
     stage: NO_STAGE,
     amount: NO_AMOUNT,
+    currency: NO_CODE,
     owner: NO_CODE,
     customer: Id::NONE,
     expected_close: NO_DAY,
@@ -191,13 +199,18 @@ impl<'a> Observer<'a> {
                 }
                 continue;
             }
+            if own.kind == EventKind::Seen {
+                let slot = self.slot(deal, input, is_merged);
+                self.sighted(slot, input, own.time);
+                continue;
+            }
             if own.kind == EventKind::CurrentGone {
-                self.current_gone = later(events, self.current_gone, at);
+                self.current_gone = self.later(events, self.current_gone, at);
                 continue;
             }
             if own.kind.is_current() {
                 self.compared.repeated_deals += u64::from(self.current.is_some());
-                self.current = later(events, self.current, at);
+                self.current = self.later(events, self.current, at);
                 continue;
             }
             let told = self.telling.inputs.get(input);
@@ -224,6 +237,9 @@ impl<'a> Observer<'a> {
         self.sort();
         self.fill(events, created);
         self.sort();
+        let is_current = self.current.or(self.current_gone).is_some();
+        let is_nowhere = self.steps.is_empty() && is_current && self.compared.undated_outcomes == 0;
+        self.compared.undated_deals = u64::from(is_nowhere);
     }
 
     /// The code of a dimension that a step gives.
@@ -304,10 +320,32 @@ impl<'a> Observer<'a> {
                 until: if seen.is_seen && !seen.is_gone { until.max(seen.until) } else { until },
                 stage: if own.stage == NO_STAGE { seen.stage } else { own.stage },
                 amount: own.amount,
+                currency: Some(currency(events, at))
+                    .filter(|c| *c != NO_CODE)
+                    .unwrap_or(seen.currency),
                 owner: own.owner,
                 customer: own.customer,
                 expected_close: own.expected_close,
             };
+        }
+    }
+
+    /// An extract shows the deal in a row that is kept out: it is there, however it stands.
+    fn sighted(&mut self, slot: usize, input: usize, time: Instant) {
+        let (Some(mut seen), Some(told)) =
+            (self.seen.get(slot).copied(), self.telling.inputs.get(input))
+        else {
+            return;
+        };
+        if !seen.is_seen || seen.is_gone {
+            return;
+        }
+        self.since(told, &mut seen, time);
+        if seen.is_gone {
+            self.push(bare(time, EventKind::Restored), seen.row, Gives::Nothing, Place::Row);
+        }
+        if let Some(slot) = self.seen.get_mut(slot) {
+            slot.at = time;
         }
     }
 
@@ -348,7 +386,7 @@ impl<'a> Observer<'a> {
         let gives = !seen.is_seen || dimensions.into_iter().any(moved);
         let gives = if gives { Gives::All } else { Gives::Nothing };
         if seen.is_seen {
-            keep_changes(&mut event, seen);
+            keep_changes(&mut event, seen, currency(events, at));
         }
         let is_changed = event.amount != NO_AMOUNT
             || event.owner != NO_CODE
@@ -450,6 +488,36 @@ impl<'a> Observer<'a> {
     }
 }
 
+impl Observer<'_> {
+    /// The later of two rows of current deals, by what they say and not by where they stand.
+    fn later(&self, events: &EventBatch, known: Option<usize>, at: usize) -> Option<usize> {
+        let ranks = &self.telling.ranks;
+        // Codes are numbered as the rows come; ranks are not.
+        let rank = |of: &[u32], code: u32| of.get(code as usize).copied().unwrap_or(code);
+        let content = |row: usize| {
+            let own = event(events, row);
+            let ended = events.ingested.get(row).copied().unwrap_or(NO_INSTANT);
+            let stage = ranks.stage.get(usize::from(own.stage)).copied().unwrap_or(own.stage);
+            let customer = (own.customer.hash(), own.customer);
+            let names =
+                (rank(&ranks.owner, own.owner), rank(&ranks.currency, currency(events, row)));
+            ((ended, own.time, own.kind, stage), (own.amount, own.expected_close, customer, names))
+        };
+        let dimensions = |row: usize| {
+            let columns = events.dimensions.iter().enumerate();
+            columns.map(move |(place, codes)| {
+                let ranks = ranks.dimensions.get(place).map_or([].as_slice(), Vec::as_slice);
+                rank(ranks, codes.get(row).copied().unwrap_or(NO_CODE))
+            })
+        };
+        let is_later = |known: &usize| {
+            let order = content(*known).cmp(&content(at));
+            order.then_with(|| dimensions(*known).cmp(dimensions(at))).is_ge()
+        };
+        known.filter(is_later).or(Some(at))
+    }
+}
+
 /// What the note of an old value is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
@@ -501,15 +569,8 @@ fn earlier(known: Option<(Instant, usize)>, other: (Instant, usize)) -> Option<(
     known.filter(|known| known.0 <= other.0).or(Some(other))
 }
 
-/// The later of two rows of current deals, by what they say and not by where they stand.
-fn later(events: &EventBatch, known: Option<usize>, at: usize) -> Option<usize> {
-    let content = |row: usize| {
-        let own = event(events, row);
-        let ended = events.ingested.get(row).copied().unwrap_or(NO_INSTANT);
-        let rest = (own.amount, own.expected_close, own.customer, own.owner);
-        (ended, own.time, own.kind, own.stage, rest)
-    };
-    known.filter(|known| content(*known) >= content(at)).or(Some(at))
+fn currency(events: &EventBatch, row: usize) -> u32 {
+    events.currency.get(row).copied().unwrap_or(NO_CODE)
 }
 
 /// Whether an event says which stage the deal is in.
@@ -533,8 +594,10 @@ pub(super) fn bare(time: Instant, kind: EventKind) -> Event {
 }
 
 /// Takes out what the row before said, too.
-fn keep_changes(event: &mut Event, seen: &Seen) {
-    if event.amount == seen.amount {
+fn keep_changes(event: &mut Event, seen: &Seen, currency: u32) {
+    let is_same = currency == NO_CODE || seen.currency == NO_CODE || currency == seen.currency;
+    // The same number in another currency is another amount.
+    if event.amount == seen.amount && is_same {
         event.amount = NO_AMOUNT;
     }
     if event.owner == seen.owner {

@@ -9,7 +9,7 @@
 
 use super::machine::Event;
 use crate::config::MoneyPolicy;
-use crate::contract::{EventBatch, NO_CODE};
+use crate::contract::{EventBatch, EventKind, NO_CODE};
 use crate::money::{Currency, NO_AMOUNT, ONE, Rates, UNPRICED, by_rate};
 use crate::time::{Calendar, Day, Instant};
 
@@ -44,6 +44,8 @@ pub enum Worth {
 pub struct Purse {
     /// Code of the latest currency given.
     currency: u32,
+    /// The latest amount, as given.
+    amount: i64,
     /// The day whose rates hold; of each event where there is none.
     day: Option<Day>,
     /// Amounts in the reporting currency that had to be rounded.
@@ -58,7 +60,8 @@ impl Pricing {
         let code = |row: &u32| events.currency.get(*row as usize).copied();
         let currency = rows.iter().filter_map(code).find(|code| *code != NO_CODE);
         let day = (self.policy != MoneyPolicy::AtEvent).then_some(self.day);
-        Purse { currency: currency.unwrap_or(NO_CODE), day, inexact: 0 }
+        let currency = currency.unwrap_or(NO_CODE);
+        Purse { currency, amount: NO_AMOUNT, day, inexact: 0 }
     }
 
     /// What to convert them by once the close is known.
@@ -81,14 +84,23 @@ impl Pricing {
     }
 
     /// The amount of an event in minor units of the reporting currency; [`UNPRICED`] without a
-    /// rate. `row` is where it comes from; events of a deal are given in order.
+    /// rate. `row` is where it comes from; events of a deal are given in order. An event that changes
+    /// the currency only changes what the amount so far is worth.
     #[must_use]
     pub fn price(&self, events: &EventBatch, row: usize, event: &Event, purse: &mut Purse) -> i64 {
-        if let Some(code) = events.currency.get(row).filter(|code| **code != NO_CODE) {
-            purse.currency = *code;
+        if self.policy == MoneyPolicy::None {
+            return event.amount;
         }
-        let amount = event.amount;
-        if amount == NO_AMOUNT || self.policy == MoneyPolicy::None {
+        let code = events.currency.get(row).copied().unwrap_or(NO_CODE);
+        let is_other = code != NO_CODE && code != purse.currency;
+        if is_other {
+            purse.currency = code;
+        }
+        if event.amount != NO_AMOUNT || event.kind == EventKind::Cleared {
+            purse.amount = event.amount;
+        }
+        let amount = if is_other { purse.amount } else { event.amount };
+        if amount == NO_AMOUNT {
             return amount;
         }
         let worth = match self.worth(purse.currency) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::RunOptions;
-use super::inputs::{event_dimensions, telling, with_registry};
+use super::inputs::{event_dimensions, ranks, telling, with_registry};
 use super::pricing;
 use crate::config::{Config, Merged, Resolved, Ties};
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
@@ -63,7 +63,8 @@ pub fn explain_deal(
     let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
     merged::unite(&merges, &mut events, &mut own);
-    let told = telling(&source, read.extracts);
+    let mut told = telling(&source, read.extracts);
+    told.ranks = ranks(&source, &stages, &names);
     let mut story = Story {
         text: String::new(),
         events: &events,
@@ -319,8 +320,11 @@ impl Story<'_> {
             merges: self.merges.if_any(),
         });
         observer.observe(self.events, self.units, self.own, rows);
+        if observer.compared.undated_outcomes > 0 {
+            self.line("  won or lost by the table of current deals, which does not say when");
+        }
         if observer.steps.is_empty() {
-            self.line("  nothing says when anything happened to it; it counts nowhere");
+            self.line("  nothing says when that happened; it counts nowhere");
         }
         let mut purse = self.purse(rows, Some(&observer));
         for step in &observer.steps {
