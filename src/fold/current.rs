@@ -5,7 +5,7 @@
 
 use super::deal::Event;
 use super::event;
-use super::observe::{Gives, Observer, Place, Step, bare, tells_stage};
+use super::observe::{Gives, Observer, Place, Step, bare, currency, tells_stage};
 use crate::contract::{EventBatch, EventKind, NO_CODE, NO_STAGE, StageClass};
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
@@ -162,5 +162,40 @@ impl Observer<'_> {
             *lacking = !self.steps.iter().any(is_given);
         }
         self.push(filled, row, Gives::Lacking, Place::Filled);
+    }
+}
+
+impl Observer<'_> {
+    /// The later of two rows of current deals, by what they say and not by where they stand.
+    pub(super) fn later(
+        &self,
+        events: &EventBatch,
+        known: Option<usize>,
+        at: usize,
+    ) -> Option<usize> {
+        let ranks = &self.telling.ranks;
+        // Codes are numbered as the rows come; ranks are not.
+        let rank = |of: &[u32], code: u32| of.get(code as usize).copied().unwrap_or(code);
+        let content = |row: usize| {
+            let own = event(events, row);
+            let ended = events.ingested.get(row).copied().unwrap_or(NO_INSTANT);
+            let stage = ranks.stage.get(usize::from(own.stage)).copied().unwrap_or(own.stage);
+            let customer = (own.customer.hash(), own.customer);
+            let names =
+                (rank(&ranks.owner, own.owner), rank(&ranks.currency, currency(events, row)));
+            ((ended, own.time, own.kind, stage), (own.amount, own.expected_close, customer, names))
+        };
+        let dimensions = |row: usize| {
+            let columns = events.dimensions.iter().enumerate();
+            columns.map(move |(place, codes)| {
+                let ranks = ranks.dimensions.get(place).map_or([].as_slice(), Vec::as_slice);
+                rank(ranks, codes.get(row).copied().unwrap_or(NO_CODE))
+            })
+        };
+        let is_later = |known: &usize| {
+            let order = content(*known).cmp(&content(at));
+            order.then_with(|| dimensions(*known).cmp(dimensions(at))).is_ge()
+        };
+        known.filter(is_later).or(Some(at))
     }
 }

@@ -9,6 +9,7 @@
 pub mod columns;
 mod current;
 pub mod deal;
+mod initial;
 pub mod levels;
 pub mod machine;
 pub mod merged;

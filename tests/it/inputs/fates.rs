@@ -333,3 +333,105 @@ fn rules_of_compared_rows_say_of_how_many() {
     assert_eq!(checked("no_op_changes"), [0, 2]);
     assert_eq!(checked("bad_amount"), [0, 3]);
 }
+
+/// 1 is deleted, restored and won, 2 deleted for good, 3 deleted after 1 April, 4 won and deleted.
+const DELETED: &str = "deal_id,event_time,event_type,stage_id,amount\n\
+    1,2024-01-05T10:00:00Z,stage,lead,10\n1,2024-02-01T10:00:00Z,deleted,,\n\
+    1,2024-03-01T10:00:00Z,restored,,\n1,2024-03-10T10:00:00Z,won,,\n\
+    2,2024-01-05T10:00:00Z,stage,lead,20\n2,2024-03-10T10:00:00Z,deleted,,\n\
+    3,2024-01-05T10:00:00Z,stage,lead,30\n3,2024-04-02T10:00:00Z,deleted,,\n\
+    4,2024-01-05T10:00:00Z,stage,lead,40\n4,2024-02-01T10:00:00Z,won,,\n\
+    4,2024-03-01T10:00:00Z,deleted,,\n";
+
+/// Deals, won, lost, open and deleted ones, and the net revenue, as of a day.
+#[track_caller]
+fn check_deleted(policy: &str, as_of: &str, expected: [i64; 5], net: i64) {
+    let scratch = Scratch::new();
+    scratch.write("events/e.csv", DELETED);
+    let config = CONFIG.replace("columns = [\"region\"]", "").replace("2024-04-01T00", as_of);
+    let tables = tables_of(&scratch, &format!("{config}[fold]\ndeleted = \"{policy}\"\n"));
+    let wanted = [("slice", "all"), ("period", "all"), ("basis", "created")];
+    let row = only(&tables["conversion"], &wanted);
+    let found = ["deals_n", "won_n", "lost_n", "open_n", "deleted_n"].map(|name| int(&row, name));
+    assert_eq!(
+        (found, total(&tables, "revenue", "net_amount")),
+        (expected, net),
+        "{policy} {as_of}"
+    );
+}
+
+#[test]
+fn deletions_follow_the_policy_before_and_after_they_are_taken_back() {
+    let (april, february) = ("2024-04-01T00", "2024-02-15T00");
+    check_deleted("exclude", april, [2, 1, 0, 1, 0], 1_000);
+    check_deleted("as_lost", april, [4, 1, 2, 1, 0], 1_000);
+    check_deleted("keep_until_deleted", april, [4, 1, 0, 1, 2], 1_000);
+    // Then 1 is deleted, 2 and 3 are open, 4 is won: what comes later does not exist (G1).
+    check_deleted("exclude", february, [3, 1, 0, 2, 0], 4_000);
+    check_deleted("as_lost", february, [4, 1, 1, 2, 0], 4_000);
+    check_deleted("keep_until_deleted", february, [4, 1, 0, 2, 1], 4_000);
+}
+
+#[test]
+fn late_and_corrected_rows_count_by_their_time_and_their_last_word() {
+    // Backwards, the proposal six weeks late, the close corrected a day after.
+    let scratch = Scratch::new();
+    let rows = "deal_id,event_time,event_id,ingested_at,stage_id,amount\n\
+        1,2024-02-03T09:00:00Z,e3,2024-02-04T00:00:00Z,won,12.50\n\
+        1,2024-02-03T09:00:00Z,e3,2024-02-03T10:00:00Z,won,99\n\
+        1,2024-01-20T12:00:00Z,e2,2024-03-01T00:00:00Z,proposal,\n\
+        1,2024-01-05T10:00:00Z,e1,2024-01-05T10:00:00Z,lead,10\n";
+    scratch.write("events/e.csv", rows);
+    let tables = tables_of(&scratch, &CONFIG.replace("columns = [\"region\"]", ""));
+    assert_eq!((outcomes(&tables), total(&tables, "revenue", "net_amount")), ([1, 1, 0, 0], 1_250));
+    let moves = filter(
+        &tables["stage_transitions"],
+        &[("slice", "all"), ("period", "all"), ("move", "advanced")],
+    );
+    assert_eq!(moves.len(), 1);
+    check(&tables, "deal_events", &[("duplicate_events", 1), ("tied_events", 0)]);
+}
+
+#[test]
+fn stand_ins_for_no_date_are_none_wherever_a_date_may_be_missing() {
+    let events = "deal_id,event_time,stage_id,expected_close\n\
+        1,2024-01-02T10:00:00Z,lead,9999-12-31\n1,2024-01-03T10:00:00Z,,0000-00-00\n\
+        2,2024-01-02T10:00:00Z,lead,\n";
+    // 1 was not closed in 9999 nor deleted in 1970, and 2 was won nobody knows when.
+    let deals = "deal_id,created_at,outcome,closed_at,is_deleted,deleted_at\n\
+        1,0000-00-00,open,9999-12-31,false,1970-01-01\n\
+        2,1970-01-01T00:00:00Z,won,0000-00-00,false,\n";
+    let tables = with_deals(events, deals);
+    assert_eq!((outcomes(&tables), created(&tables, "2024-01-01")), ([2, 0, 0, 2], 2));
+    check(
+        &tables,
+        "deals",
+        &[("undated_outcomes", 1), ("undated_deals", 0), ("bad_event_time", 0)],
+    );
+}
+
+#[test]
+fn the_story_of_a_deal_says_what_it_was_merged_into() {
+    let scratch = Scratch::new();
+    let header = "deal_id,event_time,event_type,stage_id,amount";
+    scratch.write("events/e.csv", &format!("{header}\n{TWO}"));
+    scratch.write("merges/m.csv", "loser_id,winner_id,at\n2,1,2024-02-10T10:00:00Z\n");
+    let config = CONFIG.replace("columns = [\"region\"]", "");
+    let story = |policy: &str, deal: &str| {
+        let config = format!("{config}{MERGES}[fold]\nmerged = \"{policy}\"\n");
+        let resolved = scratch.resolve(&config).unwrap();
+        let backend = dealmill::engine::Backend::Kernel;
+        let options = dealmill::run::RunOptions { on_step: &|_| (), backend };
+        dealmill::run::explain_deal(&resolved, deal, &options).unwrap()
+    };
+    let merged = "deal 2 was merged into deal 1 at 2024-02-10T10:00:00Z";
+    let (one, two) = (story("drop", "1"), story("drop", "2"));
+    assert!(one.contains(merged) && one.contains("outcome: won"), "{one}");
+    assert!(two.contains(merged) && two.contains("left out of every table"), "{two}");
+    for deal in ["1", "2"] {
+        let story = story("union", deal);
+        assert!(story.contains("advances to proposal"), "{story}");
+        assert!(story.contains("outcome: won"), "{story}");
+        assert!(story.contains("does not count (G17)"), "{story}");
+    }
+}
