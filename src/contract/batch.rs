@@ -58,6 +58,8 @@ pub enum EventKind {
     CurrentLost = 16,
     /// Not an event: by the table of current deals the deal is deleted; `ingested` says when.
     CurrentGone = 17,
+    /// Not an event: an extract shows the deal, in a row that is kept out.
+    Seen = 18,
 }
 
 impl EventKind {
@@ -83,6 +85,7 @@ impl EventKind {
             15 => Self::CurrentWon,
             16 => Self::CurrentLost,
             17 => Self::CurrentGone,
+            18 => Self::Seen,
             _ => Self::Attribute,
         }
     }

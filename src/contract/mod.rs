@@ -108,7 +108,7 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
     optional(
         "currency",
         ColumnType::Text,
-        "currency of this amount and later ones; amounts before the first one given are in it, too",
+        "currency of this amount and later ones, or without an amount of the one so far; amounts before the first currency given are in it, too",
     ),
     optional("owner_id", ColumnType::Text, "the new owner"),
     optional("customer_id", ColumnType::Id, "the customer"),

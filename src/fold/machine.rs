@@ -167,7 +167,8 @@ impl<'a> Machine<'a> {
             | EventKind::CurrentOpen
             | EventKind::CurrentWon
             | EventKind::CurrentLost
-            | EventKind::CurrentGone => {}
+            | EventKind::CurrentGone
+            | EventKind::Seen => {}
         }
     }
 
@@ -484,6 +485,17 @@ impl<'a> Machine<'a> {
             let visits = self.visits_by_stage.get(usize::from(visit.stage));
             visit.last_visit = visits == Some(&visit.visit_no);
         }
+    }
+
+    /// Whether a stage that is not in the pipeline re-opened the deal, which G8 says of open ones only.
+    #[must_use]
+    pub fn is_reopened_by_unknown(&self) -> bool {
+        let class = |stage: u16| self.stages.stage(stage).class;
+        self.visits.iter().any(|visit| {
+            class(visit.stage) == StageClass::Unknown
+                && visit.arrival == Move::Reopened
+                && matches!(class(visit.prev), StageClass::Won | StageClass::Lost)
+        })
     }
 
     /// Whether its last deletion was a merge into another deal.

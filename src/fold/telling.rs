@@ -65,6 +65,26 @@ impl Told {
     }
 }
 
+/// The place of each code among the sorted names, where a choice between rows may not depend on the
+/// order of files; empty where there is nothing to choose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ranks {
+    /// Of stages.
+    pub stage: Vec<u16>,
+    /// Of owners.
+    pub owner: Vec<u32>,
+    /// Of currencies.
+    pub currency: Vec<u32>,
+    /// Of the values of each dimension.
+    pub dimensions: Vec<Vec<u32>>,
+}
+
+impl Ranks {
+    /// No names.
+    pub const NONE: Self =
+        Self { stage: Vec::new(), owner: Vec::new(), currency: Vec::new(), dimensions: Vec::new() };
+}
+
 /// What the inputs of a run tell.
 #[derive(Debug, Clone, Default)]
 pub struct Telling {
@@ -72,11 +92,14 @@ pub struct Telling {
     pub units: Vec<u16>,
     /// The inputs.
     pub inputs: Vec<Told>,
+    /// Where a table of current deals may have several rows of one deal.
+    pub ranks: Ranks,
 }
 
 impl Telling {
     /// Plain events and nothing else.
-    pub const PLAIN: &'static Self = &Self { units: Vec::new(), inputs: Vec::new() };
+    pub const PLAIN: &'static Self =
+        &Self { units: Vec::new(), inputs: Vec::new(), ranks: Ranks::NONE };
 
     /// Whether every row is an event as it stands, and all histories are equally good.
     #[must_use]

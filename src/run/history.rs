@@ -372,7 +372,8 @@ impl Milling<'_> {
         let is_dated = read.latest != NO_INSTANT;
         let latest = if is_dated { read.latest.max(merges.latest) } else { NO_INSTANT };
         let as_of = inputs::settle_as_of(resolved.as_of, latest, source)?;
-        let telling = inputs::telling(source, read.extracts);
+        let mut telling = inputs::telling(source, read.extracts);
+        telling.ranks = inputs::ranks(source, stages, names);
         Ok(Gathered { events: events.complete(), as_of, telling, merges })
     }
 
@@ -387,6 +388,8 @@ impl Milling<'_> {
         let ledger = self.ledger;
         let Some(first) = source.inputs().next().map(|i| i.name.clone()) else { return };
         let mut counts = Counts::of_deals(tally.deals);
+        counts.compared_rows = tally.compared_rows;
+        counts.compared_events = tally.compared_events;
         for (rule, n) in [
             (Rule::DuplicateEvents, tally.duplicate_events),
             (Rule::TiedEvents, tally.tied_events),
@@ -394,6 +397,7 @@ impl Milling<'_> {
             (Rule::BeforeCreation, tally.before_creation),
             (Rule::AfterDeletion, tally.after_deletion),
             (Rule::UnknownStageEvents, tally.unknown_stage_events),
+            (Rule::ReopenedByUnknownStage, tally.reopened_by_unknown_stage),
             (Rule::UnknownStages, stages.unknown().len() as u64),
             (Rule::UnknownPipeline, tally.unknown_pipeline),
             (Rule::OtherValues, lumped),

@@ -8,12 +8,12 @@ use crate::config::{Config, Resolved, Shape};
 use crate::contract::{Id, StageTable};
 use crate::error::{Error, Fault};
 use crate::fold::observe::Compared;
-use crate::fold::{Quality, Tally, Telling, Told};
+use crate::fold::{Quality, Ranks, Tally, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxSource, InputFacts, Lookup, LookupSource, MergeSource, Merges,
-    Registry, SpendSource, TablesSource,
+    CheckedInput, DealSource, FxSource, InputFacts, Interner, Interners, Lookup, LookupSource,
+    MergeSource, Merges, Registry, SpendSource, TablesSource,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -117,7 +117,21 @@ pub(super) fn telling(
         extracts: extracts.remove(facts.name).unwrap_or_default().into_iter().collect(),
     };
     let inputs = source.facts().map(told).collect();
-    Telling { units: source.inputs_of_units(), inputs }
+    Telling { units: source.inputs_of_units(), inputs, ranks: Ranks::default() }
+}
+
+/// The order of all names, where a table of current deals may have several rows of one deal.
+pub(super) fn ranks(source: &DealSource, stages: &StageTable, names: &Interners) -> Ranks {
+    if !source.facts().any(|facts| facts.shape == Shape::Deals) {
+        return Ranks::default();
+    }
+    let of = |names: &Interner| names.freeze().ranked().1;
+    Ranks {
+        stage: stages.finish().1,
+        owner: of(&names.owner),
+        currency: of(&names.currency),
+        dimensions: names.dimensions.iter().map(|names| of(names)).collect(),
+    }
 }
 
 /// What comparing rows showed, by rule of the history.
@@ -138,6 +152,9 @@ pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &
     counts.add(Rule::HistoryDisagrees, compared.history_disagrees);
     counts.add(Rule::UnloggedOutcomes, compared.unlogged_outcomes);
     counts.add(Rule::UnloggedDeals, compared.unlogged_deals);
+    counts.add(Rule::UndatedOutcomes, compared.undated_outcomes);
+    counts.add(Rule::UndatedDeals, compared.undated_deals);
+    counts.add(Rule::EarlyCloses, compared.early_closes);
     counts.add(Rule::RepeatedDeals, compared.repeated_deals);
     ledger.record(name, &counts);
 }

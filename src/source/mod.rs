@@ -428,7 +428,7 @@ impl DealSource {
             let mut state = TaskState::new(&decoding, checked, layout, room, &mut keep);
             for unit in &task.units {
                 state.begin(*unit);
-                if failed.get().is_some() || state.skips_unit() {
+                if failed.get().is_some() || state.skips_unit(input.shape) {
                     continue;
                 }
                 read_unit(input.shape, &mut state)?;

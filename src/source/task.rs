@@ -10,8 +10,8 @@ use arrow::array::ArrayRef;
 use super::convert::{self, BAD_AMOUNT, BAD_INSTANT, Seen};
 use super::read::{CheckedInput, Unit};
 use super::{Decoding, Layout, RowNumbers};
-use crate::config::Severity;
-use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageClass};
+use crate::config::{Severity, Shape};
+use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageClass};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Examples, Profile, QuarantinedRow, Rule};
@@ -59,6 +59,23 @@ impl Decoded {
             wanted_pipeline: Vec::new(),
             pipeline: pick(&self.pipeline, rows),
         }
+    }
+}
+
+impl Decoded {
+    /// Forgets what a row says of its deal.
+    pub(super) fn forget(&mut self, row: usize) {
+        fn clear<T>(column: &mut [T], row: usize, none: T) {
+            if let Some(slot) = column.get_mut(row) {
+                *slot = none;
+            }
+        }
+        clear(&mut self.amount, row, NO_AMOUNT);
+        clear(&mut self.currency, row, NO_CODE);
+        clear(&mut self.owner, row, NO_CODE);
+        clear(&mut self.customer, row, Id::NONE);
+        clear(&mut self.expected_close, row, NO_DAY);
+        self.dimensions.iter_mut().for_each(|codes| clear(codes, row, NO_CODE));
     }
 }
 
@@ -183,8 +200,15 @@ impl<'a> TaskState<'a> {
         if self.decoding.ledger.is_profiling() {
             let dimensions = self.layout.dimensions.iter().map(|(name, _)| name.as_str());
             let mut profile = Profile::default();
-            let calendar = &self.input.clock.reporting;
-            profile.add(&self.events, calendar, self.decoding.stages, dimensions);
+            let kinds = self.events.kind.iter().enumerate();
+            let told: Vec<usize> =
+                kinds.filter(|(_, kind)| **kind != EventKind::Seen).map(|(row, _)| row).collect();
+            let (calendar, stages) = (&self.input.clock.reporting, self.decoding.stages);
+            if told.len() == self.events.len() {
+                profile.add(&self.events, calendar, stages, dimensions);
+            } else {
+                profile.add(&self.events.pick(&told), calendar, stages, dimensions);
+            }
             self.decoding.ledger.note(&self.input.name, &profile);
         }
         (self.take)(&self.events);
@@ -210,9 +234,10 @@ impl<'a> TaskState<'a> {
 
     /// Whether the statistics show that no row of the unit can be needed. What is then counted is
     /// what reading the rows would count, so that the layout of the files changes no number.
-    pub(super) fn skips_unit(&mut self) -> bool {
+    pub(super) fn skips_unit(&mut self, shape: Shape) -> bool {
         let (input, unit, decoding) = (self.input, self.unit, self.decoding);
-        if !decoding.pipelines.is_empty() {
+        // An extract's rows of other pipelines show that their deals have not vanished.
+        if !decoding.pipelines.is_empty() && shape != Shape::Snapshots {
             let only = self.layout.pipeline_id.and_then(|index| input.constant(&unit, index));
             match only {
                 None => return false,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::story::{Rows, Story};
 use super::RunOptions;
 use super::focus::Focus;
-use super::inputs::{event_dimensions, telling, with_registry};
+use super::inputs::{event_dimensions, ranks, telling, with_registry};
 use super::pricing;
 use crate::config::{Merged, Resolved};
 use crate::contract::{EventBatch, Id, StageTable};
@@ -92,7 +92,8 @@ fn told(
     let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
     merged::unite(&merges, &mut events, &mut own);
-    let telling = telling(&source, read.extracts);
+    let mut telling = telling(&source, read.extracts);
+    telling.ranks = ranks(&source, &stages, &names);
     let settings = fold::Settings {
         stages: &stages,
         dimensions: dimensions.len(),
