@@ -306,10 +306,8 @@ impl<'a> Machine<'a> {
         if target.class == StageClass::Ignored {
             return;
         }
-        if target.class == StageClass::Unknown {
-            self.deal.unknown_stage_events += 1;
-            self.stages.note_visited(to);
-        }
+        self.deal.unknown_stage_events += u64::from(target.class == StageClass::Unknown);
+        self.stages.note_visited(to);
         let (from, kind) = match self.current {
             None if self.handed => (STAGE_HANDOFF, Move::Handoff),
             None => (STAGE_START, Move::Created),
