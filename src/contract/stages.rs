@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::pipelines::{DEFAULT_PIPELINE, LOOSE, Several};
-use super::{NO_PIPELINE, NO_STAGE};
+use super::{NO_PIPELINE, NO_PROBABILITY, NO_STAGE};
 use crate::config::{Config, Pipeline};
 use crate::error::Error;
 use crate::relations::visits::PSEUDO_STAGES;
@@ -101,6 +101,8 @@ pub struct StageTable {
     pub(super) pipelines: Vec<Ends>,
     /// From when on a stage has which class, where that changes.
     dated: BTreeMap<u16, Vec<(Instant, StageClass)>>,
+    /// The chance of winning in a stage, in millionths.
+    probabilities: BTreeMap<u16, i32>,
     pub(super) several: Option<Box<Several>>,
 }
 
@@ -142,6 +144,7 @@ impl StageTable {
             used: Mutex::default(),
             pipelines: Vec::new(),
             dated: BTreeMap::new(),
+            probabilities: BTreeMap::new(),
             several: None,
         }
     }
@@ -183,6 +186,11 @@ impl StageTable {
         for (name, classes) in &pipeline.dated {
             if let Some(code) = codes.get(name) {
                 self.dated.insert(*code, classes.clone());
+            }
+        }
+        for (name, probability) in &pipeline.probability {
+            if let Some(code) = codes.get(name) {
+                self.probabilities.insert(*code, *probability);
             }
         }
         let open_n = pipeline.stages.len() as i16;
@@ -234,6 +242,12 @@ impl StageTable {
         let before = classes.partition_point(|(from, _)| *from <= at);
         let class = classes.get(before.saturating_sub(1)).map_or(stage.class, |(_, class)| *class);
         Stage { class, order: if class == StageClass::Open { stage.order } else { 0 } }
+    }
+
+    /// The chance of winning in a stage, in millionths; [`NO_PROBABILITY`] where none is given.
+    #[must_use]
+    pub fn probability(&self, stage: u16) -> i32 {
+        self.probabilities.get(&stage).copied().unwrap_or(NO_PROBABILITY)
     }
 
     /// The stage of a won or lost event that names none.

@@ -6,8 +6,8 @@
 pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
-    EventKind, NO_CODE, NO_PIPELINE, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF, STAGE_START,
-    STAGE_STILL, Stage, StageClass, StageTable,
+    EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF,
+    STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
 };
 use crate::money::{NO_AMOUNT, UNPRICED};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -201,6 +201,9 @@ impl<'a> Machine<'a> {
             let known = deal.expected_close != NO_DAY;
             deal.pushes += u32::from(known && event.expected_close > deal.expected_close);
             deal.expected_close = event.expected_close;
+        }
+        if event.probability != NO_PROBABILITY {
+            deal.probability = event.probability;
         }
         let closed = self.deal.outcome != Outcome::Open;
         for (index, now) in self.dimensions_now.iter_mut().enumerate() {
@@ -433,6 +436,7 @@ impl<'a> Machine<'a> {
         if self.stages.has_pipelines() {
             self.deal.entered_first = self.entered_first();
         }
+        self.deal.stage = self.current.unwrap_or(NO_STAGE);
         self.mark_firsts_and_lasts();
         true
     }

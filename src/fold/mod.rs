@@ -29,7 +29,7 @@ pub use scatter::{Scattered, bucket_bits, scatter};
 pub use telling::{Quality, Telling, Told};
 
 use crate::config::{MoneyPolicy, Ties};
-use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageTable};
+use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::spill::Complete;
@@ -153,6 +153,10 @@ impl<'a> Folder<'a> {
         let (mut events, mut units) =
             (std::mem::take(&mut self.events), std::mem::take(&mut self.units));
         scatter::gather(parts, bucket, &mut events, &mut units);
+        if !events.probability.is_empty() {
+            let telling = self.settings.telling;
+            self.out.tally.bad_probability += telling.settle_probabilities(&mut events, &units);
+        }
         let is_large = events.len() > LARGE;
         self.bucket(&events, &units, take)?;
         if !is_large {
@@ -408,6 +412,7 @@ pub fn event(events: &EventBatch, at: usize) -> Event {
         owner: events.owner.get(at).copied().unwrap_or(NO_CODE),
         customer: events.customer.get(at).copied().unwrap_or_default(),
         expected_close: events.expected_close.get(at).copied().unwrap_or(NO_DAY),
+        probability: events.probability.get(at).copied().unwrap_or(NO_PROBABILITY),
     }
 }
 

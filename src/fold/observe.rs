@@ -10,7 +10,8 @@ use super::telling::{Quality, Telling, Told};
 use super::{Settings, event};
 use crate::config::{Deleted, Shape};
 use crate::contract::{
-    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_STAGE, OPEN_END, StageClass, StageTable,
+    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, OPEN_END,
+    StageClass, StageTable,
 };
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -100,6 +101,7 @@ struct Seen {
     owner: u32,
     customer: Id,
     expected_close: i32,
+    probability: i32,
 }
 
 const UNSEEN: Seen = Seen {
@@ -114,6 +116,7 @@ const UNSEEN: Seen = Seen {
     owner: NO_CODE,
     customer: Id::NONE,
     expected_close: NO_DAY,
+    probability: NO_PROBABILITY,
 };
 
 /// Turns one deal's rows after the other into steps, in the same room.
@@ -265,6 +268,7 @@ impl<'a> Observer<'a> {
                 owner: own.owner,
                 customer: own.customer,
                 expected_close: own.expected_close,
+                probability: own.probability,
             };
         }
     }
@@ -313,6 +317,7 @@ impl<'a> Observer<'a> {
             || !event.customer.is_none()
             || event.expected_close != NO_DAY
             || event.pipeline != NO_PIPELINE
+            || event.probability != NO_PROBABILITY
             || gives == Gives::All;
         let is_moved = event.pipeline != NO_PIPELINE || own.stage != seen.stage;
         if own.kind == EventKind::ObservedGone {
@@ -416,6 +421,7 @@ enum Field {
     Owner,
     Customer,
     ExpectedClose,
+    Probability,
     Pipeline,
     /// The dimension at this position.
     Dimension(usize),
@@ -435,6 +441,9 @@ impl Field {
         if own.expected_close != NO_DAY {
             return Self::ExpectedClose;
         }
+        if own.probability != NO_PROBABILITY {
+            return Self::Probability;
+        }
         if own.pipeline != NO_PIPELINE {
             return Self::Pipeline;
         }
@@ -450,6 +459,7 @@ impl Field {
             Self::Owner => event.owner != NO_CODE,
             Self::Customer => !event.customer.is_none(),
             Self::ExpectedClose => event.expected_close != NO_DAY,
+            Self::Probability => event.probability != NO_PROBABILITY,
             Self::Pipeline => event.pipeline != NO_PIPELINE,
             Self::Dimension(place) => {
                 let code = events.dimensions.get(place).and_then(|d| d.get(step.row));
@@ -488,6 +498,7 @@ pub(super) fn bare(time: Instant, kind: EventKind) -> Event {
         owner: NO_CODE,
         customer: Id::NONE,
         expected_close: NO_DAY,
+        probability: NO_PROBABILITY,
     }
 }
 
@@ -504,6 +515,9 @@ fn keep_changes(event: &mut Event, seen: &Seen) {
     }
     if event.expected_close == seen.expected_close {
         event.expected_close = NO_DAY;
+    }
+    if event.probability == seen.probability {
+        event.probability = NO_PROBABILITY;
     }
     if event.pipeline == seen.pipeline {
         event.pipeline = NO_PIPELINE;

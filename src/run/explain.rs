@@ -1,7 +1,6 @@
 //! The story of one deal: each event, where it stands, the rule applied to it, and what became of
 //! the deal. It uses the same order, the same machine and the same levels as the fold.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::RunOptions;
@@ -19,7 +18,7 @@ use crate::money::{self, NO_AMOUNT, UNPRICED};
 use crate::quality::Ledger;
 use crate::relations::deals::HISTORY_QUALITY;
 use crate::relations::visits::MOVES;
-use crate::source::{DealSource, FxSource, Interners, Names, RowNumbers};
+use crate::source::{DealSource, FxSource, Interners, Names, Read, RowNumbers};
 use crate::time::{Instant, NO_DAY, NO_INSTANT, day_text, instant_text};
 
 /// The story of one deal as text.
@@ -43,7 +42,7 @@ pub fn explain_deal(
     let number = deal.parse().ok().map(|n| Id::integer(n).hash());
     let hashes: Vec<u64> = number.into_iter().chain([Id::hash_of_text(deal)]).collect();
     // Where rows have to be compared, those after as_of would change what the earlier ones mean.
-    let is_compared = !telling(&source, BTreeMap::new()).is_plain();
+    let is_compared = !telling(&source, Read::default())?.is_plain();
     let (parts, read) = source.read(
         &names,
         &stages,
@@ -59,7 +58,9 @@ pub fn explain_deal(
     let (mut events, mut units) = (EventBatch::default(), Vec::new());
     let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
-    let told = telling(&source, read.extracts);
+    stages.keep_used()?;
+    let told = telling(&source, read)?;
+    told.settle_probabilities(&mut events, &units);
     let mut story = Story {
         text: String::new(),
         events: &events,
@@ -292,6 +293,9 @@ impl Story<'_> {
             Some(visit) if machine.visits.len() > visits => said.push(self.arrival(visit)),
             _ if machine.deal.no_ops > deal.no_ops => {
                 said.push("no change of stage, attributes only (G4)".to_owned());
+            }
+            _ if machine.deal.pipeline != deal.pipeline => {
+                said.push("goes to another pipeline (G6)".to_owned());
             }
             _ if machine.deal.deleted != deal.deleted => said.push("deletes the deal (G17)".into()),
             _ if machine.deal.after_deletion > deal.after_deletion => {

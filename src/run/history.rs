@@ -336,7 +336,7 @@ impl Milling<'_> {
             },
         )?;
         let as_of = inputs::settle_as_of(resolved.as_of, read.latest, source)?;
-        Ok((events.complete(), as_of, inputs::telling(source, read.extracts)))
+        Ok((events.complete(), as_of, inputs::telling(source, read)?))
     }
 
     /// Brings what the fold counted into the ledger, under the first input of the deal history.
@@ -359,6 +359,7 @@ impl Milling<'_> {
             (Rule::UnknownStageEvents, tally.unknown_stage_events),
             (Rule::UnknownStages, stages.unknown().len() as u64),
             (Rule::UnknownPipeline, tally.unknown_pipeline),
+            (Rule::BadProbability, tally.bad_probability),
             (Rule::OtherValues, lumped),
             (Rule::NoCustomer, tally.no_customer),
             (Rule::NoStage, tally.no_stage),

@@ -42,6 +42,7 @@ fn attribute(column: &str) -> Option<Attribute> {
     match column {
         "has_customer" | "shard" => Some(Attribute::Customer),
         "is_overdue" | "pushes_n" => Some(Attribute::ExpectedClose),
+        "probability_ppm" | "has_probability" => Some(Attribute::Probability),
         _ if column.starts_with("owner") => Some(Attribute::Owner),
         _ if column.ends_with("amount") => Some(Attribute::Amount),
         _ => None,

@@ -21,6 +21,7 @@ mod needs;
 mod pages;
 mod partitions;
 mod preflight;
+mod probability;
 mod read;
 mod registry;
 mod rows;
@@ -46,6 +47,7 @@ pub use guard::is_guarded;
 pub use intern::{Interner, Names};
 pub use lookup::{Held, Lookup, LookupKey, LookupSource};
 pub use needs::{Attribute, Width};
+pub use probability::{in_millionths, unit_hint};
 pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
@@ -60,6 +62,7 @@ use convert::Clock;
 pub use layout::InputFacts;
 use layout::{DealInput, Layout};
 use preflight::Wanted;
+use probability::Span;
 use task::TaskState;
 use tasks::Task;
 
@@ -163,6 +166,8 @@ pub struct Present {
     pub expected_close: bool,
     /// The pipeline, where there are several.
     pub pipeline: bool,
+    /// The chance of winning.
+    pub probability: bool,
     /// The order within one instant.
     pub seq: bool,
     /// Identifiers of events.
@@ -209,6 +214,8 @@ pub struct Read {
     pub latest: Instant,
     /// When the extracts of each input of snapshots were made, by its name.
     pub extracts: BTreeMap<String, BTreeSet<Instant>>,
+    /// What the probabilities of each input look like, by its name.
+    pub probabilities: BTreeMap<String, Span>,
 }
 
 /// The zone and format by which an input's times are read.
@@ -371,6 +378,7 @@ impl DealSource {
         // Room that tasks leave to the next ones, so that pages are asked for once a thread.
         let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
         let extracts: Mutex<BTreeMap<String, BTreeSet<Instant>>> = Mutex::default();
+        let probabilities: Mutex<BTreeMap<String, Span>> = Mutex::default();
         let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
@@ -412,7 +420,11 @@ impl DealSource {
                 }
                 read_unit(input.shape, &mut state)?;
             }
-            let (room, last, dates) = state.finish();
+            let (room, last, dates, span) = state.finish();
+            if self.present.probability {
+                let mut all = probabilities.lock().unwrap_or_else(PoisonError::into_inner);
+                all.entry(input.checked.name.clone()).or_default().merge(&span);
+            }
             latest.fetch_max(last, Ordering::Relaxed);
             if !dates.is_empty() {
                 let mut all = extracts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -439,6 +451,7 @@ impl DealSource {
             input.checked.settle_refused(ledger);
         }
         let extracts = extracts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((all, Read { latest: latest.load(Ordering::Relaxed), extracts }))
+        let probabilities = probabilities.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((all, Read { latest: latest.load(Ordering::Relaxed), extracts, probabilities }))
     }
 }
