@@ -13,7 +13,6 @@ use super::{NO_PIPELINE, NO_PROBABILITY, NO_STAGE};
 use crate::config::{Config, Pipeline};
 use crate::error::Error;
 use crate::relations::visits::PSEUDO_STAGES;
-use crate::time::Instant;
 
 /// Class of a stage (G6); the number is its position in [`crate::relations::visits::CLASSES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,8 +98,8 @@ pub struct StageTable {
     used: Mutex<BTreeSet<u16>>,
     /// By the pipeline's code.
     pub(super) pipelines: Vec<Ends>,
-    /// From when on a stage has which class, where that changes.
-    dated: BTreeMap<u16, Vec<(Instant, StageClass)>>,
+    /// From which instant on a stage has which class, where that changes.
+    dated: BTreeMap<u16, Vec<(i64, StageClass)>>,
     /// The chance of winning in a stage, in millionths.
     probabilities: BTreeMap<u16, i32>,
     pub(super) several: Option<Box<Several>>,
@@ -126,11 +125,7 @@ impl StageTable {
     #[must_use]
     pub fn new(pipeline: &Pipeline) -> Self {
         let mut table = Self::empty();
-        let name = match pipeline.only.as_slice() {
-            [one] => one,
-            _ => DEFAULT_PIPELINE,
-        };
-        table.codes = table.add_pipeline(name, pipeline);
+        table.codes = table.add_pipeline(DEFAULT_PIPELINE, pipeline);
         table
     }
 
@@ -233,7 +228,7 @@ impl StageTable {
     /// Class and order of a code at an instant; the order is the same at all times.
     #[must_use]
     #[inline]
-    pub fn stage_at(&self, code: u16, at: Instant) -> Stage {
+    pub fn stage_at(&self, code: u16, at: i64) -> Stage {
         let stage = self.stage(code);
         if self.dated.is_empty() {
             return stage;

@@ -217,7 +217,6 @@ impl Milling<'_> {
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
-        stages.keep_used()?;
         let assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
@@ -260,12 +259,11 @@ impl Milling<'_> {
         let present = present(&assembler, spend.as_ref());
         let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
         watch.lap("customers");
-        let counts = inputs::deal_counts(&source, ledger);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
             present,
             as_of,
-            counts,
+            counts: inputs::deal_counts(&source, ledger),
             deals,
             unknown_stages: stages.unknown(),
             unknown_pipelines: stages.unknown_pipelines(),
@@ -335,6 +333,7 @@ impl Milling<'_> {
                 events.add(fold::scatter(unit, batch, bits))
             },
         )?;
+        stages.keep_used()?;
         let as_of = inputs::settle_as_of(resolved.as_of, read.latest, source)?;
         Ok((events.complete(), as_of, inputs::telling(source, read)?))
     }

@@ -34,7 +34,6 @@ mod tests;
 pub mod synthetic;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::ArrayRef;
@@ -218,6 +217,29 @@ pub struct Read {
     pub probabilities: BTreeMap<String, Span>,
 }
 
+impl Read {
+    /// Adds what a task of an input gave.
+    fn add(
+        &mut self,
+        input: &DealInput,
+        latest: Instant,
+        dates: BTreeSet<Instant>,
+        span: &Span,
+    ) -> Result<(), Error> {
+        self.latest = self.latest.max(latest);
+        let name = &input.checked.name;
+        self.probabilities.entry(name.clone()).or_default().merge(span);
+        if !dates.is_empty() {
+            let own = self.extracts.entry(name.clone()).or_default();
+            own.extend(dates);
+            if own.len() > EXTRACTS_MAX {
+                return Err(input.too_many_extracts(EXTRACTS_MAX));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The zone and format by which an input's times are read.
 ///
 /// # Errors
@@ -290,6 +312,7 @@ impl DealSource {
                 let source = source_name(&input, "pipeline_id");
                 input.columns.insert("pipeline_id".into(), source);
             }
+            probability::hide_unsaid(&mut input);
             match layout::open_input(name, &input, calendar, stages, event_dimensions, sources) {
                 Ok(opened) => inputs.push(opened),
                 Err(Error::Faults(more)) => faults.extend(more),
@@ -374,11 +397,9 @@ impl DealSource {
     ) -> Result<(Vec<T>, Read), Error> {
         // What could not be taken; then nothing more need be read.
         let failed: OnceLock<Error> = OnceLock::new();
-        let latest = AtomicI64::new(NO_INSTANT);
+        let read: Mutex<Read> = Mutex::new(Read { latest: NO_INSTANT, ..Read::default() });
         // Room that tasks leave to the next ones, so that pages are asked for once a thread.
         let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
-        let extracts: Mutex<BTreeMap<String, BTreeSet<Instant>>> = Mutex::default();
-        let probabilities: Mutex<BTreeMap<String, Span>> = Mutex::default();
         let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
@@ -421,19 +442,9 @@ impl DealSource {
                 read_unit(input.shape, &mut state)?;
             }
             let (room, last, dates, span) = state.finish();
-            if self.present.probability {
-                let mut all = probabilities.lock().unwrap_or_else(PoisonError::into_inner);
-                all.entry(input.checked.name.clone()).or_default().merge(&span);
-            }
-            latest.fetch_max(last, Ordering::Relaxed);
-            if !dates.is_empty() {
-                let mut all = extracts.lock().unwrap_or_else(PoisonError::into_inner);
-                let own = all.entry(input.checked.name.clone()).or_default();
-                own.extend(dates);
-                if own.len() > EXTRACTS_MAX {
-                    return Err(input.too_many_extracts(EXTRACTS_MAX));
-                }
-            }
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.add(input, last, dates, &span)?;
+            drop(read);
             rooms().push(room);
             Ok(taken)
         };
@@ -450,8 +461,6 @@ impl DealSource {
         for input in &self.inputs {
             input.checked.settle_refused(ledger);
         }
-        let extracts = extracts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let probabilities = probabilities.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((all, Read { latest: latest.load(Ordering::Relaxed), extracts, probabilities }))
+        Ok((all, read.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -7,7 +7,7 @@
 use arrow::array::ArrayRef;
 
 use super::convert::{self, BAD_AMOUNT};
-use crate::config::ProbabilityUnit;
+use crate::config::{Input, ProbabilityUnit};
 use crate::contract::{BAD_PROBABILITY, NO_PROBABILITY};
 use crate::error::Error;
 use crate::money::{Currency, DecimalMark, NO_AMOUNT, from_text};
@@ -67,6 +67,14 @@ impl Span {
             }
             (unit, _) => Ok(unit),
         }
+    }
+}
+
+/// Leaves a column unread that only happens to be called `probability`: nobody mapped it or said its
+/// unit, and a run may not be refused for what nobody asked for.
+pub(super) fn hide_unsaid(input: &mut Input) {
+    if input.probability_unit == ProbabilityUnit::Auto {
+        input.columns.entry("probability".into()).or_default();
     }
 }
 

@@ -55,9 +55,11 @@ impl Registry {
         else {
             return Ok(None);
         };
-        let wanted = wanted_columns(input, STAGES);
-        let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
-        Ok(Some(Self { checked, input: input.clone() }))
+        let mut input = input.clone();
+        probability::hide_unsaid(&mut input);
+        let wanted = wanted_columns(&input, STAGES);
+        let checked = CheckedInput::open(name, &input, &wanted, clock(name, &input, calendar)?)?;
+        Ok(Some(Self { checked, input }))
     }
 
     /// Brings what the registry adds into the pipelines of the configuration.
