@@ -170,6 +170,7 @@ pub struct Tally {
     pub unpriced_deals: u64,
     /// Deals in a pipeline that nobody listed.
     pub unknown_pipeline: u64,
+    pub bad_probability: u64,
     /// Amounts that were rounded where others are converted.
     pub inexact_amounts: u64,
     /// Deals in another currency where none is converted.
@@ -210,6 +211,7 @@ impl Tally {
         self.negative_amount_won += other.negative_amount_won;
         self.unpriced_deals += other.unpriced_deals;
         self.unknown_pipeline += other.unknown_pipeline;
+        self.bad_probability += other.bad_probability;
         self.inexact_amounts += other.inexact_amounts;
         self.foreign_deals += other.foreign_deals;
         self.negative_cycle += other.negative_cycle;

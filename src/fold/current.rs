@@ -6,7 +6,9 @@
 use super::deal::Event;
 use super::event;
 use super::observe::{Gives, Observer, Place, Step, bare, currency, tells_stage};
-use crate::contract::{EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_STAGE, StageClass};
+use crate::contract::{
+    EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageClass,
+};
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
 
@@ -156,6 +158,9 @@ impl Observer<'_> {
         if lacks(|e| e.expected_close != NO_DAY) {
             filled.expected_close = own.expected_close;
         }
+        if lacks(|e| e.probability != NO_PROBABILITY) {
+            filled.probability = own.probability;
+        }
         if lacks(|e| e.pipeline != NO_PIPELINE) {
             filled.pipeline = own.pipeline;
         }
@@ -188,7 +193,8 @@ impl Observer<'_> {
             let customer = (own.customer.hash(), own.customer);
             let names =
                 (rank(&ranks.owner, own.owner), rank(&ranks.currency, currency(events, row)));
-            let rest = (own.amount, own.expected_close, customer, names, own.pipeline);
+            let rest =
+                (own.amount, own.expected_close, customer, names, own.pipeline, own.probability);
             ((ended, own.time, own.kind, stage), rest)
         };
         let dimensions = |row: usize| {

@@ -7,8 +7,8 @@ pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use super::ledger::{Booking, Ledger};
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
-    EventKind, NO_CODE, NO_PIPELINE, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF, STAGE_START,
-    STAGE_STILL, Stage, StageClass, StageTable,
+    EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF,
+    STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
 };
 use crate::money::{NO_AMOUNT, UNPRICED};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -224,6 +224,9 @@ impl<'a> Machine<'a> {
             deal.pushes += u32::from(known && event.expected_close > deal.expected_close);
             deal.expected_close = event.expected_close;
         }
+        if event.probability != NO_PROBABILITY {
+            deal.probability = event.probability;
+        }
         let closed = self.deal.outcome != Outcome::Open;
         for (index, now) in self.dimensions_now.iter_mut().enumerate() {
             let value = dimension(index);
@@ -328,10 +331,8 @@ impl<'a> Machine<'a> {
         if target.class == StageClass::Ignored {
             return;
         }
-        if target.class == StageClass::Unknown {
-            self.deal.unknown_stage_events += 1;
-            self.stages.note_visited(to);
-        }
+        self.deal.unknown_stage_events += u64::from(target.class == StageClass::Unknown);
+        self.stages.note_visited(to);
         let (from, kind) = match self.current {
             None if self.handed => (STAGE_HANDOFF, Move::Handoff),
             None => (STAGE_START, Move::Created),
@@ -461,6 +462,7 @@ impl<'a> Machine<'a> {
         if self.stages.has_pipelines() {
             self.deal.entered_first = self.entered_first();
         }
+        self.deal.stage = self.current.unwrap_or(NO_STAGE);
         self.mark_firsts_and_lasts();
         true
     }

@@ -35,7 +35,9 @@ pub use scatter::{Scattered, bucket_bits, scatter, scatter_as};
 pub use telling::{Quality, Ranks, Telling, Told};
 
 use crate::config::{MoneyPolicy, Ties};
-use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageTable};
+use crate::contract::{
+    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageTable,
+};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::source::Merges;
@@ -171,6 +173,10 @@ impl<'a> Folder<'a> {
         scatter::gather(parts, bucket, &mut events, &mut units);
         if let Some(merges) = self.settings.merges {
             unite(merges, &mut events, &mut self.own);
+        }
+        if !events.probability.is_empty() {
+            let telling = self.settings.telling;
+            self.out.tally.bad_probability += telling.settle_probabilities(&mut events, &units);
         }
         let is_large = events.len() > LARGE;
         self.bucket(&events, &units, take)?;
@@ -465,6 +471,7 @@ pub fn event(events: &EventBatch, at: usize) -> Event {
         owner: events.owner.get(at).copied().unwrap_or(NO_CODE),
         customer: events.customer.get(at).copied().unwrap_or_default(),
         expected_close: events.expected_close.get(at).copied().unwrap_or(NO_DAY),
+        probability: events.probability.get(at).copied().unwrap_or(NO_PROBABILITY),
     }
 }
 

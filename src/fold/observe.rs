@@ -12,8 +12,8 @@ use super::telling::{Quality, Telling, Told};
 use super::{Settings, event};
 use crate::config::{Deleted, Shape};
 use crate::contract::{
-    EventBatch, EventKind, Id, NO_CODE, NO_CREATION, NO_PIPELINE, NO_STAGE, OPEN_END, StageClass,
-    StageTable,
+    EventBatch, EventKind, Id, NO_CODE, NO_CREATION, NO_PIPELINE, NO_PROBABILITY, NO_STAGE,
+    OPEN_END, StageClass, StageTable,
 };
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -112,6 +112,7 @@ struct Seen {
     owner: u32,
     customer: Id,
     expected_close: i32,
+    probability: i32,
 }
 
 const UNSEEN: Seen = Seen {
@@ -128,6 +129,7 @@ const UNSEEN: Seen = Seen {
     owner: NO_CODE,
     customer: Id::NONE,
     expected_close: NO_DAY,
+    probability: NO_PROBABILITY,
 };
 
 /// Turns one deal's rows after the other into steps, in the same room.
@@ -331,6 +333,7 @@ impl<'a> Observer<'a> {
                 owner: own.owner,
                 customer: own.customer,
                 expected_close: own.expected_close,
+                probability: own.probability,
             };
         }
     }
@@ -398,6 +401,7 @@ impl<'a> Observer<'a> {
             || !event.customer.is_none()
             || event.expected_close != NO_DAY
             || event.pipeline != NO_PIPELINE
+            || event.probability != NO_PROBABILITY
             || gives == Gives::All;
         let is_moved = event.pipeline != NO_PIPELINE || own.stage != seen.stage;
         if own.kind == EventKind::ObservedGone {
@@ -474,6 +478,7 @@ pub(super) fn bare(time: Instant, kind: EventKind) -> Event {
         owner: NO_CODE,
         customer: Id::NONE,
         expected_close: NO_DAY,
+        probability: NO_PROBABILITY,
     }
 }
 
@@ -492,6 +497,9 @@ fn keep_changes(event: &mut Event, seen: &Seen, currency: u32) {
     }
     if event.expected_close == seen.expected_close {
         event.expected_close = NO_DAY;
+    }
+    if event.probability == seen.probability {
+        event.probability = NO_PROBABILITY;
     }
     if event.pipeline == seen.pipeline {
         event.pipeline = NO_PIPELINE;

@@ -118,6 +118,7 @@ rules! {
     BadAmount "bad_amount" Rows Warn "The amount cannot be read or is not finite; taken as unknown."
     BadFlag "bad_flag" Rows Warn "A flag, such as is_won, is neither yes nor no; taken as unknown."
     InexactAmount "inexact_amount" Rows Ignore "The amount was not within a millionth of a minor unit and was rounded half to even."
+    BadProbability "bad_probability" Rows Warn "The probability cannot be read or is not between 0 and certain (G21); taken as unknown."
     DuplicateEvents "duplicate_events" Rows Ignore "The same event again (G3); counted once."
     TiedEvents "tied_events" Rows Ignore "Stage events of one deal at one instant without seq (G2); ordered as configured."
     NoOpChanges "no_op_changes" Rows Ignore "The new stage is the current one (G4); taken as an attribute update."
@@ -188,6 +189,7 @@ impl Rule {
                 | Self::BeforeCreation
                 | Self::AfterDeletion
                 | Self::UnknownStageEvents
+                | Self::BadProbability
         )
     }
 

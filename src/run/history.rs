@@ -368,11 +368,12 @@ impl Milling<'_> {
                 })
             },
         )?;
+        stages.keep_used()?;
         // A merge is something that happened to a deal, as its deletion is.
         let is_dated = read.latest != NO_INSTANT;
         let latest = if is_dated { read.latest.max(merges.latest) } else { NO_INSTANT };
         let as_of = inputs::settle_as_of(resolved.as_of, latest, source)?;
-        let mut telling = inputs::telling(source, read.extracts);
+        let mut telling = inputs::telling(source, read)?;
         telling.ranks = inputs::ranks(source, stages, names);
         Ok(Gathered { events: events.complete(), as_of, telling, merges })
     }
@@ -400,6 +401,7 @@ impl Milling<'_> {
             (Rule::ReopenedByUnknownStage, tally.reopened_by_unknown_stage),
             (Rule::UnknownStages, stages.unknown().len() as u64),
             (Rule::UnknownPipeline, tally.unknown_pipeline),
+            (Rule::BadProbability, tally.bad_probability),
             (Rule::OtherValues, lumped),
             (Rule::NoCustomer, tally.no_customer),
             (Rule::NoStage, tally.no_stage),
@@ -530,7 +532,6 @@ struct AssemblyOf<'a> {
 }
 
 fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
-    of.stages.keep_used()?;
     let (stage_names, stage_codes) = of.stages.finish();
     let (owners, owner_ranks) = of.names.owner.freeze().ranked();
     let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());

@@ -1,10 +1,10 @@
 //! The inputs of a run: opened together, and what is known of them in the end.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::tables::{Given, GivenSource};
-use crate::config::{Config, Resolved, Shape};
+use crate::config::{Config, ProbabilityUnit, Resolved, Shape};
 use crate::contract::{Id, StageTable};
 use crate::error::{Error, Fault};
 use crate::fold::observe::Compared;
@@ -13,7 +13,7 @@ use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
     CheckedInput, DealSource, FxSource, InputFacts, Interner, Interners, Lookup, LookupSource,
-    MergeSource, Merges, Registry, SpendSource, TablesSource,
+    MergeSource, Merges, Read, Registry, SpendSource, TablesSource, unit_hint,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -103,21 +103,27 @@ pub(super) fn settle_as_of(
     })
 }
 
-/// What the inputs of deals can tell, now that their extracts are known.
-pub(super) fn telling(
-    source: &DealSource,
-    mut extracts: BTreeMap<String, BTreeSet<Instant>>,
-) -> Telling {
-    let told = |facts: InputFacts<'_>| Told {
+/// What the inputs of deals can tell, now that they are read.
+pub(super) fn telling(source: &DealSource, mut read: Read) -> Result<Telling, Error> {
+    let unit = |facts: &InputFacts<'_>| {
+        let span = read.probabilities.get(facts.name).copied().unwrap_or_default();
+        span.unit(facts.probability_unit).map_err(|problem| {
+            let (file, place) = (facts.root.to_path_buf(), "column \"probability\"".to_owned());
+            Error::Faults(vec![Fault { file, place, problem, hint: unit_hint(facts.name) }])
+        })
+    };
+    let units = source.facts().map(|facts| unit(&facts)).collect::<Result<Vec<_>, Error>>()?;
+    let told = |(facts, probability_unit): (InputFacts<'_>, ProbabilityUnit)| Told {
         shape: facts.shape,
         quality: Quality::of(facts.shape),
         has_amount: facts.has_amount,
         has_ends: facts.has_ends,
         is_created_told: facts.has_created,
-        extracts: extracts.remove(facts.name).unwrap_or_default().into_iter().collect(),
+        probability_unit,
+        extracts: read.extracts.remove(facts.name).unwrap_or_default().into_iter().collect(),
     };
-    let inputs = source.facts().map(told).collect();
-    Telling { units: source.inputs_of_units(), inputs, ranks: Ranks::default() }
+    let inputs = source.facts().zip(units).map(told).collect();
+    Ok(Telling { units: source.inputs_of_units(), inputs, ranks: Ranks::default() })
 }
 
 /// The order of all names, where a table of current deals may have several rows of one deal.

@@ -2,7 +2,7 @@
 //! day, and for an interval the day of its end; `*` before an amount.
 
 use super::*;
-use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, Ties};
+use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, ProbabilityUnit, Ties};
 use crate::fold::{Booking, Rules, order};
 
 const DAY: i64 = 86_400_000_000;
@@ -63,6 +63,7 @@ fn told(shape: Shape, extracts: &[i64]) -> Told {
         has_amount: true,
         has_ends: true,
         is_created_told: false,
+        probability_unit: ProbabilityUnit::Share,
         extracts: extracts.iter().map(|day| day * DAY).collect(),
     }
 }

@@ -467,6 +467,9 @@ impl<'a> Teller<'a> {
             _ if now.no_ops > deal.no_ops => {
                 said.push("no change of stage, attributes only (G4)".to_owned());
             }
+            _ if now.pipeline != deal.pipeline => {
+                said.push("goes to another pipeline (G6)".to_owned());
+            }
             _ if now.deleted != deal.deleted => said.push("deletes the deal (G17)".into()),
             _ if now.after_deletion > deal.after_deletion => {
                 said.push("after the deletion, attributes only".into());
