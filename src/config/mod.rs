@@ -194,6 +194,10 @@ pub struct Pipeline {
     #[serde(skip)]
     #[schemars(skip)]
     pub dated: BTreeMap<String, Vec<(Instant, StageClass)>>,
+    /// The chance of winning in each stage that a registry gives, in millionths.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub probability: BTreeMap<String, i32>,
 }
 
 /// By what the numbers are split.
@@ -421,12 +425,15 @@ pub struct Input {
     pub outcome: Option<Outcome>,
     /// For `field_history`: the name of a field in the source = what it is: `created`, `stage_id`,
     /// `outcome`, `amount`, `owner_id`, `customer_id`, `expected_close`, `is_deleted`, `pipeline_id`,
-    /// or a dimension. Changes of other fields are counted and change nothing.
+    /// `probability`, or a dimension. Changes of other fields are counted and change nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
     /// For `field_history`: what a field was before its first change, which is all that is logged.
     #[serde(skip_serializing_if = "Initial::is_default")]
     pub initial: Initial,
+    /// In what `probability` is given.
+    #[serde(skip_serializing_if = "ProbabilityUnit::is_default")]
+    pub probability_unit: ProbabilityUnit,
     /// For `lookup`: the canonical column or dimension whose values the column `key` holds; of
     /// `customers` and `users` it is known.
     pub key: Option<String>,
@@ -528,6 +535,25 @@ pub enum Initial {
 }
 
 impl Initial {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// In what a probability is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbabilityUnit {
+    /// In whichever makes sense of all values; an input of which both do is refused.
+    #[default]
+    Auto,
+    /// As a share: 1 is certain.
+    Share,
+    /// In percent: 100 is certain.
+    Percent,
+}
+
+impl ProbabilityUnit {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -10,6 +10,11 @@ pub const NO_STAGE: u16 = u16::MAX;
 /// Stands for "no pipeline" in the pipeline column.
 pub const NO_PIPELINE: u16 = u16::MAX;
 
+/// Stands for "no probability" in the probability column.
+pub const NO_PROBABILITY: i32 = i32::MIN;
+/// A probability that is there and is none.
+pub const BAD_PROBABILITY: i32 = i32::MAX;
+
 /// Stands for "has not ended" where an interval's end is.
 pub const OPEN_END: i64 = i64::MAX;
 /// Stands for an unknown creation in the time of what a table of current deals says: 1900-01-01.
@@ -58,6 +63,8 @@ pub enum EventKind {
     CurrentLost = 16,
     /// Not an event: by the table of current deals the deal is deleted; `ingested` says when.
     CurrentGone = 17,
+    /// Not an event: an extract shows the deal, in a row that is kept out.
+    Seen = 18,
 }
 
 impl EventKind {
@@ -83,6 +90,7 @@ impl EventKind {
             15 => Self::CurrentWon,
             16 => Self::CurrentLost,
             17 => Self::CurrentGone,
+            18 => Self::Seen,
             _ => Self::Attribute,
         }
     }
@@ -157,6 +165,8 @@ pub struct EventBatch {
     pub customer: Vec<Id>,
     /// Civil day, [`crate::time::NO_DAY`] if none.
     pub expected_close: Vec<i32>,
+    /// Millionths of the number as given, which the fold brings to one unit.
+    pub probability: Vec<i32>,
     /// Order within one instant; `i64::MIN` if none.
     pub seq: Vec<i64>,
     /// Identifier of the event.
@@ -193,6 +203,7 @@ impl EventBatch {
         self.owner.clear();
         self.customer.clear();
         self.expected_close.clear();
+        self.probability.clear();
         self.seq.clear();
         self.event_id.clear();
         self.ingested.clear();
@@ -219,6 +230,7 @@ impl EventBatch {
             owner: pick(&self.owner, rows),
             customer: pick(&self.customer, rows),
             expected_close: pick(&self.expected_close, rows),
+            probability: pick(&self.probability, rows),
             seq: pick(&self.seq, rows),
             event_id: pick(&self.event_id, rows),
             ingested: pick(&self.ingested, rows),

@@ -10,7 +10,10 @@ mod shapes;
 mod sheets;
 mod stages;
 
-pub use batch::{EventBatch, EventKind, NO_CODE, NO_CREATION, NO_PIPELINE, NO_STAGE, OPEN_END};
+pub use batch::{
+    BAD_PROBABILITY, EventBatch, EventKind, NO_CODE, NO_CREATION, NO_PIPELINE, NO_PROBABILITY,
+    NO_STAGE, OPEN_END,
+};
 pub use id::{Id, Spelling, hash_integer, hash_text};
 pub use pipelines::{DEFAULT_PIPELINE, PipelineNames, StageOf};
 pub use shapes::{DEALS, FIELD_HISTORY, FIELD_TARGETS, INTERVALS, ROW_HISTORY, SNAPSHOTS, STAGES};
@@ -108,11 +111,12 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
     optional(
         "currency",
         ColumnType::Text,
-        "currency of this amount and later ones; amounts before the first one given are in it, too",
+        "currency of this amount and later ones, or without an amount of the one so far; amounts before the first currency given are in it, too",
     ),
     optional("owner_id", ColumnType::Text, "the new owner"),
     optional("customer_id", ColumnType::Id, "the customer"),
     optional("expected_close", ColumnType::Date, "the new expected close date"),
+    optional("probability", ColumnType::Money, "the new chance of winning; see probability_unit"),
     optional("seq", ColumnType::Integer, "order within one instant"),
     optional(
         "event_id",

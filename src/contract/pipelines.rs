@@ -83,7 +83,7 @@ impl PipelineNames {
 /// One stage of a run of several pipelines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageOf {
-    /// The pipeline's name.
+    /// The pipeline's name; empty where no deal was in the stage.
     pub pipeline: String,
     /// The stage's name in it.
     pub name: String,
@@ -296,6 +296,9 @@ impl Several {
         let of_code = |code: &u16| {
             let place = usize::from(*code).checked_sub(table.names.len())?;
             let (pipeline, name) = unknown.keys.get(place)?;
+            if self.made(*code).class != StageClass::Unknown {
+                return None;
+            }
             Some(format!("{name} ({})", self.name(table, *pipeline)))
         };
         let mut names: Vec<String> = visited.iter().filter_map(of_code).collect();
@@ -395,9 +398,11 @@ impl StageTable {
             })
     }
 
-    /// Notes that a deal was in an unknown stage.
+    /// Notes that a deal was in a stage, if it is one that no pipeline lists.
+    #[inline]
     pub fn note_visited(&self, stage: u16) {
-        if let Some(several) = &self.several {
+        let is_found = usize::from(stage) >= self.names.len();
+        if let Some(several) = self.several.as_ref().filter(|_| is_found) {
             several.visited.lock().unwrap_or_else(PoisonError::into_inner).insert(stage);
         }
     }
@@ -430,11 +435,21 @@ impl StageTable {
         PipelineNames { names, places, none }
     }
 
-    /// Every stage by its final code, where there are several pipelines; else nothing.
+    /// Every stage by its final code, where there are several pipelines; else nothing. An unknown
+    /// stage that no deal was in is in no pipeline. Called after the fold.
     #[must_use]
     pub fn stages_of_pipelines(&self) -> Vec<StageOf> {
+        let Some(several) = &self.several else { return Vec::new() };
         let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        self.several.as_ref().map_or_else(Vec::new, |several| several.stages(self, &unknown))
+        let visited = several.visited.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stages = several.stages(self, &unknown);
+        let found = stages.iter_mut().skip(several.loose.start.into());
+        for (stage, (_, code)) in found.zip(self.ranked(&unknown)) {
+            if !visited.contains(&code) {
+                stage.pipeline.clear();
+            }
+        }
+        stages
     }
 
     /// Names of the pipelines that nobody listed and an event of the run is in, sorted.

@@ -12,6 +12,8 @@ const OWNER: CanonicalColumn = optional("owner_id", ColumnType::Text, "the owner
 const CUSTOMER: CanonicalColumn = optional("customer_id", ColumnType::Id, "the customer");
 const EXPECTED_CLOSE: CanonicalColumn =
     optional("expected_close", ColumnType::Date, "the expected close date");
+const PROBABILITY: CanonicalColumn =
+    optional("probability", ColumnType::Money, "the chance of winning; see probability_unit");
 const CREATED: CanonicalColumn =
     optional("created_at", ColumnType::Instant, "when the deal was created");
 const STAGE: CanonicalColumn = optional("stage_id", ColumnType::Text, "the stage");
@@ -45,7 +47,7 @@ pub static FIELD_HISTORY: &[CanonicalColumn] = &[
 ];
 
 /// What a field of a field history may be, beside a dimension.
-pub const FIELD_TARGETS: [&str; 9] = [
+pub const FIELD_TARGETS: [&str; 10] = [
     "created",
     "stage_id",
     "outcome",
@@ -55,6 +57,7 @@ pub const FIELD_TARGETS: [&str; 9] = [
     "expected_close",
     "is_deleted",
     "pipeline_id",
+    "probability",
 ];
 
 /// `deal_events` of shape `row_history`: a full row per change, to be compared with the one before.
@@ -71,6 +74,7 @@ pub static ROW_HISTORY: &[CanonicalColumn] = &[
     OWNER,
     CUSTOMER,
     EXPECTED_CLOSE,
+    PROBABILITY,
     CREATED,
     IS_DELETED,
     SEQ,
@@ -97,6 +101,7 @@ pub static INTERVALS: &[CanonicalColumn] = &[
     OWNER,
     CUSTOMER,
     EXPECTED_CLOSE,
+    PROBABILITY,
     CREATED,
     IS_DELETED,
     EVENT_ID,
@@ -120,6 +125,7 @@ pub static SNAPSHOTS: &[CanonicalColumn] = &[
     OWNER,
     CUSTOMER,
     EXPECTED_CLOSE,
+    PROBABILITY,
     CREATED,
     IS_DELETED,
 ];
@@ -143,6 +149,7 @@ pub static DEALS: &[CanonicalColumn] = &[
     OWNER,
     CUSTOMER,
     EXPECTED_CLOSE,
+    PROBABILITY,
 ];
 
 /// `stages`: the registry of stages, one row each.
@@ -165,6 +172,10 @@ pub static STAGES: &[CanonicalColumn] = &[
         "from when on the row holds, where a stage has several; its class is that of the event's time",
     ),
     optional("valid_to", ColumnType::Instant, "until when; the last row of a stage holds on"),
-    optional("probability", ColumnType::Text, "the chance of winning there; not used yet"),
+    optional(
+        "probability",
+        ColumnType::Money,
+        "the chance of winning there, of deals that have none of their own",
+    ),
     optional("target_days", ColumnType::Text, "the time meant for it; not used yet"),
 ];

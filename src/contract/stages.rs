@@ -9,11 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::pipelines::{DEFAULT_PIPELINE, LOOSE, Several};
-use super::{NO_PIPELINE, NO_STAGE};
+use super::{NO_PIPELINE, NO_PROBABILITY, NO_STAGE};
 use crate::config::{Config, Pipeline};
 use crate::error::Error;
 use crate::relations::visits::PSEUDO_STAGES;
-use crate::time::Instant;
 
 /// Class of a stage (G6); the number is its position in [`crate::relations::visits::CLASSES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,8 +98,10 @@ pub struct StageTable {
     used: Mutex<BTreeSet<u16>>,
     /// By the pipeline's code.
     pub(super) pipelines: Vec<Ends>,
-    /// From when on a stage has which class, where that changes.
-    dated: BTreeMap<u16, Vec<(Instant, StageClass)>>,
+    /// From which instant on a stage has which class, where that changes.
+    dated: BTreeMap<u16, Vec<(i64, StageClass)>>,
+    /// The chance of winning in a stage, in millionths.
+    probabilities: BTreeMap<u16, i32>,
     pub(super) several: Option<Box<Several>>,
 }
 
@@ -124,11 +125,7 @@ impl StageTable {
     #[must_use]
     pub fn new(pipeline: &Pipeline) -> Self {
         let mut table = Self::empty();
-        let name = match pipeline.only.as_slice() {
-            [one] => one,
-            _ => DEFAULT_PIPELINE,
-        };
-        table.codes = table.add_pipeline(name, pipeline);
+        table.codes = table.add_pipeline(DEFAULT_PIPELINE, pipeline);
         table
     }
 
@@ -142,6 +139,7 @@ impl StageTable {
             used: Mutex::default(),
             pipelines: Vec::new(),
             dated: BTreeMap::new(),
+            probabilities: BTreeMap::new(),
             several: None,
         }
     }
@@ -185,6 +183,11 @@ impl StageTable {
                 self.dated.insert(*code, classes.clone());
             }
         }
+        for (name, probability) in &pipeline.probability {
+            if let Some(code) = codes.get(name) {
+                self.probabilities.insert(*code, *probability);
+            }
+        }
         let open_n = pipeline.stages.len() as i16;
         let first_open = if open_n == 0 { NO_STAGE } else { first_open };
         let name = name.to_owned();
@@ -225,7 +228,7 @@ impl StageTable {
     /// Class and order of a code at an instant; the order is the same at all times.
     #[must_use]
     #[inline]
-    pub fn stage_at(&self, code: u16, at: Instant) -> Stage {
+    pub fn stage_at(&self, code: u16, at: i64) -> Stage {
         let stage = self.stage(code);
         if self.dated.is_empty() {
             return stage;
@@ -234,6 +237,12 @@ impl StageTable {
         let before = classes.partition_point(|(from, _)| *from <= at);
         let class = classes.get(before.saturating_sub(1)).map_or(stage.class, |(_, class)| *class);
         Stage { class, order: if class == StageClass::Open { stage.order } else { 0 } }
+    }
+
+    /// The chance of winning in a stage, in millionths; [`NO_PROBABILITY`] where none is given.
+    #[must_use]
+    pub fn probability(&self, stage: u16) -> i32 {
+        self.probabilities.get(&stage).copied().unwrap_or(NO_PROBABILITY)
     }
 
     /// The stage of a won or lost event that names none.

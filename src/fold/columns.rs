@@ -160,6 +160,7 @@ pub struct Tally {
     pub before_creation: u64,
     pub after_deletion: u64,
     pub unknown_stage_events: u64,
+    pub reopened_by_unknown_stage: u64,
     pub deals: u64,
     pub no_customer: u64,
     pub no_stage: u64,
@@ -169,6 +170,7 @@ pub struct Tally {
     pub unpriced_deals: u64,
     /// Deals in a pipeline that nobody listed.
     pub unknown_pipeline: u64,
+    pub bad_probability: u64,
     /// Amounts that were rounded where others are converted.
     pub inexact_amounts: u64,
     /// Deals in another currency where none is converted.
@@ -181,6 +183,9 @@ pub struct Tally {
     /// Deals that were merged into others by the table of merges, and those that go on.
     pub losers: Vec<Id>,
     pub winners: Vec<Id>,
+    /// Rows that were compared, and the events that came of it.
+    pub compared_rows: u64,
+    pub compared_events: u64,
     /// What comparing rows and tables showed.
     pub compared: Compared,
     /// Unit and row of every event of a deal kept out for its ties.
@@ -197,6 +202,7 @@ impl Tally {
         self.before_creation += other.before_creation;
         self.after_deletion += other.after_deletion;
         self.unknown_stage_events += other.unknown_stage_events;
+        self.reopened_by_unknown_stage += other.reopened_by_unknown_stage;
         self.deals += other.deals;
         self.no_customer += other.no_customer;
         self.no_stage += other.no_stage;
@@ -205,6 +211,7 @@ impl Tally {
         self.negative_amount_won += other.negative_amount_won;
         self.unpriced_deals += other.unpriced_deals;
         self.unknown_pipeline += other.unknown_pipeline;
+        self.bad_probability += other.bad_probability;
         self.inexact_amounts += other.inexact_amounts;
         self.foreign_deals += other.foreign_deals;
         self.negative_cycle += other.negative_cycle;
@@ -213,6 +220,8 @@ impl Tally {
         self.merged_deals += other.merged_deals;
         self.losers.append(&mut other.losers);
         self.winners.append(&mut other.winners);
+        self.compared_rows += other.compared_rows;
+        self.compared_events += other.compared_events;
         self.compared.add(&other.compared);
         self.rejected.append(&mut other.rejected);
     }

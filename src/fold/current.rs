@@ -5,8 +5,10 @@
 
 use super::deal::Event;
 use super::event;
-use super::observe::{Gives, Observer, Place, Step, bare, tells_stage};
-use crate::contract::{EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_STAGE, StageClass};
+use super::observe::{Gives, Observer, Place, Step, bare, currency, tells_stage};
+use crate::contract::{
+    EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageClass,
+};
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
 
@@ -25,6 +27,11 @@ impl Observer<'_> {
         let agrees =
             self.settle_stage(&own, row, created) & self.settle_outcome(&own, row, ended(row));
         self.compared.history_disagrees = u64::from(has_history && !agrees);
+        if self.compared.undated_outcomes > 0 && !has_history {
+            // Neither open nor in any period: to count it anywhere would be a guess.
+            self.steps.clear();
+            return;
+        }
         if let Some(gone) = self.current_gone {
             self.settle_deletion(gone, ended(gone));
         }
@@ -96,7 +103,10 @@ impl Observer<'_> {
         if matches!(told, Some(StageClass::Won | StageClass::Lost)) {
             return told == Some(class);
         }
-        let Some(closed) = closed else { return false };
+        let Some(closed) = closed else {
+            self.compared.undated_outcomes = u64::from(self.current_gone.is_none());
+            return false;
+        };
         // What the table itself gives is no move: a close a day or more before it stays as it is given
         // (G12). A stage that it gives from the creation on must not take that close back.
         let is_assumed = |step: &Step| step.place == Place::Initial && step.gives == Gives::Nothing;
@@ -115,6 +125,7 @@ impl Observer<'_> {
         let event = Event { stage, ..bare(closed.max(moved), kind) };
         self.push(event, row, Gives::Nothing, Place::Ending);
         self.compared.unlogged_outcomes = 1;
+        self.compared.early_closes = u64::from(moved > closed);
         true
     }
 
@@ -147,6 +158,9 @@ impl Observer<'_> {
         if lacks(|e| e.expected_close != NO_DAY) {
             filled.expected_close = own.expected_close;
         }
+        if lacks(|e| e.probability != NO_PROBABILITY) {
+            filled.probability = own.probability;
+        }
         if lacks(|e| e.pipeline != NO_PIPELINE) {
             filled.pipeline = own.pipeline;
         }
@@ -158,5 +172,42 @@ impl Observer<'_> {
             *lacking = !self.steps.iter().any(is_given);
         }
         self.push(filled, row, Gives::Lacking, Place::Filled);
+    }
+}
+
+impl Observer<'_> {
+    /// The later of two rows of current deals, by what they say and not by where they stand.
+    pub(super) fn later(
+        &self,
+        events: &EventBatch,
+        known: Option<usize>,
+        at: usize,
+    ) -> Option<usize> {
+        let ranks = &self.telling.ranks;
+        // Codes are numbered as the rows come; ranks are not.
+        let rank = |of: &[u32], code: u32| of.get(code as usize).copied().unwrap_or(code);
+        let content = |row: usize| {
+            let own = event(events, row);
+            let ended = events.ingested.get(row).copied().unwrap_or(NO_INSTANT);
+            let stage = ranks.stage.get(usize::from(own.stage)).copied().unwrap_or(own.stage);
+            let customer = (own.customer.hash(), own.customer);
+            let names =
+                (rank(&ranks.owner, own.owner), rank(&ranks.currency, currency(events, row)));
+            let rest =
+                (own.amount, own.expected_close, customer, names, own.pipeline, own.probability);
+            ((ended, own.time, own.kind, stage), rest)
+        };
+        let dimensions = |row: usize| {
+            let columns = events.dimensions.iter().enumerate();
+            columns.map(move |(place, codes)| {
+                let ranks = ranks.dimensions.get(place).map_or([].as_slice(), Vec::as_slice);
+                rank(ranks, codes.get(row).copied().unwrap_or(NO_CODE))
+            })
+        };
+        let is_later = |known: &usize| {
+            let order = content(*known).cmp(&content(at));
+            order.then_with(|| dimensions(*known).cmp(dimensions(at))).is_ge()
+        };
+        known.filter(is_later).or(Some(at))
     }
 }

@@ -7,8 +7,8 @@ pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use super::ledger::{Booking, Ledger};
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
-    EventKind, NO_CODE, NO_PIPELINE, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF, STAGE_START,
-    STAGE_STILL, Stage, StageClass, StageTable,
+    EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF,
+    STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
 };
 use crate::money::{NO_AMOUNT, UNPRICED};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -167,7 +167,8 @@ impl<'a> Machine<'a> {
             | EventKind::CurrentOpen
             | EventKind::CurrentWon
             | EventKind::CurrentLost
-            | EventKind::CurrentGone => {}
+            | EventKind::CurrentGone
+            | EventKind::Seen => {}
         }
     }
 
@@ -222,6 +223,9 @@ impl<'a> Machine<'a> {
             let known = deal.expected_close != NO_DAY;
             deal.pushes += u32::from(known && event.expected_close > deal.expected_close);
             deal.expected_close = event.expected_close;
+        }
+        if event.probability != NO_PROBABILITY {
+            deal.probability = event.probability;
         }
         let closed = self.deal.outcome != Outcome::Open;
         for (index, now) in self.dimensions_now.iter_mut().enumerate() {
@@ -327,10 +331,8 @@ impl<'a> Machine<'a> {
         if target.class == StageClass::Ignored {
             return;
         }
-        if target.class == StageClass::Unknown {
-            self.deal.unknown_stage_events += 1;
-            self.stages.note_visited(to);
-        }
+        self.deal.unknown_stage_events += u64::from(target.class == StageClass::Unknown);
+        self.stages.note_visited(to);
         let (from, kind) = match self.current {
             None if self.handed => (STAGE_HANDOFF, Move::Handoff),
             None => (STAGE_START, Move::Created),
@@ -460,6 +462,7 @@ impl<'a> Machine<'a> {
         if self.stages.has_pipelines() {
             self.deal.entered_first = self.entered_first();
         }
+        self.deal.stage = self.current.unwrap_or(NO_STAGE);
         self.mark_firsts_and_lasts();
         true
     }
@@ -484,6 +487,17 @@ impl<'a> Machine<'a> {
             let visits = self.visits_by_stage.get(usize::from(visit.stage));
             visit.last_visit = visits == Some(&visit.visit_no);
         }
+    }
+
+    /// Whether a stage that is not in the pipeline re-opened the deal, which G8 says of open ones only.
+    #[must_use]
+    pub fn is_reopened_by_unknown(&self) -> bool {
+        let class = |stage: u16| self.stages.stage(stage).class;
+        self.visits.iter().any(|visit| {
+            class(visit.stage) == StageClass::Unknown
+                && visit.arrival == Move::Reopened
+                && matches!(class(visit.prev), StageClass::Won | StageClass::Lost)
+        })
     }
 
     /// Whether its last deletion was a merge into another deal.

@@ -10,6 +10,7 @@ pub mod columns;
 mod current;
 pub mod deal;
 mod follow;
+mod initial;
 pub mod ledger;
 pub mod levels;
 pub mod machine;
@@ -31,10 +32,12 @@ pub use follow::{Followed, Hearing, follow};
 pub use ledger::Booking;
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter, scatter_as};
-pub use telling::{Quality, Telling, Told};
+pub use telling::{Quality, Ranks, Telling, Told};
 
 use crate::config::{MoneyPolicy, Ties};
-use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageTable};
+use crate::contract::{
+    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageTable,
+};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::source::Merges;
@@ -171,6 +174,10 @@ impl<'a> Folder<'a> {
         if let Some(merges) = self.settings.merges {
             unite(merges, &mut events, &mut self.own);
         }
+        if !events.probability.is_empty() {
+            let telling = self.settings.telling;
+            self.out.tally.bad_probability += telling.settle_probabilities(&mut events, &units);
+        }
         let is_large = events.len() > LARGE;
         self.bucket(&events, &units, take)?;
         if !is_large {
@@ -216,6 +223,14 @@ impl<'a> Folder<'a> {
                 self.rows = rows;
                 return Ok(());
             }
+        }
+        if self.observer.is_some() {
+            let is_seen = |row: &u32| events.kind.get(*row as usize) == Some(&EventKind::Seen);
+            if rows.iter().all(is_seen) {
+                self.rows = rows;
+                return Ok(());
+            }
+            self.out.tally.compared_rows += rows.len() as u64;
         }
         let telling = self.settings.telling;
         let noticed =
@@ -264,6 +279,7 @@ impl<'a> Folder<'a> {
             Some(observer) => {
                 observer.observe(events, units, &self.own, rows);
                 self.out.tally.compared.add(&observer.compared);
+                self.out.tally.compared_events += observer.steps.len() as u64;
                 !observer.steps.is_empty()
             }
             None => true,
@@ -350,6 +366,8 @@ impl<'a> Folder<'a> {
         tally.before_creation += deal.before_creation;
         tally.after_deletion += deal.after_deletion;
         tally.unknown_stage_events += deal.unknown_stage_events;
+        let is_reopened = deal.unknown_stage_events > 0 && self.machine.is_reopened_by_unknown();
+        tally.reopened_by_unknown_stage += u64::from(is_reopened);
         let is_merged = self.machine.is_merged();
         tally.merged_deals += u64::from(is_merged);
         tally.deleted_deals += u64::from(deal.deleted != NO_INSTANT && !is_merged);
@@ -453,6 +471,7 @@ pub fn event(events: &EventBatch, at: usize) -> Event {
         owner: events.owner.get(at).copied().unwrap_or(NO_CODE),
         customer: events.customer.get(at).copied().unwrap_or_default(),
         expected_close: events.expected_close.get(at).copied().unwrap_or(NO_DAY),
+        probability: events.probability.get(at).copied().unwrap_or(NO_PROBABILITY),
     }
 }
 

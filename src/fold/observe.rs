@@ -6,13 +6,14 @@
 //! current deals is in [`super::current`].
 
 use super::deal::Event;
+use super::initial::earlier;
 use super::merged::is_losers;
 use super::telling::{Quality, Telling, Told};
 use super::{Settings, event};
 use crate::config::{Deleted, Shape};
 use crate::contract::{
-    EventBatch, EventKind, Id, NO_CODE, NO_CREATION, NO_PIPELINE, NO_STAGE, OPEN_END, StageClass,
-    StageTable,
+    EventBatch, EventKind, Id, NO_CODE, NO_CREATION, NO_PIPELINE, NO_PROBABILITY, NO_STAGE,
+    OPEN_END, StageClass, StageTable,
 };
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -69,6 +70,9 @@ pub struct Compared {
     pub unlogged_outcomes: u64,
     pub unlogged_deals: u64,
     pub repeated_deals: u64,
+    pub undated_outcomes: u64,
+    pub undated_deals: u64,
+    pub early_closes: u64,
     /// Deals with both a history and a current state.
     pub compared: u64,
 }
@@ -83,6 +87,9 @@ impl Compared {
         self.unlogged_outcomes += other.unlogged_outcomes;
         self.unlogged_deals += other.unlogged_deals;
         self.repeated_deals += other.repeated_deals;
+        self.undated_outcomes += other.undated_outcomes;
+        self.undated_deals += other.undated_deals;
+        self.early_closes += other.early_closes;
         self.compared += other.compared;
     }
 }
@@ -101,9 +108,11 @@ struct Seen {
     stage: u16,
     pipeline: u16,
     amount: i64,
+    currency: u32,
     owner: u32,
     customer: Id,
     expected_close: i32,
+    probability: i32,
 }
 
 const UNSEEN: Seen = Seen {
@@ -116,9 +125,11 @@ const UNSEEN: Seen = Seen {
     stage: NO_STAGE,
     pipeline: NO_PIPELINE,
     amount: NO_AMOUNT,
+    currency: NO_CODE,
     owner: NO_CODE,
     customer: Id::NONE,
     expected_close: NO_DAY,
+    probability: NO_PROBABILITY,
 };
 
 /// Turns one deal's rows after the other into steps, in the same room.
@@ -133,14 +144,14 @@ pub struct Observer<'a> {
     seen: Vec<Seen>,
     /// The deals that the rows were of, where several were merged.
     deals: Vec<Id>,
-    before: Vec<usize>,
+    pub(super) before: Vec<usize>,
     /// Rows of the table of current deals: how the deal stands, and that it is deleted.
     pub(super) current: Option<usize>,
     pub(super) current_gone: Option<usize>,
     /// The earliest creation that a full row gives.
-    born: Option<(Instant, usize)>,
+    pub(super) born: Option<(Instant, usize)>,
     /// The earliest creation that the table of current deals gives of those merged into this one.
-    born_merged: Option<(Instant, usize)>,
+    pub(super) born_merged: Option<(Instant, usize)>,
     /// Dimensions that no history of the deal gives.
     pub(super) lacking: Vec<bool>,
     /// What was noticed of the deal.
@@ -194,13 +205,18 @@ impl<'a> Observer<'a> {
                 }
                 continue;
             }
+            if own.kind == EventKind::Seen {
+                let slot = self.slot(deal, input, is_merged);
+                self.sighted(slot, input, own.time);
+                continue;
+            }
             if own.kind == EventKind::CurrentGone {
-                self.current_gone = later(events, self.current_gone, at);
+                self.current_gone = self.later(events, self.current_gone, at);
                 continue;
             }
             if own.kind.is_current() {
                 self.compared.repeated_deals += u64::from(self.current.is_some());
-                self.current = later(events, self.current, at);
+                self.current = self.later(events, self.current, at);
                 continue;
             }
             let told = self.telling.inputs.get(input);
@@ -227,6 +243,9 @@ impl<'a> Observer<'a> {
         self.sort();
         self.fill(events, created);
         self.sort();
+        let is_current = self.current.or(self.current_gone).is_some();
+        let is_nowhere = self.steps.is_empty() && is_current && self.compared.undated_outcomes == 0;
+        self.compared.undated_deals = u64::from(is_nowhere);
     }
 
     /// The code of a dimension that a step gives.
@@ -308,10 +327,33 @@ impl<'a> Observer<'a> {
                 stage: if own.stage == NO_STAGE { seen.stage } else { own.stage },
                 pipeline: if own.pipeline == NO_PIPELINE { seen.pipeline } else { own.pipeline },
                 amount: own.amount,
+                currency: Some(currency(events, at))
+                    .filter(|c| *c != NO_CODE)
+                    .unwrap_or(seen.currency),
                 owner: own.owner,
                 customer: own.customer,
                 expected_close: own.expected_close,
+                probability: own.probability,
             };
+        }
+    }
+
+    /// An extract shows the deal in a row that is kept out: it is there, however it stands.
+    fn sighted(&mut self, slot: usize, input: usize, time: Instant) {
+        let (Some(mut seen), Some(told)) =
+            (self.seen.get(slot).copied(), self.telling.inputs.get(input))
+        else {
+            return;
+        };
+        if !seen.is_seen || seen.is_gone {
+            return;
+        }
+        self.since(told, &mut seen, time);
+        if seen.is_gone {
+            self.push(bare(time, EventKind::Restored), seen.row, Gives::Nothing, Place::Row);
+        }
+        if let Some(slot) = self.seen.get_mut(slot) {
+            slot.at = time;
         }
     }
 
@@ -352,13 +394,14 @@ impl<'a> Observer<'a> {
         let gives = !seen.is_seen || dimensions.into_iter().any(moved);
         let gives = if gives { Gives::All } else { Gives::Nothing };
         if seen.is_seen {
-            keep_changes(&mut event, seen);
+            keep_changes(&mut event, seen, currency(events, at));
         }
         let is_changed = event.amount != NO_AMOUNT
             || event.owner != NO_CODE
             || !event.customer.is_none()
             || event.expected_close != NO_DAY
             || event.pipeline != NO_PIPELINE
+            || event.probability != NO_PROBABILITY
             || gives == Gives::All;
         let is_moved = event.pipeline != NO_PIPELINE || own.stage != seen.stage;
         if own.kind == EventKind::ObservedGone {
@@ -411,116 +454,10 @@ impl<'a> Observer<'a> {
             }
         }
     }
-
-    /// When the deal was created: by its history, else by a full row, else by the current deals.
-    fn creation(&mut self, events: &EventBatch) -> Option<Instant> {
-        let created = self.steps.iter().filter(|step| step.event.kind == EventKind::Created);
-        let created = created.map(|step| step.event.time).min();
-        let of_current = self.current.or(self.current_gone).and_then(|row| {
-            let at = events.time.get(row).copied()?;
-            (at != NO_CREATION).then_some((at, row))
-        });
-        let told = self.born.or(of_current).filter(|_| created.is_none());
-        // Of deals that are one now, the earliest creation is the creation.
-        let merged = self.born_merged.filter(|(at, _)| created.is_none_or(|known| *at < known));
-        let Some((at, row)) = merged.into_iter().fold(told, earlier) else { return created };
-        self.push(bare(at, EventKind::Created), row, Gives::Nothing, Place::Created);
-        Some(at)
-    }
-
-    /// The values that fields had before their first change. A stage needs to know from when on, so
-    /// it is taken where the creation is known; the others hold from the deal's first event.
-    fn initial(&mut self, events: &EventBatch, created: Option<Instant>) {
-        let first = self.steps.iter().map(|step| step.event.time).min();
-        let mut told: Vec<Field> = Vec::new();
-        for position in 0..self.before.len() {
-            let Some(row) = self.before.get(position).copied() else { continue };
-            let own = event(events, row);
-            let field = Field::of(&own, events, row);
-            let is_told =
-                |step: &Step| step.event.time < own.time && field.is_told_by(step, events);
-            if told.contains(&field) || self.steps.iter().any(is_told) {
-                continue;
-            }
-            told.push(field);
-            let from = if field == Field::Stage { created } else { created.or(first) };
-            let Some(time) = from.filter(|from| *from <= own.time) else { continue };
-            // Attributes come first, so that they are those of the visit that begins then.
-            let (kind, place) = if field == Field::Stage {
-                (EventKind::Stage, Place::Initial)
-            } else {
-                (EventKind::Attribute, Place::Filled)
-            };
-            self.push(Event { time, kind, ..own }, row, Gives::All, place);
-        }
-    }
 }
 
-/// What the note of an old value is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
-    Stage,
-    Amount,
-    Owner,
-    Customer,
-    ExpectedClose,
-    Pipeline,
-    /// The dimension at this position.
-    Dimension(usize),
-}
-
-impl Field {
-    fn of(own: &Event, events: &EventBatch, row: usize) -> Self {
-        if own.stage != NO_STAGE {
-            return Self::Stage;
-        }
-        if own.amount != NO_AMOUNT {
-            return Self::Amount;
-        }
-        if own.owner != NO_CODE {
-            return Self::Owner;
-        }
-        if own.expected_close != NO_DAY {
-            return Self::ExpectedClose;
-        }
-        if own.pipeline != NO_PIPELINE {
-            return Self::Pipeline;
-        }
-        let is_given = |d: &Vec<u32>| d.get(row).is_some_and(|code| *code != NO_CODE);
-        events.dimensions.iter().position(is_given).map_or(Self::Customer, Self::Dimension)
-    }
-
-    fn is_told_by(self, step: &Step, events: &EventBatch) -> bool {
-        let event = &step.event;
-        match self {
-            Self::Stage => tells_stage(event),
-            Self::Amount => event.amount != NO_AMOUNT,
-            Self::Owner => event.owner != NO_CODE,
-            Self::Customer => !event.customer.is_none(),
-            Self::ExpectedClose => event.expected_close != NO_DAY,
-            Self::Pipeline => event.pipeline != NO_PIPELINE,
-            Self::Dimension(place) => {
-                let code = events.dimensions.get(place).and_then(|d| d.get(step.row));
-                step.gives == Gives::All && code.is_some_and(|code| *code != NO_CODE)
-            }
-        }
-    }
-}
-
-/// The earlier of two creations.
-fn earlier(known: Option<(Instant, usize)>, other: (Instant, usize)) -> Option<(Instant, usize)> {
-    known.filter(|known| known.0 <= other.0).or(Some(other))
-}
-
-/// The later of two rows of current deals, by what they say and not by where they stand.
-fn later(events: &EventBatch, known: Option<usize>, at: usize) -> Option<usize> {
-    let content = |row: usize| {
-        let own = event(events, row);
-        let ended = events.ingested.get(row).copied().unwrap_or(NO_INSTANT);
-        let rest = (own.amount, own.expected_close, own.customer, own.owner, own.pipeline);
-        (ended, own.time, own.kind, own.stage, rest)
-    };
-    known.filter(|known| content(*known) >= content(at)).or(Some(at))
+pub(super) fn currency(events: &EventBatch, row: usize) -> u32 {
+    events.currency.get(row).copied().unwrap_or(NO_CODE)
 }
 
 /// Whether an event says which stage the deal is in.
@@ -541,12 +478,15 @@ pub(super) fn bare(time: Instant, kind: EventKind) -> Event {
         owner: NO_CODE,
         customer: Id::NONE,
         expected_close: NO_DAY,
+        probability: NO_PROBABILITY,
     }
 }
 
 /// Takes out what the row before said, too.
-fn keep_changes(event: &mut Event, seen: &Seen) {
-    if event.amount == seen.amount {
+fn keep_changes(event: &mut Event, seen: &Seen, currency: u32) {
+    let is_same = currency == NO_CODE || seen.currency == NO_CODE || currency == seen.currency;
+    // The same number in another currency is another amount.
+    if event.amount == seen.amount && is_same {
         event.amount = NO_AMOUNT;
     }
     if event.owner == seen.owner {
@@ -557,6 +497,9 @@ fn keep_changes(event: &mut Event, seen: &Seen) {
     }
     if event.expected_close == seen.expected_close {
         event.expected_close = NO_DAY;
+    }
+    if event.probability == seen.probability {
+        event.probability = NO_PROBABILITY;
     }
     if event.pipeline == seen.pipeline {
         event.pipeline = NO_PIPELINE;

@@ -260,7 +260,7 @@ fn drop_equal(events: &EventBatch, rows: &mut Vec<u32>) {
     }
 }
 
-type Content = (Option<EventKind>, Option<Id>, [Option<i64>; 7]);
+type Content = (Option<EventKind>, Option<Id>, [Option<i64>; 8]);
 
 fn content(events: &EventBatch, row: u32) -> Content {
     let at = row as usize;
@@ -276,6 +276,7 @@ fn content(events: &EventBatch, row: u32) -> Content {
             events.expected_close.get(at).map(|d| i64::from(*d)),
             events.seq.get(at).copied(),
             events.pipeline.get(at).map(|p| i64::from(*p)),
+            events.probability.get(at).map(|p| i64::from(*p)),
         ],
     )
 }

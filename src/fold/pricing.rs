@@ -9,7 +9,7 @@
 
 use super::machine::Event;
 use crate::config::MoneyPolicy;
-use crate::contract::{EventBatch, NO_CODE};
+use crate::contract::{EventBatch, EventKind, NO_CODE};
 use crate::money::{Currency, NO_AMOUNT, ONE, Rates, UNPRICED, by_rate};
 use crate::time::{Calendar, Day, Instant};
 
@@ -44,6 +44,8 @@ pub enum Worth {
 pub struct Purse {
     /// Code of the latest currency given.
     currency: u32,
+    /// The latest amount, as given.
+    amount: i64,
     /// The day whose rates hold; of each event where there is none.
     day: Option<Day>,
     /// Amounts in the reporting currency that had to be rounded.
@@ -51,10 +53,18 @@ pub struct Purse {
 }
 
 impl Purse {
-    fn note(&mut self, events: &EventBatch, row: usize) {
-        if let Some(code) = events.currency.get(row).filter(|code| **code != NO_CODE) {
-            self.currency = *code;
+    /// The amount that an event gives the deal, in the currency noted here: its own, or where only
+    /// the currency changes the deal's amount so far; [`NO_AMOUNT`] without either.
+    fn value(&mut self, events: &EventBatch, row: usize, event: &Event) -> i64 {
+        let code = events.currency.get(row).copied().unwrap_or(NO_CODE);
+        let is_other = code != NO_CODE && code != self.currency;
+        if is_other {
+            self.currency = code;
         }
+        if event.amount != NO_AMOUNT || event.kind == EventKind::Cleared {
+            self.amount = event.amount;
+        }
+        if is_other { self.amount } else { event.amount }
     }
 }
 
@@ -77,7 +87,8 @@ impl Pricing {
         let code = |row: &u32| events.currency.get(*row as usize).copied();
         let currency = rows.iter().filter_map(code).find(|code| *code != NO_CODE);
         let day = (self.policy != MoneyPolicy::AtEvent).then_some(self.day);
-        Purse { currency: currency.unwrap_or(NO_CODE), day, inexact: 0 }
+        let currency = currency.unwrap_or(NO_CODE);
+        Purse { currency, amount: NO_AMOUNT, day, inexact: 0 }
     }
 
     /// What to convert them by once the close is known.
@@ -100,12 +111,15 @@ impl Pricing {
     }
 
     /// The amount of an event in minor units of the reporting currency; [`UNPRICED`] without a
-    /// rate. `row` is where it comes from; events of a deal are given in order.
+    /// rate. `row` is where it comes from; events of a deal are given in order. An event that changes
+    /// the currency only changes what the amount so far is worth.
     #[must_use]
     pub fn price(&self, events: &EventBatch, row: usize, event: &Event, purse: &mut Purse) -> i64 {
-        purse.note(events, row);
-        let amount = event.amount;
-        if amount == NO_AMOUNT || self.policy == MoneyPolicy::None {
+        if self.policy == MoneyPolicy::None {
+            return event.amount;
+        }
+        let amount = purse.value(events, row, event);
+        if amount == NO_AMOUNT {
             return amount;
         }
         let worth = match self.worth(purse.currency) {
@@ -130,8 +144,7 @@ impl Pricing {
         event: &Event,
         purse: &mut Purse,
     ) -> Option<Conversion> {
-        purse.note(events, row);
-        if event.amount == NO_AMOUNT || self.policy == MoneyPolicy::None {
+        if self.policy == MoneyPolicy::None || purse.value(events, row, event) == NO_AMOUNT {
             return None;
         }
         let Worth::Rates(rates) = self.worth(purse.currency) else { return None };

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 pub use packed::{Column, Packed};
 
-use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_STAGE};
+use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::spill::Complete;
@@ -32,7 +32,7 @@ pub struct Scattered {
 }
 
 /// What the columns are, in order; identifiers are two words each.
-pub const FIELDS: [&str; 17] = [
+pub const FIELDS: [&str; 18] = [
     "deal_high",
     "deal_low",
     "time",
@@ -50,6 +50,7 @@ pub const FIELDS: [&str; 17] = [
     "event_id_low",
     "ingested",
     "pipeline",
+    "probability",
 ];
 
 impl Scattered {
@@ -149,6 +150,7 @@ pub fn scatter_as(
         event_low,
         Column::pack(&batch.ingested, at, NO_INSTANT, Steps::Times, |v| v),
         Column::pack(&batch.pipeline, at, stage(NO_PIPELINE), one, stage),
+        Column::pack(&batch.probability, at, i64::from(NO_PROBABILITY), one, i64::from),
     ]);
     columns.extend(batch.dimensions.iter().map(|d| Column::pack(d, at, no_code, one, wide)));
     Scattered { unit, first: 0, offsets, columns }
@@ -270,6 +272,7 @@ fn reserve(parts: &[&Scattered], rows: usize, all: &mut EventBatch) {
             "event_id_low" => room(&mut all.event_id, rows),
             "ingested" => room(&mut all.ingested, rows),
             "pipeline" => room(&mut all.pipeline, rows),
+            "probability" => room(&mut all.probability, rows),
             _ => {}
         }
     }
@@ -296,6 +299,7 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
             event_id_low,
             ingested,
             pipeline,
+            probability,
         ],
         dimensions,
     )) = from.columns.split_first_chunk::<{ FIELDS.len() }>()
@@ -318,6 +322,7 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
     unpack_ids(event_id_high, event_id_low, rows(), &mut to.event_id);
     ingested.unpack(rows(), &mut to.ingested, |v| v);
     pipeline.unpack(rows(), &mut to.pipeline, |v| v as u16);
+    probability.unpack(rows(), &mut to.probability, |v| v as i32);
     for (to, from) in to.dimensions.iter_mut().zip(dimensions) {
         from.unpack(rows(), to, code);
     }
@@ -378,6 +383,7 @@ mod tests {
             owner: seeds.iter().map(code).collect(),
             customer: ids(11),
             expected_close: vec![NO_DAY; seeds.len()],
+            probability: seeds.iter().map(|n| (n % 90) as i32 - 1).collect(),
             seq: all(&u64::cast_signed),
             event_id: Vec::new(),
             ingested: all(&|n| (n % 77).cast_signed()),

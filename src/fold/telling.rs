@@ -1,7 +1,9 @@
 //! What the inputs of a run can tell: which rows come from which, how good their histories are, and
 //! whether rows have to be compared before they are events.
 
-use crate::config::Shape;
+use crate::config::{ProbabilityUnit, Shape};
+use crate::contract::{BAD_PROBABILITY, EventBatch, NO_PROBABILITY};
+use crate::source::in_millionths;
 use crate::time::Instant;
 
 /// How much of what happened to a deal its history shows; the number is its position in
@@ -46,6 +48,8 @@ pub struct Told {
     pub has_ends: bool,
     /// Whether full rows tell when their deals were created.
     pub is_created_told: bool,
+    /// In what its probabilities are.
+    pub probability_unit: ProbabilityUnit,
     /// When its extracts were made, ascending; of snapshots only.
     pub extracts: Vec<Instant>,
 }
@@ -65,6 +69,26 @@ impl Told {
     }
 }
 
+/// The place of each code among the sorted names, where a choice between rows may not depend on the
+/// order of files; empty where there is nothing to choose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ranks {
+    /// Of stages.
+    pub stage: Vec<u16>,
+    /// Of owners.
+    pub owner: Vec<u32>,
+    /// Of currencies.
+    pub currency: Vec<u32>,
+    /// Of the values of each dimension.
+    pub dimensions: Vec<Vec<u32>>,
+}
+
+impl Ranks {
+    /// No names.
+    pub const NONE: Self =
+        Self { stage: Vec::new(), owner: Vec::new(), currency: Vec::new(), dimensions: Vec::new() };
+}
+
 /// What the inputs of a run tell.
 #[derive(Debug, Clone, Default)]
 pub struct Telling {
@@ -72,11 +96,14 @@ pub struct Telling {
     pub units: Vec<u16>,
     /// The inputs.
     pub inputs: Vec<Told>,
+    /// Where a table of current deals may have several rows of one deal.
+    pub ranks: Ranks,
 }
 
 impl Telling {
     /// Plain events and nothing else.
-    pub const PLAIN: &'static Self = &Self { units: Vec::new(), inputs: Vec::new() };
+    pub const PLAIN: &'static Self =
+        &Self { units: Vec::new(), inputs: Vec::new(), ranks: Ranks::NONE };
 
     /// Whether every row is an event as it stands, and all histories are equally good.
     #[must_use]
@@ -101,6 +128,22 @@ impl Telling {
         let part = units.partition_point(|(first, _)| *first <= row);
         let unit = part.checked_sub(1).and_then(|p| units.get(p)).map_or(0, |(_, unit)| *unit);
         self.units.get(unit).map_or(0, |input| usize::from(*input))
+    }
+
+    /// Brings the probabilities of a bucket's events into millionths of 1; what is none is unknown.
+    /// Gives how many are none.
+    pub fn settle_probabilities(&self, events: &mut EventBatch, units: &[(usize, usize)]) -> u64 {
+        let mut bad = 0;
+        for (row, value) in events.probability.iter_mut().enumerate() {
+            let told = self.inputs.get(self.input_of(units, row));
+            let unit = told.map_or(ProbabilityUnit::Share, |told| told.probability_unit);
+            *value = in_millionths(*value, unit);
+            if *value == BAD_PROBABILITY {
+                *value = NO_PROBABILITY;
+                bad += 1;
+            }
+        }
+        bad
     }
 
     /// Seconds that a close may be off at most to either side of the middle between the extract that

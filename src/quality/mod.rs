@@ -119,12 +119,14 @@ rules! {
     BadAmount "bad_amount" Rows Warn "The amount cannot be read or is not finite; taken as unknown."
     BadFlag "bad_flag" Rows Warn "A flag, such as is_won, is neither yes nor no; taken as unknown."
     InexactAmount "inexact_amount" Rows Ignore "The amount was not within a millionth of a minor unit and was rounded half to even."
+    BadProbability "bad_probability" Rows Warn "The probability cannot be read or is not between 0 and certain (G21); taken as unknown."
     DuplicateEvents "duplicate_events" Rows Ignore "The same event again (G3); counted once."
     TiedEvents "tied_events" Rows Ignore "Stage events of one deal at one instant without seq (G2); ordered as configured."
     NoOpChanges "no_op_changes" Rows Ignore "The new stage is the current one (G4); taken as an attribute update."
     BeforeCreation "before_creation" Rows Warn "The event is before the deal's creation (G11); kept."
     AfterDeletion "after_deletion" Rows Warn "The event is after the deal's deletion and does not restore it; its attributes count, its stage does not. After a merge neither does."
     UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in the deal's pipeline (G6); the visit is kept, outside the order, and re-opens a deal that was closed. List such stages as ignored, or give them as aliases."
+    ReopenedByUnknownStage "reopened_by_unknown_stage" Deals Warn "The deal was won or lost and then moved to a stage that its pipeline does not have, which re-opens it (G6, G8). A stage after the close is to be listed as won, lost or ignored."
     UnknownStages "unknown_stages" Values Warn "Stages that are not in the pipeline (G6)."
     UnknownPipeline "unknown_pipeline" Deals Warn "The deal is in a pipeline that is not in [pipelines], or in none; its stages are unknown."
     OtherValues "other_values" Values Warn "Values of dimensions beyond [dimensions] values_max, reported together as (other)."
@@ -146,8 +148,11 @@ rules! {
     ClosedWhenFirstSeen "closed_when_first_seen" Deals Warn "The deal was won or lost already when a snapshot first showed it; its close is dated then and may be long before."
     HistoryDisagrees "history_disagrees" Deals Warn "The last stage or outcome of the history is not that of [inputs.deals]; the history counts."
     UnloggedOutcomes "unlogged_outcomes" Deals Warn "The deal is won, lost or deleted by [inputs.deals] only; that is added to its history."
+    UndatedOutcomes "undated_outcomes" Deals Warn "The deal is won or lost by [inputs.deals] only, which does not say when; with a history it stays as that says, without one it counts nowhere. Map the date to closed_at."
+    UndatedDeals "undated_deals" Deals Warn "Nothing says when anything happened to the deal; it counts nowhere."
+    EarlyCloses "early_closes" Deals Ignore "The close that [inputs.deals] gives is less than a day before the last move or the creation of the deal; taken to be at that."
     UnloggedDeals "unlogged_deals" Deals Ignore "The deal is in [inputs.deals] only; it has no history."
-    RepeatedDeals "repeated_deals" Rows Warn "The deal is in [inputs.deals] more than once; the row with the latest close counts, or else the latest creation."
+    RepeatedDeals "repeated_deals" Rows Warn "The deal is in [inputs.deals] more than once; the row with the latest close counts, or else the latest creation, or else one that does not depend on the order."
     Orphans "orphans" Deals Warn "The deal's key is not in the look-up table; its dimensions are unknown."
     NullKeys "null_keys" Deals Ignore "The deal has no key for the look-up table."
     DuplicateKeys "duplicate_keys" Rows Warn "The table has the key more than once at one time; of look-up rows the one whose values come first in order counts, of stages the first row."
@@ -185,6 +190,7 @@ impl Rule {
                 | Self::BeforeCreation
                 | Self::AfterDeletion
                 | Self::UnknownStageEvents
+                | Self::BadProbability
         )
     }
 
@@ -259,6 +265,11 @@ pub struct Counts {
     pub deals: u64,
     /// Events that rows stand for: one a row, or one a date of a row of stage dates.
     pub events: u64,
+    /// Rows of all inputs that were compared with one another, and the events that came of it; 0
+    /// where none had to be.
+    pub compared_rows: u64,
+    /// See [`Self::compared_rows`].
+    pub compared_events: u64,
     affected: BTreeMap<Rule, u64>,
 }
 
@@ -282,6 +293,19 @@ impl Counts {
         self.affected.get(&rule).copied().unwrap_or(0)
     }
 
+    /// To how many rows or events a rule about rows was applied.
+    fn rows_checked(&self, rule: Rule) -> u64 {
+        let is_of_rows =
+            matches!(rule, Rule::DuplicateEvents | Rule::TiedEvents | Rule::OverlappingIntervals);
+        match (self.compared_rows, rule.is_of_events()) {
+            (0, true) => self.rows_in.max(self.events),
+            (0, false) => self.rows_in,
+            (rows, _) if is_of_rows => rows + self.quarantined,
+            (_, true) => self.compared_events + self.quarantined,
+            (_, false) => self.rows_in,
+        }
+    }
+
     /// Adds the counts of another part of the same input.
     pub fn merge(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
@@ -290,6 +314,8 @@ impl Counts {
         self.after_as_of += other.after_as_of;
         self.deals += other.deals;
         self.events += other.events;
+        self.compared_rows += other.compared_rows;
+        self.compared_events += other.compared_events;
         for (rule, n) in &other.affected {
             self.add(*rule, *n);
         }
@@ -492,12 +518,11 @@ impl Ledger {
                     continue;
                 }
                 let checked = match rule.subject() {
-                    // A row that is compared may come to several events; how many, is known only of
-                    // those that break the rule.
+                    // A row may be left out with its deal before any event of it was applied.
                     Subject::Rows if rule.is_of_events() => {
-                        counts.rows_in.max(counts.events).max(affected)
+                        counts.rows_checked(*rule).max(affected)
                     }
-                    Subject::Rows => counts.rows_in,
+                    Subject::Rows => counts.rows_checked(*rule),
                     Subject::Deals => counts.deals,
                     Subject::Values => affected,
                 };

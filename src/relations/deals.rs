@@ -102,6 +102,12 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("pushes_n", Kind::Int, "moves of the expected close date to a later day"),
     column("amount", Kind::Int, "latest amount, minor units; 0 if unknown"),
     column("has_amount", Kind::Flag, "the latest amount is known"),
+    column(
+        "probability_ppm",
+        Kind::Int,
+        "latest chance of winning in millionths, or else that of the stage it is in; 0 if unknown",
+    ),
+    column("has_probability", Kind::Flag, "that chance is known"),
     column("created_amount", Kind::Int, "first known amount, minor units; 0 if unknown"),
     column(
         "closed_amount",

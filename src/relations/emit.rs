@@ -3,7 +3,7 @@
 use super::assemble::{Assembler, shard};
 use super::batch::{Batch, BatchBuilder};
 use super::{Relation, visits::CLASSES};
-use crate::contract::{NO_CODE, StageClass};
+use crate::contract::{NO_CODE, NO_PROBABILITY, StageClass};
 use crate::error::Error;
 use crate::fold::machine::{Move, Outcome};
 use crate::fold::{Chunk, DealRow, VisitRow, amount_or_zero};
@@ -156,6 +156,13 @@ impl Assembler<'_> {
             .name("owner", || each(rows, |row| self.owner(row.deal.owner)))
             .name("owner_at_close", || each(rows, |row| self.owner(row.deal.closed_owner)))
             .name("owner_at_creation", || each(rows, |row| self.owner(row.deal.created_owner)));
+        let chance = |row: &DealRow| match row.deal.probability {
+            NO_PROBABILITY => self.stages.probability(row.deal.stage),
+            own => own,
+        };
+        let builder = builder
+            .int("probability_ppm", || each(rows, |row| i64::from(chance(row).max(0))))
+            .flag("has_probability", || flags(rows, |row| chance(row) != NO_PROBABILITY));
         let builder = levels(builder, rows)
             .name("pipeline", || each(rows, |row| self.pipelines.place(row.deal.pipeline)));
         let builder =

@@ -8,7 +8,7 @@ use std::time::Instant as Stopwatch;
 use super::focus::Focus;
 use super::memory::Memory;
 use super::orders::Orders;
-use super::tables::{self, Spans};
+use super::tables::{self, Given, Spans};
 use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -21,7 +21,7 @@ use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
     Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, MergeSource, Merges, Spend,
-    Tables, Width,
+    Width,
 };
 use crate::spill::{Complete, Room};
 use crate::time::{Instant, NO_INSTANT, Period};
@@ -222,7 +222,7 @@ impl Milling<'_> {
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates, merges, tables } =
+        let inputs::Opened { deals: mut source, lookups, merges, given } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -233,17 +233,11 @@ impl Milling<'_> {
         let names = Interners::new(&event_dimensions);
         let Gathered { events, as_of, telling, merges } =
             self.events(&config, (&source, merges), &stages, &names, &memory)?;
-        let rates = rates.read(ledger)?;
-        let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-        let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
-        let (spend, foreign_spend) = spending.read(spend, ledger)?;
-        let (tables, foreign_rows) = tables::read(tables, &spending, ledger)?;
-        let kept = names.bytes() + tables.bytes();
-        memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
+        let given = given.read(resolved, &names, as_of, ledger, &memory)?;
+        let pricing = pricing::of_deals(resolved, &names, &given.rates, as_of);
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
-        stages.keep_used()?;
         let mut assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
@@ -251,8 +245,7 @@ impl Milling<'_> {
             event_dimensions: &event_dimensions,
             names: &names,
             lookups: &lookups,
-            spend: spend.as_ref(),
-            tables: &tables,
+            given: &given,
             reads_all: self.needed.is_none(),
             channel: channel.as_deref(),
             periods: &periods,
@@ -283,23 +276,14 @@ impl Milling<'_> {
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(
-            resolved,
-            &names,
-            (tally.foreign_deals, foreign_spend, foreign_rows),
-        )?;
-        pricing::record_missing(resolved, &names, &rates, ledger);
+        pricing::judge(resolved, &names, tally.foreign_deals, &given, ledger)?;
         self.record_fold((&source, &merges), &tally, &stages, assembler.lumped);
         inputs::mention_stages(&stages, ledger);
         watch.lap("fold");
         on_step("customers");
-        let orders = orders.complete()?;
-        orders.customers(&assembler, |batch| taker.take(batch))?;
-        tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
-        drop(orders);
-        let mut present = present(&assembler, spend.as_ref());
-        present.extend(tables::present(&tables));
-        let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
+        make_customers(orders, &assembler, &taker, spilled_bytes)?;
+        let present = present(&assembler, &given);
+        let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
         watch.lap("customers");
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
@@ -311,8 +295,8 @@ impl Milling<'_> {
             unknown_pipelines: stages.unknown_pipelines(),
             pipelines: pipelines(&stages),
             qualities: inputs::qualities(&source),
-            spans: tables::spans(&tables, spend.as_ref(), &resolved.calendar),
-            inputs: inputs::all(source, lookups, spend, rates, (merges, tables), registry),
+            spans: given.spans(&resolved.calendar),
+            inputs: inputs::all(source, lookups, merges, given, registry),
         };
         Ok(Some((history, taker)))
     }
@@ -384,11 +368,13 @@ impl Milling<'_> {
                 })
             },
         )?;
+        stages.keep_used()?;
         // A merge is something that happened to a deal, as its deletion is.
         let is_dated = read.latest != NO_INSTANT;
         let latest = if is_dated { read.latest.max(merges.latest) } else { NO_INSTANT };
         let as_of = inputs::settle_as_of(resolved.as_of, latest, source)?;
-        let telling = inputs::telling(source, read.extracts);
+        let mut telling = inputs::telling(source, read)?;
+        telling.ranks = inputs::ranks(source, stages, names);
         Ok(Gathered { events: events.complete(), as_of, telling, merges })
     }
 
@@ -403,6 +389,8 @@ impl Milling<'_> {
         let ledger = self.ledger;
         let Some(first) = source.inputs().next().map(|i| i.name.clone()) else { return };
         let mut counts = Counts::of_deals(tally.deals);
+        counts.compared_rows = tally.compared_rows;
+        counts.compared_events = tally.compared_events;
         for (rule, n) in [
             (Rule::DuplicateEvents, tally.duplicate_events),
             (Rule::TiedEvents, tally.tied_events),
@@ -410,8 +398,10 @@ impl Milling<'_> {
             (Rule::BeforeCreation, tally.before_creation),
             (Rule::AfterDeletion, tally.after_deletion),
             (Rule::UnknownStageEvents, tally.unknown_stage_events),
+            (Rule::ReopenedByUnknownStage, tally.reopened_by_unknown_stage),
             (Rule::UnknownStages, stages.unknown().len() as u64),
             (Rule::UnknownPipeline, tally.unknown_pipeline),
+            (Rule::BadProbability, tally.bad_probability),
             (Rule::OtherValues, lumped),
             (Rule::NoCustomer, tally.no_customer),
             (Rule::NoStage, tally.no_stage),
@@ -499,14 +489,27 @@ fn pipelines(stages: &StageTable) -> metrics::Pipelines {
     metrics::Pipelines { open: stages.open_stages(), stages: of.collect() }
 }
 
+/// Makes the relations about customers; `spilled_bytes` are those of the events.
+fn make_customers<T: Taker>(
+    orders: Orders,
+    assembler: &Assembler<'_>,
+    taker: &T,
+    spilled_bytes: u64,
+) -> Result<(), Error> {
+    let orders = orders.complete()?;
+    orders.customers(assembler, |batch| taker.take(batch))?;
+    tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
+    Ok(())
+}
+
 /// The relations that can be made of these inputs.
-fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
+fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
     let mut present =
         BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
     if assembler.has_customers() {
         present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
     }
-    present.extend(spend.map(|_| Relation::Spend));
+    present.extend(given.relations());
     present
 }
 
@@ -518,8 +521,7 @@ struct AssemblyOf<'a> {
     event_dimensions: &'a [String],
     names: &'a Interners,
     lookups: &'a [Lookup],
-    spend: Option<&'a Spend>,
-    tables: &'a Tables,
+    given: &'a Given,
     reads_all: bool,
     channel: Option<&'a str>,
     periods: &'a [Period],
@@ -530,7 +532,6 @@ struct AssemblyOf<'a> {
 }
 
 fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
-    of.stages.keep_used()?;
     let (stage_names, stage_codes) = of.stages.finish();
     let (owners, owner_ranks) = of.names.owner.freeze().ranked();
     let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());
@@ -550,8 +551,8 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         owner_ranks,
         names: of.names,
         lookups: of.lookups,
-        spend: of.spend,
-        tables: (!of.tables.inputs.is_empty()).then_some(of.tables),
+        spend: of.given.spend.as_ref(),
+        tables: of.given.tables(),
         reads_all: of.reads_all,
         dimension_at: of.config.dimensions.at,
         from: &of.config.dimensions.from,

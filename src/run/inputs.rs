@@ -1,18 +1,19 @@
 //! The inputs of a run: opened together, and what is known of them in the end.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::config::{Config, Resolved, Shape};
+use super::tables::{Given, GivenSource};
+use crate::config::{Config, ProbabilityUnit, Resolved, Shape};
 use crate::contract::{Id, StageTable};
 use crate::error::{Error, Fault};
 use crate::fold::observe::Compared;
-use crate::fold::{Quality, Tally, Telling, Told};
+use crate::fold::{Quality, Ranks, Tally, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, MergeSource,
-    Merges, Registry, Spend, SpendSource, Tables, TablesSource,
+    CheckedInput, DealSource, FxSource, InputFacts, Interner, Interners, Lookup, LookupSource,
+    MergeSource, Merges, Read, Registry, SpendSource, TablesSource, unit_hint,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -33,7 +34,7 @@ pub(super) fn open(
     let tables = kept(TablesSource::open(config, calendar), &mut faults)?;
     match (deals, lookups, spend, rates, merges, tables) {
         (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges), Some(tables)) => {
-            Ok(Opened { deals, lookups, spend, rates, merges, tables })
+            Ok(Opened { deals, lookups, merges, given: GivenSource { rates, spend, tables } })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -43,10 +44,8 @@ pub(super) fn open(
 pub(super) struct Opened {
     pub(super) deals: DealSource,
     pub(super) lookups: LookupSource,
-    pub(super) spend: SpendSource,
-    pub(super) rates: FxSource,
     pub(super) merges: MergeSource,
-    pub(super) tables: TablesSource,
+    pub(super) given: GivenSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -104,21 +103,41 @@ pub(super) fn settle_as_of(
     })
 }
 
-/// What the inputs of deals can tell, now that their extracts are known.
-pub(super) fn telling(
-    source: &DealSource,
-    mut extracts: BTreeMap<String, BTreeSet<Instant>>,
-) -> Telling {
-    let told = |facts: InputFacts<'_>| Told {
+/// What the inputs of deals can tell, now that they are read.
+pub(super) fn telling(source: &DealSource, mut read: Read) -> Result<Telling, Error> {
+    let unit = |facts: &InputFacts<'_>| {
+        let span = read.probabilities.get(facts.name).copied().unwrap_or_default();
+        span.unit(facts.probability_unit).map_err(|problem| {
+            let (file, place) = (facts.root.to_path_buf(), "column \"probability\"".to_owned());
+            Error::Faults(vec![Fault { file, place, problem, hint: unit_hint(facts.name) }])
+        })
+    };
+    let units = source.facts().map(|facts| unit(&facts)).collect::<Result<Vec<_>, Error>>()?;
+    let told = |(facts, probability_unit): (InputFacts<'_>, ProbabilityUnit)| Told {
         shape: facts.shape,
         quality: Quality::of(facts.shape),
         has_amount: facts.has_amount,
         has_ends: facts.has_ends,
         is_created_told: facts.has_created,
-        extracts: extracts.remove(facts.name).unwrap_or_default().into_iter().collect(),
+        probability_unit,
+        extracts: read.extracts.remove(facts.name).unwrap_or_default().into_iter().collect(),
     };
-    let inputs = source.facts().map(told).collect();
-    Telling { units: source.inputs_of_units(), inputs }
+    let inputs = source.facts().zip(units).map(told).collect();
+    Ok(Telling { units: source.inputs_of_units(), inputs, ranks: Ranks::default() })
+}
+
+/// The order of all names, where a table of current deals may have several rows of one deal.
+pub(super) fn ranks(source: &DealSource, stages: &StageTable, names: &Interners) -> Ranks {
+    if !source.facts().any(|facts| facts.shape == Shape::Deals) {
+        return Ranks::default();
+    }
+    let of = |names: &Interner| names.freeze().ranked().1;
+    Ranks {
+        stage: stages.finish().1,
+        owner: of(&names.owner),
+        currency: of(&names.currency),
+        dimensions: names.dimensions.iter().map(|names| of(names)).collect(),
+    }
 }
 
 /// What comparing rows showed, by rule of the history.
@@ -139,6 +158,9 @@ pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &
     counts.add(Rule::HistoryDisagrees, compared.history_disagrees);
     counts.add(Rule::UnloggedOutcomes, compared.unlogged_outcomes);
     counts.add(Rule::UnloggedDeals, compared.unlogged_deals);
+    counts.add(Rule::UndatedOutcomes, compared.undated_outcomes);
+    counts.add(Rule::UndatedDeals, compared.undated_deals);
+    counts.add(Rule::EarlyCloses, compared.early_closes);
     counts.add(Rule::RepeatedDeals, compared.repeated_deals);
     ledger.record(name, &counts);
 }
@@ -215,17 +237,16 @@ pub(super) fn deal_counts(source: &DealSource, ledger: &Ledger) -> Counts {
 pub(super) fn all(
     source: DealSource,
     lookups: Vec<Lookup>,
-    spend: Option<Spend>,
-    rates: FxRates,
-    (merges, tables): (Merges, Tables),
+    merges: Merges,
+    given: Given,
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
-    inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
-    inputs.extend(rates.inputs);
+    inputs.extend(given.spend.map(|s| s.inputs).unwrap_or_default());
+    inputs.extend(given.rates.inputs);
     inputs.extend(merges.inputs);
-    inputs.extend(tables.inputs);
+    inputs.extend(given.tables.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()

@@ -274,18 +274,18 @@ fn selection(config: &Config) -> (Vec<&'static metrics::Metric>, Vec<crate::conf
 
 /// Which tables the inputs cannot give, each with the reason.
 fn would_skip(history: &History, config: &Config) -> Vec<(String, String)> {
-    let registry = metrics::REGISTRY.iter().filter_map(|metric| {
+    let own = metrics::REGISTRY.iter().filter_map(|metric| {
         let missing = metric.states.iter().find(|state| {
             state.absent == metrics::Absent::SkipTable && !history.present.contains(&state.relation)
         })?;
-        Some((metric.name.to_owned(), missing.relation.missing_because().to_owned()))
+        Some((metric.name.to_owned(), missing.relation))
     });
     let custom = config.metrics.iter().filter_map(|metric| {
         let relation = Relation::EVERY.into_iter().find(|r| r.name() == metric.relation)?;
-        let is_missing = !history.present.contains(&relation);
-        is_missing.then(|| (metric.name.clone(), relation.missing_because().to_owned()))
+        (!history.present.contains(&relation)).then(|| (metric.name.clone(), relation))
     });
-    registry.chain(custom).collect()
+    let missing = own.chain(custom);
+    missing.map(|(name, relation)| (name, relation.missing_because().to_owned())).collect()
 }
 
 fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<Published, Error> {

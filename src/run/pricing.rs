@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::tables::Given;
 use crate::config::{MoneyPolicy, Resolved};
 use crate::error::{Error, Fault};
 use crate::fold::pricing::{Pricing, Worth};
@@ -98,12 +99,28 @@ fn currencies(names: &Interners) -> BTreeSet<String> {
     names.currency.freeze().iter().map(|(_, name)| name.to_uppercase()).collect()
 }
 
-/// Refuses amounts in other currencies where none is converted: their sums would mean nothing.
-pub(super) fn refuse_mixed(
+/// Refuses amounts in other currencies where none is converted, and counts the currencies that have
+/// no rate.
+pub(super) fn judge(
     resolved: &Resolved,
     names: &Interners,
-    (deals, spend, tables): (u64, u64, u64),
+    deals: u64,
+    given: &Given,
+    ledger: &Ledger,
 ) -> Result<(), Error> {
+    refuse_mixed(resolved, names, deals, given)?;
+    record_missing(resolved, names, &given.rates, ledger);
+    Ok(())
+}
+
+/// Refuses amounts in other currencies where none is converted: their sums would mean nothing.
+fn refuse_mixed(
+    resolved: &Resolved,
+    names: &Interners,
+    deals: u64,
+    given: &Given,
+) -> Result<(), Error> {
+    let (spend, tables) = (given.foreign_spend, given.foreign_rows);
     if resolved.config.money.policy != MoneyPolicy::None || deals + spend + tables == 0 {
         return Ok(());
     }
@@ -111,9 +128,9 @@ pub(super) fn refuse_mixed(
     let known = currencies(names);
     let others: Vec<&str> =
         known.iter().filter(|name| *name != base).map(String::as_str).take(NAMED_MAX).collect();
-    let given = if resolved.inputs.contains_key("targets") { "targets" } else { "contracts" };
+    let table = if resolved.inputs.contains_key("targets") { "targets" } else { "contracts" };
     let (found, input) = match (deals, spend) {
-        (0, 0) => (format!("{tables} rows of targets and contracts"), given),
+        (0, 0) => (format!("{tables} rows of targets and contracts"), table),
         (0, spend) => (format!("{spend} rows of spend"), "spend"),
         (deals, _) => (format!("{deals} deals"), "deal_events"),
     };
@@ -134,12 +151,7 @@ pub(super) fn refuse_mixed(
 const NAMED_MAX: usize = 5;
 
 /// Counts the currencies that have no rate at all.
-pub(super) fn record_missing(
-    resolved: &Resolved,
-    names: &Interners,
-    rates: &FxRates,
-    ledger: &Ledger,
-) {
+fn record_missing(resolved: &Resolved, names: &Interners, rates: &FxRates, ledger: &Ledger) {
     let Some(input) = rates.inputs.first() else { return };
     let known = currencies(names);
     let has_rate = |name: &&String| {

@@ -4,56 +4,94 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::memory::Memory;
 use super::pricing::Spending;
 use crate::config::{Config, Resolved, Shape};
 use crate::error::Error;
 use crate::quality::Ledger;
 use crate::relations::Relation;
-use crate::source::{Spend, SpentIn, TableSettings, Tables, TablesSource};
-use crate::time::{Calendar, Day};
+use crate::source::{
+    FxRates, FxSource, Interners, Spend, SpendSource, SpentIn, TableSettings, Tables, TablesSource,
+};
+use crate::time::{Calendar, Day, Instant};
 
 /// The first and last day of tables, by the name of the input.
 pub type Spans = BTreeMap<String, (Day, Day)>;
 
-/// Reads the tables, priced as spend is; with the number of rows in another currency where none is
-/// converted.
-pub(super) fn read(
-    source: TablesSource,
-    spending: &Spending<'_>,
-    ledger: &Ledger,
-) -> Result<(Tables, u64), Error> {
-    let Spending { resolved, as_of, names, .. } = *spending;
-    let foreign = AtomicU64::new(0);
-    let price = |given: &SpentIn<'_>| spending.price(given, &foreign);
-    let settings = TableSettings {
-        calendar: resolved.calendar,
-        currency: &resolved.native,
-        price: &price,
-        as_of,
-        names,
-        ledger,
-    };
-    let tables = source.read(&settings)?;
-    Ok((tables, foreign.load(Ordering::Relaxed)))
+/// The checked inputs that are given and not folded.
+pub(super) struct GivenSource {
+    pub(super) rates: FxSource,
+    pub(super) spend: SpendSource,
+    pub(super) tables: TablesSource,
 }
 
-/// The relations that are made of the tables.
-pub(super) fn present(tables: &Tables) -> impl Iterator<Item = Relation> {
-    let given = [
-        (Relation::Targets, tables.targets.is_some()),
-        (Relation::Surveys, tables.surveys.is_some()),
-        (Relation::Touches, tables.touches.is_some()),
-        (Relation::Contracts, tables.contracts.is_some()),
-    ];
-    given.into_iter().filter(|(_, is_given)| *is_given).map(|(relation, _)| relation)
+/// What they hold.
+pub(super) struct Given {
+    pub(super) rates: FxRates,
+    pub(super) spend: Option<Spend>,
+    pub(super) tables: Tables,
+    /// Rows of spend in another currency where none is converted.
+    pub(super) foreign_spend: u64,
+    /// Such rows of the tables.
+    pub(super) foreign_rows: u64,
 }
 
-/// The first and last day of each table that has any.
-pub(super) fn spans(tables: &Tables, spend: Option<&Spend>, calendar: &Calendar) -> Spans {
-    let days = || spend.into_iter().flat_map(|spend| &spend.rows).map(|row| row.day);
-    let of_spend = days().min().zip(days().max()).map(|span| ("spend", span));
-    let spans = tables.spans(calendar).into_iter().chain(of_spend);
-    spans.map(|(name, span)| (name.to_owned(), span)).collect()
+impl GivenSource {
+    /// Reads the rates, then what is priced by them.
+    pub(super) fn read(
+        self,
+        resolved: &Resolved,
+        names: &Interners,
+        as_of: Instant,
+        ledger: &Ledger,
+        memory: &Memory,
+    ) -> Result<Given, Error> {
+        let rates = self.rates.read(ledger)?;
+        let spending = Spending { resolved, rates: &rates, as_of, names };
+        let (spend, foreign_spend) = spending.read(self.spend, ledger)?;
+        let foreign = AtomicU64::new(0);
+        let price = |given: &SpentIn<'_>| spending.price(given, &foreign);
+        let tables = self.tables.read(&TableSettings {
+            calendar: resolved.calendar,
+            currency: &resolved.native,
+            price: &price,
+            as_of,
+            names,
+            ledger,
+        })?;
+        let kept = names.bytes() + tables.bytes();
+        memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
+        let foreign_rows = foreign.load(Ordering::Relaxed);
+        Ok(Given { rates, spend, tables, foreign_spend, foreign_rows })
+    }
+}
+
+impl Given {
+    /// The tables, where there is any.
+    pub(super) fn tables(&self) -> Option<&Tables> {
+        (!self.tables.inputs.is_empty()).then_some(&self.tables)
+    }
+
+    /// The relations that are made of them.
+    pub(super) fn relations(&self) -> impl Iterator<Item = Relation> {
+        let tables = &self.tables;
+        let given = [
+            (Relation::Spend, self.spend.is_some()),
+            (Relation::Targets, tables.targets.is_some()),
+            (Relation::Surveys, tables.surveys.is_some()),
+            (Relation::Touches, tables.touches.is_some()),
+            (Relation::Contracts, tables.contracts.is_some()),
+        ];
+        given.into_iter().filter(|(_, is_given)| *is_given).map(|(relation, _)| relation)
+    }
+
+    /// The first and last day of each table that has any.
+    pub(super) fn spans(&self, calendar: &Calendar) -> Spans {
+        let days = || self.spend.iter().flat_map(|spend| &spend.rows).map(|row| row.day);
+        let of_spend = days().min().zip(days().max()).map(|span| ("spend", span));
+        let spans = self.tables.spans(calendar).into_iter().chain(of_spend);
+        spans.map(|(name, span)| (name.to_owned(), span)).collect()
+    }
 }
 
 /// The shape of the input that a relation is a table of, and by what its dimensions are looked up.
@@ -140,7 +178,7 @@ const OPTIONAL: &[(&str, &str, &str)] = &[
         "customer_id, start, end, mrr",
         "the relation contracts for metrics of your own: monthly recurring revenue",
     ),
-    ("calendar", "date, is_workday, fiscal_period", "the working days of targets"),
+    ("calendar", "date, is_workday", "the working days of targets"),
 ];
 
 /// What there is of each optional input.

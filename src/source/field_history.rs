@@ -8,10 +8,13 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 
 use super::convert::{self, BAD_AMOUNT, Seen};
 use super::layout::Target;
+use super::probability;
 use super::rows::Standing;
 use super::task::{Decoded, Rows, TaskState};
 use crate::config::Initial;
-use crate::contract::{EventKind, Id, NO_CODE, NO_PIPELINE, NO_STAGE};
+use crate::contract::{
+    BAD_PROBABILITY, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE,
+};
 use crate::error::Error;
 use crate::money::{self, NO_AMOUNT};
 use crate::quality::Rule;
@@ -28,6 +31,7 @@ struct Told {
     customer: Option<Id>,
     expected_close: i32,
     pipeline: u16,
+    probability: i32,
     /// The text of a dimension, and where it belongs.
     named: Option<(Target, String)>,
 }
@@ -43,6 +47,7 @@ impl Told {
             customer: None,
             expected_close: NO_DAY,
             pipeline: NO_PIPELINE,
+            probability: NO_PROBABILITY,
             named: None,
         }
     }
@@ -201,12 +206,16 @@ fn before(state: &TaskState<'_>, target: Target, old: Option<&str>) -> Result<Op
     if told.amount == BAD_AMOUNT {
         told.amount = NO_AMOUNT;
     }
+    if told.probability == BAD_PROBABILITY {
+        told.probability = NO_PROBABILITY;
+    }
     let says = told.stage != NO_STAGE
         || told.amount != NO_AMOUNT
         || told.owner != NO_CODE
         || told.customer.is_some()
         || told.expected_close != NO_DAY
         || told.pipeline != NO_PIPELINE
+        || told.probability != NO_PROBABILITY
         || told.named.is_some();
     Ok(says.then_some(told))
 }
@@ -255,6 +264,10 @@ fn value(
             }
             told.named = Some((target, name.to_owned()));
         }
+        Target::Probability => {
+            told.probability = probability::parse(text, state.input.decimal);
+            told.named = named("probability").map(|name| (target, name.to_owned()));
+        }
         Target::Dimension(place) => {
             let column = state.layout.dimensions.get(place).map_or("", |(name, _)| name.as_str());
             told.named = named(column).map(|name| (target, name.to_owned()));
@@ -290,6 +303,7 @@ fn append(
     picked.owner = told().map(|t| t.owner).collect();
     picked.expected_close = told().map(|t| t.expected_close).collect();
     picked.pipeline = told().map(|t| t.pipeline).collect();
+    picked.probability = told().map(|t| t.probability).collect();
     picked.customer.resize(made.rows.len(), Id::NONE);
     for (customer, told) in picked.customer.iter_mut().zip(told()) {
         *customer = told.customer.unwrap_or(*customer);
@@ -336,6 +350,9 @@ fn drop_absent(picked: &mut Decoded, present: super::Present) {
     }
     if !present.pipeline {
         picked.pipeline.clear();
+    }
+    if !present.probability {
+        picked.probability.clear();
     }
 }
 

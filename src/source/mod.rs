@@ -25,6 +25,7 @@ mod needs;
 mod pages;
 mod partitions;
 mod preflight;
+mod probability;
 mod read;
 mod registry;
 mod rows;
@@ -42,7 +43,6 @@ mod tests;
 pub mod synthetic;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::ArrayRef;
@@ -59,6 +59,7 @@ pub use intern::{Interner, Names};
 pub use lookup::{Held, Lookup, LookupKey, LookupSource};
 pub use merges::{Merge, MergeSource, Merges};
 pub use needs::{Attribute, Width};
+pub use probability::{in_millionths, unit_hint};
 pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
@@ -77,6 +78,7 @@ use convert::Clock;
 pub use layout::InputFacts;
 use layout::{DealInput, Layout};
 use preflight::Wanted;
+use probability::Span;
 use task::TaskState;
 use tasks::Task;
 
@@ -180,6 +182,8 @@ pub struct Present {
     pub expected_close: bool,
     /// The pipeline, where there are several.
     pub pipeline: bool,
+    /// The chance of winning.
+    pub probability: bool,
     /// The order within one instant.
     pub seq: bool,
     /// Identifiers of events.
@@ -228,6 +232,31 @@ pub struct Read {
     pub latest: Instant,
     /// When the extracts of each input of snapshots were made, by its name.
     pub extracts: BTreeMap<String, BTreeSet<Instant>>,
+    /// What the probabilities of each input look like, by its name.
+    pub probabilities: BTreeMap<String, Span>,
+}
+
+impl Read {
+    /// Adds what a task of an input gave.
+    fn add(
+        &mut self,
+        input: &DealInput,
+        latest: Instant,
+        dates: BTreeSet<Instant>,
+        span: &Span,
+    ) -> Result<(), Error> {
+        self.latest = self.latest.max(latest);
+        let name = &input.checked.name;
+        self.probabilities.entry(name.clone()).or_default().merge(span);
+        if !dates.is_empty() {
+            let own = self.extracts.entry(name.clone()).or_default();
+            own.extend(dates);
+            if own.len() > EXTRACTS_MAX {
+                return Err(input.too_many_extracts(EXTRACTS_MAX));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The zone and format by which an input's times are read.
@@ -302,6 +331,7 @@ impl DealSource {
                 let source = source_name(&input, "pipeline_id");
                 input.columns.insert("pipeline_id".into(), source);
             }
+            probability::hide_unsaid(&mut input);
             match layout::open_input(name, &input, calendar, stages, event_dimensions, sources) {
                 Ok(opened) => inputs.push(opened),
                 Err(Error::Faults(more)) => faults.extend(more),
@@ -388,10 +418,9 @@ impl DealSource {
     ) -> Result<(Vec<T>, Read), Error> {
         // What could not be taken; then nothing more need be read.
         let failed: OnceLock<Error> = OnceLock::new();
-        let latest = AtomicI64::new(NO_INSTANT);
+        let read: Mutex<Read> = Mutex::new(Read { latest: NO_INSTANT, ..Read::default() });
         // Room that tasks leave to the next ones, so that pages are asked for once a thread.
         let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
-        let extracts: Mutex<BTreeMap<String, BTreeSet<Instant>>> = Mutex::default();
         let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
@@ -428,21 +457,15 @@ impl DealSource {
             let mut state = TaskState::new(&decoding, checked, layout, room, &mut keep);
             for unit in &task.units {
                 state.begin(*unit);
-                if failed.get().is_some() || state.skips_unit() {
+                if failed.get().is_some() || state.skips_unit(input.shape) {
                     continue;
                 }
                 read_unit(input.shape, &mut state)?;
             }
-            let (room, last, dates) = state.finish();
-            latest.fetch_max(last, Ordering::Relaxed);
-            if !dates.is_empty() {
-                let mut all = extracts.lock().unwrap_or_else(PoisonError::into_inner);
-                let own = all.entry(input.checked.name.clone()).or_default();
-                own.extend(dates);
-                if own.len() > EXTRACTS_MAX {
-                    return Err(input.too_many_extracts(EXTRACTS_MAX));
-                }
-            }
+            let (room, last, dates, span) = state.finish();
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.add(input, last, dates, &span)?;
+            drop(read);
             rooms().push(room);
             Ok(taken)
         };
@@ -459,7 +482,6 @@ impl DealSource {
         for input in &self.inputs {
             input.checked.settle_refused(ledger);
         }
-        let extracts = extracts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((all, Read { latest: latest.load(Ordering::Relaxed), extracts }))
+        Ok((all, read.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 }

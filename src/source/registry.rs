@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::ArrayRef;
 
 use super::convert::{self, BAD_INSTANT};
+use super::probability::{self, Span, in_millionths, unit_hint};
 use super::read::{CheckedInput, Unit};
 use super::rows::Standing;
 use super::sheet::texts;
 use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Pipeline, Shape};
-use crate::contract::{DEFAULT_PIPELINE, STAGES, StageClass};
+use crate::contract::{BAD_PROBABILITY, DEFAULT_PIPELINE, NO_PROBABILITY, STAGES, StageClass};
 use crate::error::{Error, Fault};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::time::{Calendar, Instant};
@@ -38,6 +39,8 @@ struct Row {
     class: StageClass,
     /// From when on the row holds; from the beginning where nothing says so.
     from: Instant,
+    /// The chance of winning there, in millionths.
+    probability: i32,
     /// Of a stage whose class changes: from when on it has which.
     dated: Vec<(Instant, StageClass)>,
 }
@@ -52,9 +55,11 @@ impl Registry {
         else {
             return Ok(None);
         };
-        let wanted = wanted_columns(input, STAGES);
-        let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
-        Ok(Some(Self { checked, input: input.clone() }))
+        let mut input = input.clone();
+        probability::hide_unsaid(&mut input);
+        let wanted = wanted_columns(&input, STAGES);
+        let checked = CheckedInput::open(name, &input, &wanted, clock(name, &input, calendar)?)?;
+        Ok(Some(Self { checked, input }))
     }
 
     /// Brings what the registry adds into the pipelines of the configuration.
@@ -139,12 +144,32 @@ impl Registry {
                 Ok(())
             })?;
         }
+        self.settle_probabilities(&mut rows, &mut counts)?;
         ledger.record(&self.checked.name, &counts);
         self.checked.settle_refused(ledger);
         let mut rows = one_a_stage(rows, is_one, as_of.unwrap_or(Instant::MAX));
         // Stable, so that rows without an order stay as they are.
         rows.sort_by_key(|row| row.order);
         Ok(rows)
+    }
+
+    /// Brings the chances of winning into one unit.
+    fn settle_probabilities(&self, rows: &mut [Row], counts: &mut Counts) -> Result<(), Error> {
+        let mut span = Span::default();
+        rows.iter().for_each(|row| span.note(&[row.probability]));
+        let unit = span.unit(self.input.probability_unit).map_err(|problem| {
+            let (file, place) = (self.checked.root().to_path_buf(), "column \"probability\"");
+            let hint = unit_hint(&self.checked.name);
+            Error::Faults(vec![Fault { file, place: place.into(), problem, hint }])
+        })?;
+        for row in rows {
+            row.probability = in_millionths(row.probability, unit);
+            if row.probability == BAD_PROBABILITY {
+                row.probability = NO_PROBABILITY;
+                counts.add(Rule::BadProbability, 1);
+            }
+        }
+        Ok(())
     }
 
     /// The rows of a batch that are of the pipelines asked for, or the rule that one breaks.
@@ -169,6 +194,8 @@ impl Registry {
         let (names, aliases) = (column("stage_name")?, column("aliases")?);
         let (closed, won) = (self.flags(get("is_closed"))?, self.flags(get("is_won"))?);
         let (from, to) = (instants("valid_from")?, instants("valid_to")?);
+        let chances = get("probability").map(|a| probability::decode(a, self.checked.decimal));
+        let chances = chances.transpose()?.unwrap_or_default();
         let orders = get("stage_order").map(convert::integers).transpose()?.unwrap_or_default();
         let mut rows = Vec::with_capacity(ids.len());
         for (place, id) in ids.into_iter().enumerate() {
@@ -189,7 +216,9 @@ impl Registry {
                 (None, _) => Err(Rule::RowsWithoutKey),
                 (_, None) => Err(Rule::BadValidity),
                 (Some(id), Some(from)) => {
-                    Ok(Row { id, pipeline: own, names, order, class, from, dated: Vec::new() })
+                    let probability = chances.get(place).copied().unwrap_or(NO_PROBABILITY);
+                    let (pipeline, dated) = (own, Vec::new());
+                    Ok(Row { id, pipeline, names, order, class, from, probability, dated })
                 }
             });
         }
@@ -333,6 +362,9 @@ fn merge(configured: &Pipeline, rows: Vec<Row>) -> Pipeline {
                 row.id.clone()
             }
         };
+        if row.probability != NO_PROBABILITY {
+            merged.probability.insert(stage.clone(), row.probability);
+        }
         for name in every() {
             // Another stage's id is no name of this one.
             let is_other = *name != row.id && ids.contains(name);
@@ -360,6 +392,7 @@ mod tests {
             order: 0,
             class,
             from: Instant::MIN,
+            probability: NO_PROBABILITY,
             dated: Vec::new(),
         }
     }

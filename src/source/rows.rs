@@ -113,11 +113,15 @@ fn read_batch(
     let (mut ends, mut created) = (vec![NO_INSTANT; rows], vec![NO_INSTANT; rows]);
     for row in 0..rows {
         if common.wanted_pipeline.get(row) == Some(&false) {
+            sight(state, shape, &mut common, &columns, row, &mut kept);
             continue;
         }
         state.counts.rows_in += 1;
         match judge(state, shape, &common, &columns, row) {
-            Err(rule) => state.refuse(rule, arrays, row, first_row),
+            Err(rule) => {
+                state.refuse(rule, arrays, row, first_row);
+                sight(state, shape, &mut common, &columns, row, &mut kept);
+            }
             Ok(None) => state.counts.after_as_of += 1,
             Ok(Some(made)) => {
                 let ended = if made.to == OPEN_END { made.from } else { made.to };
@@ -147,6 +151,31 @@ fn read_batch(
     }
     state.extend_common(&mut common, Rows::These(&kept), first_row);
     Ok(())
+}
+
+/// Notes that an extract shows the deal of a row that is kept out, so that it has not vanished.
+fn sight(
+    state: &mut TaskState<'_>,
+    shape: Shape,
+    common: &mut Decoded,
+    columns: &Columns,
+    row: usize,
+    kept: &mut Vec<u32>,
+) {
+    let at = columns.from.get(row).copied().unwrap_or(NO_INSTANT);
+    let is_later = state.decoding.as_of.is_some_and(|as_of| at > as_of);
+    let is_named = common.deal.get(row).is_some_and(|deal| !deal.is_none());
+    let is_dated = TaskState::judge_time(at).is_none() && !is_later;
+    if shape != Shape::Snapshots || !is_named || !is_dated {
+        return;
+    }
+    common.forget(row);
+    state.latest = state.latest.max(at);
+    state.extracts.insert(at);
+    kept.push(row as u32);
+    state.events.time.push(at);
+    state.events.kind.push(EventKind::Seen);
+    state.events.stage.push(NO_STAGE);
 }
 
 /// What a row says, the rule that it breaks, or `None` where it is later than `as_of`.

@@ -8,10 +8,13 @@ use std::collections::BTreeSet;
 use arrow::array::ArrayRef;
 
 use super::convert::{self, BAD_AMOUNT, BAD_INSTANT, Seen};
+use super::probability::{self, Span};
 use super::read::{CheckedInput, Unit};
 use super::{Decoding, Layout, RowNumbers};
-use crate::config::Severity;
-use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageClass};
+use crate::config::{Severity, Shape};
+use crate::contract::{
+    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageClass,
+};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Examples, Profile, QuarantinedRow, Rule};
@@ -28,6 +31,7 @@ pub(super) struct Decoded {
     pub(super) owner: Vec<u32>,
     pub(super) customer: Vec<Id>,
     pub(super) expected_close: Vec<i32>,
+    pub(super) probability: Vec<i32>,
     pub(super) seq: Vec<i64>,
     pub(super) event_id: Vec<Id>,
     pub(super) ingested: Vec<Instant>,
@@ -52,6 +56,7 @@ impl Decoded {
             owner: pick(&self.owner, rows),
             customer: pick(&self.customer, rows),
             expected_close: pick(&self.expected_close, rows),
+            probability: pick(&self.probability, rows),
             seq: pick(&self.seq, rows),
             event_id: pick(&self.event_id, rows),
             ingested: pick(&self.ingested, rows),
@@ -59,6 +64,23 @@ impl Decoded {
             wanted_pipeline: Vec::new(),
             pipeline: pick(&self.pipeline, rows),
         }
+    }
+}
+
+impl Decoded {
+    /// Forgets what a row says of its deal.
+    pub(super) fn forget(&mut self, row: usize) {
+        fn clear<T>(column: &mut [T], row: usize, none: T) {
+            if let Some(slot) = column.get_mut(row) {
+                *slot = none;
+            }
+        }
+        clear(&mut self.amount, row, NO_AMOUNT);
+        clear(&mut self.currency, row, NO_CODE);
+        clear(&mut self.owner, row, NO_CODE);
+        clear(&mut self.customer, row, Id::NONE);
+        clear(&mut self.expected_close, row, NO_DAY);
+        self.dimensions.iter_mut().for_each(|codes| clear(codes, row, NO_CODE));
     }
 }
 
@@ -107,6 +129,8 @@ pub(super) struct TaskState<'a> {
     pub(super) latest: Instant,
     /// When the extracts were made whose rows were kept; of snapshots only.
     pub(super) extracts: BTreeSet<Instant>,
+    /// What the probabilities look like.
+    span: Span,
     /// Rules that are counted by default and whose rows this run keeps out.
     strict: Vec<Rule>,
     seen: SeenNames,
@@ -145,6 +169,7 @@ impl<'a> TaskState<'a> {
             examples: Examples::default(),
             latest: NO_INSTANT,
             extracts: BTreeSet::new(),
+            span: Span::default(),
             strict,
             seen,
         }
@@ -179,12 +204,20 @@ impl<'a> TaskState<'a> {
 
     fn hand_over(&mut self) {
         self.counts.events += self.events.len() as u64;
+        self.span.note(&self.events.probability);
         self.decoding.stages.mark_used(&self.events.stage, &self.events.pipeline);
         if self.decoding.ledger.is_profiling() {
             let dimensions = self.layout.dimensions.iter().map(|(name, _)| name.as_str());
             let mut profile = Profile::default();
-            let calendar = &self.input.clock.reporting;
-            profile.add(&self.events, calendar, self.decoding.stages, dimensions);
+            let kinds = self.events.kind.iter().enumerate();
+            let told: Vec<usize> =
+                kinds.filter(|(_, kind)| **kind != EventKind::Seen).map(|(row, _)| row).collect();
+            let (calendar, stages) = (&self.input.clock.reporting, self.decoding.stages);
+            if told.len() == self.events.len() {
+                profile.add(&self.events, calendar, stages, dimensions);
+            } else {
+                profile.add(&self.events.pick(&told), calendar, stages, dimensions);
+            }
             self.decoding.ledger.note(&self.input.name, &profile);
         }
         (self.take)(&self.events);
@@ -192,8 +225,8 @@ impl<'a> TaskState<'a> {
     }
 
     /// Hands the last events over and records what became of the rows; gives back the room, the
-    /// latest instant and the extracts.
-    pub(super) fn finish(mut self) -> (EventBatch, Instant, BTreeSet<Instant>) {
+    /// latest instant, the extracts, and what the probabilities look like.
+    pub(super) fn finish(mut self) -> (EventBatch, Instant, BTreeSet<Instant>, Span) {
         if !self.events.is_empty() {
             self.hand_over();
         }
@@ -205,14 +238,15 @@ impl<'a> TaskState<'a> {
         ledger.record(&self.input.name, &self.counts);
         ledger.quarantine(&self.input.name, self.quarantine);
         ledger.exemplify(&self.input.name, self.examples);
-        (self.events, self.latest, self.extracts)
+        (self.events, self.latest, self.extracts, self.span)
     }
 
     /// Whether the statistics show that no row of the unit can be needed. What is then counted is
     /// what reading the rows would count, so that the layout of the files changes no number.
-    pub(super) fn skips_unit(&mut self) -> bool {
+    pub(super) fn skips_unit(&mut self, shape: Shape) -> bool {
         let (input, unit, decoding) = (self.input, self.unit, self.decoding);
-        if !decoding.pipelines.is_empty() {
+        // An extract's rows of other pipelines show that their deals have not vanished.
+        if !decoding.pipelines.is_empty() && shape != Shape::Snapshots {
             let only = self.layout.pipeline_id.and_then(|index| input.constant(&unit, index));
             match only {
                 None => return false,
@@ -264,6 +298,9 @@ impl<'a> TaskState<'a> {
             (self.layout.expected_close, get(self.layout.expected_close))
         {
             decoded.expected_close = self.input.days(&self.unit, index, array)?;
+        }
+        if let Some(array) = get(self.layout.probability) {
+            decoded.probability = probability::decode(array, self.input.decimal)?;
         }
         if !d.pipelines.is_empty() {
             let asked = |name: Option<&str>| Ok(d.is_wanted_pipeline(name));
@@ -330,6 +367,8 @@ impl<'a> TaskState<'a> {
         extend(&mut events.customer, &decoded.customer, rows, none);
         let none = present.expected_close.then_some(NO_DAY);
         extend(&mut events.expected_close, &decoded.expected_close, rows, none);
+        let none = present.probability.then_some(NO_PROBABILITY);
+        extend(&mut events.probability, &decoded.probability, rows, none);
         let none = present.pipeline.then_some(NO_PIPELINE);
         extend(&mut events.pipeline, &decoded.pipeline, rows, none);
         extend(&mut events.seq, &decoded.seq, rows, present.seq.then_some(i64::MIN));

@@ -261,7 +261,31 @@ fn listed(items: impl Iterator<Item = String>, n: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::shown_width;
+    use super::{OptionalInput, optional, shown_width};
+    use crate::time::from_date;
+
+    #[test]
+    fn an_absent_input_says_what_it_would_bring_and_how_to_add_it() {
+        let day = |text: &str| from_date(text.parse().unwrap());
+        let input = |name, rows, span| OptionalInput {
+            name,
+            columns: "date, amount",
+            brings: "costs",
+            rows,
+            span,
+        };
+        let span = Some((day("2024-01-01"), day("2024-02-29")));
+        let text = optional(&[
+            input("spend", None, None),
+            input("users", Some(1_200), None),
+            input("targets", Some(3), span),
+        ]);
+        let expected = "\nOptional inputs:\n  \
+            spend    absent; would bring costs: add [inputs.spend] (date, amount)\n  \
+            users    1,200 rows; brings costs\n  \
+            targets  3 rows from 2024-01-01 to 2024-02-29; brings costs\n";
+        assert_eq!(text, expected);
+    }
 
     #[test]
     fn chinese_characters_are_two_wide() {

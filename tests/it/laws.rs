@@ -8,6 +8,7 @@ pub(crate) mod dirty;
 mod forms;
 mod wild;
 mod narrow;
+mod pipelines;
 pub(crate) mod sample;
 
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 //! day, and for an interval the day of its end; `*` before an amount.
 
 use super::*;
-use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, Ties};
+use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, ProbabilityUnit, Ties};
 use crate::fold::{Booking, Rules, order};
 
 const DAY: i64 = 86_400_000_000;
@@ -19,7 +19,7 @@ fn stages() -> StageTable {
 /// `L0` a row in L from day 0 on, `L0-5` until day 5, `!3` a row marked as deleted, `-3` a row that
 /// tells no stage, `b3L` the note that it was in L until day 3, `+0` an event of creation, `>3Q` an
 /// event into Q, `=3*6` one of an amount, `c0Q` an open current deal in Q created on day 0, `w0-7` one won on day 7 (`w0-7Q` from Q), `g0-8`
-/// one deleted on day 8.
+/// one deleted on day 8, `s3` a row of day 3 that was kept out.
 fn rows(text: &str, stages: &StageTable) -> EventBatch {
     let mut batch = EventBatch::default();
     for word in text.split_whitespace() {
@@ -40,6 +40,7 @@ fn rows(text: &str, stages: &StageTable) -> EventBatch {
             "c" => EventKind::CurrentOpen,
             "w" => EventKind::CurrentWon,
             "g" => EventKind::CurrentGone,
+            "s" => EventKind::Seen,
             _ => EventKind::Observed,
         };
         let name = if kind == EventKind::Observed && sign != "-" { sign } else { rest };
@@ -62,13 +63,14 @@ fn told(shape: Shape, extracts: &[i64]) -> Told {
         has_amount: true,
         has_ends: true,
         is_created_told: false,
+        probability_unit: ProbabilityUnit::Share,
         extracts: extracts.iter().map(|day| day * DAY).collect(),
     }
 }
 
 /// What follows from a deal's rows, all of one input, as text.
 fn steps(told: Told, text: &str) -> (String, Compared) {
-    steps_of(Telling { units: vec![0], inputs: vec![told] }, &[(0, 0)], text)
+    steps_of(Telling { units: vec![0], inputs: vec![told], ..Telling::default() }, &[(0, 0)], text)
 }
 
 /// The same with the rows of several inputs.
@@ -159,6 +161,35 @@ fn a_deal_that_an_extract_lacks_is_deleted_there() {
 }
 
 #[test]
+fn a_deal_whose_row_is_kept_out_has_not_vanished() {
+    let extracts = told(Shape::Snapshots, &[0, 1, 2, 3]);
+    let (said, compared) = steps(extracts.clone(), "L0 s1 Q2 s3");
+    assert_eq!((said.as_str(), compared.vanished_deals), ("stagel@0 stageq@2", 0));
+    // It is there again on day 2, however it stands.
+    let (said, compared) = steps(extracts.clone(), "L0 s2 L3");
+    assert_eq!(said, "stagel@0 deleted@1 restored@2");
+    assert_eq!(compared.vanished_deals, 1);
+    // What was never told before says nothing.
+    assert_eq!(steps(extracts, "s0 s1 L2 L3").0, "stagel@2");
+}
+
+#[test]
+fn an_outcome_without_a_date_is_neither_open_nor_in_any_period() {
+    let (said, compared) = steps(told(Shape::FieldHistory, &[]), "w0*5");
+    assert_eq!((said.as_str(), compared.undated_outcomes, compared.undated_deals), ("", 1, 0));
+    // The history counts, and disagrees.
+    let (said, compared) = steps(told(Shape::FieldHistory, &[]), "w0 >2L");
+    assert_eq!(said, "attribute@0 created@0 stagel@2");
+    assert_eq!((compared.undated_outcomes, compared.history_disagrees), (1, 1));
+    // What the history tells needs no date.
+    let compared = steps(told(Shape::FieldHistory, &[]), "w0 >2L >4W").1;
+    assert_eq!((compared.undated_outcomes, compared.history_disagrees), (0, 0));
+    // A deletion is the end, whatever else is not known.
+    let (said, compared) = steps(told(Shape::FieldHistory, &[]), "w0 g0-8");
+    assert_eq!((said.as_str(), compared.undated_outcomes), ("attribute@0 created@0 deleted@8", 0));
+}
+
+#[test]
 fn the_first_old_value_holds_from_the_creation_on() {
     check(Shape::FieldHistory, "+0 b3L >3Q b5Q >5W", "created@0 stagel@0 stageq@3 stagew@5");
     // From when on is not known.
@@ -192,7 +223,7 @@ fn a_table_of_current_deals_never_overrules_a_history() {
 #[test]
 fn a_second_input_does_not_take_back_what_was_noticed_of_the_first() {
     let inputs = vec![told(Shape::Snapshots, &[0, 9]), told(Shape::Snapshots, &[1, 9])];
-    let telling = Telling { units: vec![0, 1], inputs };
+    let telling = Telling { units: vec![0, 1], inputs, ..Telling::default() };
     let (_, compared) = steps_of(telling, &[(0, 0), (2, 1)], "W0 W9 L1 W9");
     assert_eq!(compared.closed_when_first_seen, 1);
 }

@@ -35,12 +35,16 @@ impl<'a> Places<'a> {
         let names = settings.dictionaries.names.get("stage");
         let names = names.map(|names| names.as_slice()).unwrap_or_default();
         let pseudo = |name: &str| PSEUDO_STAGES.iter().position(|p| *p == name);
-        let stages = names.iter().filter(|n| pseudo(n).is_none()).count();
-        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         let pipelines = &settings.pipelines;
+        let of_code = |code: usize| pipelines.stages.get(code);
+        let is_there = |(code, name): &(usize, &String)| {
+            pseudo(name).is_none() && of_code(*code).is_none_or(|(of, _)| !of.is_empty())
+        };
+        let stages = names.iter().enumerate().filter(is_there).count();
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         let first = pipelines.open.keys().next().map_or("", String::as_str);
         let place = |(code, name): (usize, &'a String)| {
-            let own = pipelines.stages.get(code).map(|(of, name)| (of.as_str(), name.as_str()));
+            let own = of_code(code).map(|(of, name)| (of.as_str(), name.as_str()));
             let (pipeline, own) = own.unwrap_or((first, name));
             let (order, is_pseudo) = match pseudo(name) {
                 Some(0) => (0, true),

@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::story::{Rows, Story};
 use super::RunOptions;
 use super::focus::Focus;
-use super::inputs::{event_dimensions, telling, with_registry};
+use super::inputs::{event_dimensions, ranks, telling, with_registry};
 use super::pricing;
 use crate::config::{Merged, Resolved};
 use crate::contract::{EventBatch, Id, StageTable};
 use crate::error::Error;
 use crate::fold::{self, Scattered, merged, order, scatter};
 use crate::quality::Ledger;
-use crate::source::{DealSource, FxSource, Interners, MergeSource, Merges, RowNumbers};
+use crate::source::{DealSource, FxSource, Interners, MergeSource, Merges, Read, RowNumbers};
 use crate::time::instant_text;
 
 /// By what the tables are split in which a deal is looked for.
@@ -75,7 +75,7 @@ fn told(
     let merges = merges.read(config.fold.merged, &names.deal, resolved.as_of, &ledger)?;
     let hashes = with_merged(&merges, &asked);
     // Where rows have to be compared, those after as_of would change what the earlier ones mean.
-    let is_compared = !telling(&source, BTreeMap::new()).is_plain();
+    let is_compared = !telling(&source, Read::default())?.is_plain();
     let (parts, read) = source.read(
         &names,
         &stages,
@@ -92,7 +92,10 @@ fn told(
     let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
     merged::unite(&merges, &mut events, &mut own);
-    let telling = telling(&source, read.extracts);
+    stages.keep_used()?;
+    let mut telling = telling(&source, read)?;
+    telling.settle_probabilities(&mut events, &units);
+    telling.ranks = ranks(&source, &stages, &names);
     let settings = fold::Settings {
         stages: &stages,
         dimensions: dimensions.len(),

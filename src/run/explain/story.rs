@@ -194,7 +194,7 @@ impl<'a> Story<'a> {
             return;
         }
         if lines.peek().is_none() {
-            self.line("  nothing says when anything happened to it; it counts nowhere");
+            self.line("  nothing says when that happened; it counts nowhere");
         }
         let mut silent: Vec<u32> = kept.to_vec();
         for (row, event, said) in lines {
@@ -236,6 +236,11 @@ impl<'a> Story<'a> {
             (
                 compared.unlogged_outcomes,
                 "its outcome is in the table of current deals only (unlogged_outcomes)",
+            ),
+            (
+                compared.undated_outcomes,
+                "it is won or lost by the table of current deals, which does not say when \
+                 (undated_outcomes)",
             ),
             (compared.unlogged_deals, "it is in the table of current deals only (unlogged_deals)"),
             (
@@ -461,6 +466,9 @@ impl<'a> Teller<'a> {
             Some(visit) if machine.visits.len() > *visits => said.push(self.arrival(visit)),
             _ if now.no_ops > deal.no_ops => {
                 said.push("no change of stage, attributes only (G4)".to_owned());
+            }
+            _ if now.pipeline != deal.pipeline => {
+                said.push("goes to another pipeline (G6)".to_owned());
             }
             _ if now.deleted != deal.deleted => said.push("deletes the deal (G17)".into()),
             _ if now.after_deletion > deal.after_deletion => {

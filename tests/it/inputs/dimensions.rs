@@ -224,3 +224,74 @@ fn a_misspelt_column_of_users_is_refused_with_the_nearest_one() {
     let said = refused(&(NAMED.to_owned() + of_event));
     assert!(said.contains("[dimensions] at"), "{said}");
 }
+
+/// Ann creates and begins a deal, bob takes it into the proposal and wins it, eve has it now.
+const HANDED: &str = "\
+deal_id,event_time,stage_id,amount,owner_id
+1,2024-01-05T10:00:00Z,lead,100,ann
+1,2024-01-20T10:00:00Z,proposal,,bob
+1,2024-02-10T09:00:00Z,won,,
+1,2024-03-10T09:00:00Z,,,eve
+2,2024-01-06T10:00:00Z,lead,30,ann
+2,2024-03-06T10:00:00Z,,,eve
+";
+
+fn handed(dimensions: &str, metrics: &str) -> Scratch {
+    let scratch = Scratch::new();
+    scratch.write("events/e.csv", HANDED);
+    let config = super::CONFIG.replace("columns = [\"region\"]", dimensions);
+    scratch.run(&format!("{config}{metrics}")).unwrap_or_else(|e| panic!("{e}"));
+    scratch
+}
+
+#[test]
+fn every_owner_is_of_the_time_that_its_column_names() {
+    let by = |name: &str, relation: &str, owner: &str, wanted: &str| {
+        format!(
+            "[[metrics]]\nname = \"{name}\"\nrelation = \"{relation}\"\nsql = \"SELECT {owner} AS \
+             who, COUNT(*) AS all_n FROM {relation} WHERE {wanted} GROUP BY {owner}\"\n"
+        )
+    };
+    let metrics = [
+        by("moves", "visits", "owner", "is_entry = 0"),
+        by("entries", "visits", "owner", "is_entry = 1"),
+        by("wins", "deals", "owner_at_close", "is_won = 1"),
+        by("opened", "deals", "owner_at_creation", "is_won = 1"),
+        by("pipeline", "deals", "owner", "is_open = 1"),
+    ];
+    let scratch = handed("", &metrics.concat());
+    let found = |name: &str| {
+        let rows = filter(&scratch.table(name), &[("slice", "all")]);
+        rows.iter()
+            .map(|row| match &row["who"] {
+                Cell::Text(who) => (who.clone(), int(row, "all_n")),
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let one = |who: &str, n: i64| vec![(who.to_owned(), n)];
+    // At the event: bob moved it to the proposal and to won, ann began both.
+    assert_eq!((found("moves"), found("entries")), (one("bob", 2), one("ann", 2)));
+    assert_eq!((found("wins"), found("opened")), (one("bob", 1), one("ann", 1)));
+    assert_eq!(found("pipeline"), one("eve", 1));
+}
+
+#[test]
+fn an_owner_as_a_dimension_is_dated_as_all_dimensions_are() {
+    // The winner of deal 1, and who has the open deal 2.
+    for name in ["owner", "owner_id"] {
+        for (at, won, open) in
+            [("close", "bob", "eve"), ("created", "ann", "ann"), ("as_of", "eve", "eve")]
+        {
+            let scratch = handed(&format!("columns = [\"{name}\"]\nat = \"{at}\""), "");
+            let created = [("slice", name), ("period", "all"), ("basis", "created")];
+            let rows = filter(&scratch.table("conversion"), &created);
+            let with = |column: &str| {
+                let has = |row: &&Row| int(row, column) > 0;
+                rows.iter().filter(has).map(|row| row[name].clone()).collect::<Vec<_>>()
+            };
+            let text = |name: &str| vec![Cell::Text(name.to_owned())];
+            assert_eq!((with("won_n"), with("open_n")), (text(won), text(open)), "{name} {at}");
+        }
+    }
+}

@@ -157,3 +157,33 @@ fn a_policy_needs_rates_and_a_date_needs_its_policy() {
         assert!(error.contains(said), "{error}");
     }
 }
+
+/// Three deals of 10 francs that become 10 euros on the first of February, told in several ways, of
+/// which a rate of the day of the event makes 11.00, then 20.00.
+#[test]
+fn a_change_of_the_currency_alone_changes_what_the_amount_is_worth() {
+    let rates = "date,currency,rate_to_base\n2024-01-01,CHF,1.1\n2024-01-01,EUR,2\n";
+    let plain = "deal_id,event_time,stage_id,amount,currency\n\
+        1,2024-01-05T10:00:00Z,lead,10,CHF\n1,2024-02-01T10:00:00Z,,,EUR\n\
+        1,2024-03-01T10:00:00Z,won,,\n";
+    let full = "deal_id,event_time,stage_id,amount,currency\n\
+        1,2024-01-05T10:00:00Z,lead,10,CHF\n1,2024-02-01T10:00:00Z,lead,10,EUR\n\
+        1,2024-03-01T10:00:00Z,won,10,EUR\n";
+    for (events, shape) in [(plain, "events"), (full, "events"), (full, "row_history")] {
+        for policy in ["at_event", "at_close", "at_as_of"] {
+            let scratch = Scratch::new();
+            scratch.write("events.csv", events);
+            scratch.write("rates.csv", rates);
+            let config = CONFIG.replace("[inputs.spend]\npath = \"spend.csv\"\n", "");
+            let config =
+                format!("{config}shape = \"{shape}\"\n{FX}[money]\npolicy = \"{policy}\"\n");
+            scratch.run(&config).unwrap_or_else(|e| panic!("{e}"));
+            let net = int(&whole(&scratch, "revenue"), "net_amount");
+            assert_eq!(net, 2_000, "{shape} {policy}");
+            // It came into its stage as francs.
+            let lead = [("slice", "all"), ("period", "all"), ("to_stage", "lead")];
+            let moves = filter(&scratch.table("stage_transitions"), &lead);
+            assert_eq!(moves.len(), 1);
+        }
+    }
+}

@@ -135,6 +135,87 @@ fn a_registry_gives_the_same_pipelines_by_itself() {
 }
 
 #[test]
+fn the_class_of_a_stage_is_that_of_the_time_and_its_place_the_latest() {
+    let scratch = Scratch::new();
+    // Parked was lost until February, and is an open stage since.
+    let stages = "stage_id,stage_name,stage_order,class,valid_from,valid_to\n\
+                  lead,,1,open,,\nparked,Asleep,9,lost,,2024-02-01\n\
+                  parked,Parked,2,open,2024-02-01,\nwon,,,won,,\nlost,,,lost,,\n\
+                  bad,,3,open,2024-02-01,2024-01-01\n";
+    scratch.write("stages.csv", stages);
+    let events = "deal_id,event_time,stage_id\n\
+                  1,2024-01-01,lead\n1,2024-01-10,parked\n1,2024-02-10,lead\n\
+                  2,2024-02-01,lead\n2,2024-02-03,Asleep\n";
+    scratch.write("events.csv", events);
+    let tables = tables_of(&scratch, &format!("{RUN}{REGISTRY}timezone = \"UTC\"\n{EVENTS}"));
+    let moves = |from, to, kind| {
+        let at = [("from_stage", from), ("to_stage", to), ("move", kind)];
+        counts(&tables, "stage_transitions", &at, "moves_n")
+    };
+    assert_eq!(moves("lead", "parked", "lost"), [1]);
+    assert_eq!(moves("parked", "lead", "reopened"), [1]);
+    assert_eq!(moves("lead", "parked", "advanced"), [1]);
+    let reached = [("variant", "reached"), ("population", "created")];
+    assert_eq!(counts(&tables, "funnel", &reached, "entered_n"), [2, 1, 0]);
+    assert_eq!(affected(&tables, "stages", "bad_validity"), 1);
+    assert_eq!(outcomes(&tables), [2, 0, 0, 2]);
+}
+
+/// Deals with their chance of winning in millionths.
+#[track_caller]
+fn chances(extra: &str, events: &str, more: &str) -> Vec<i64> {
+    let scratch = Scratch::new();
+    scratch.write("events.csv", events);
+    scratch.write(
+        "stages.csv",
+        "stage_id,class,chance\nlead,open,10\noffer,open,60\nwon,won,100\nlost,lost,0\n",
+    );
+    let own = "[[metrics]]\nname = \"mine\"\nquestion = \"?\"\nrelation = \"deals\"\n\
+               sql = \"SELECT created_on, SUM(probability_ppm) AS ppm, SUM(has_probability) AS known \
+               FROM deals GROUP BY created_on\"\n";
+    let config = format!(
+        "{RUN}[pipeline]\nstages = [\"lead\", \"offer\"]\nwon = [\"won\"]\nlost = [\"lost\"]\n\
+         {own}{EVENTS}columns = {{ probability = \"chance\" }}\n{extra}{more}"
+    );
+    counts(&tables_of(&scratch, &config), "mine", &[], "ppm")
+}
+
+#[test]
+fn the_latest_probability_counts_or_else_that_of_the_stage() {
+    let events = "deal_id,event_time,stage_id,chance\n\
+                  1,2024-01-01,lead,20\n1,2024-01-05,offer,35.5\n\
+                  2,2024-01-02,lead,\n3,2024-01-03,offer,250\n";
+    let stages = "[inputs.stages]\npath = \"stages.csv\"\ncolumns = { probability = \"chance\" }\n";
+    // By the stage where there is none, or none that can be.
+    assert_eq!(chances("", events, stages), [355_000, 100_000, 600_000]);
+    assert_eq!(chances("", events, ""), [355_000, 0, 0]);
+    let shares = events.replace("20\n", "0.2\n").replace("35.5", "0.355");
+    assert_eq!(chances("", &shares, ""), [355_000, 0, 0]);
+}
+
+#[test]
+fn a_probability_of_either_unit_is_refused_until_it_is_declared() {
+    let events = "deal_id,event_time,stage_id,chance\n\
+                  1,2024-01-01,lead,0.5\n2,2024-01-02,offer,80\n";
+    assert_eq!(chances("probability_unit = \"percent\"\n", events, ""), [5_000, 800_000]);
+    assert_eq!(chances("probability_unit = \"share\"\n", events, ""), [500_000, 0]);
+    let scratch = Scratch::new();
+    scratch.write("events.csv", events);
+    let config = format!(
+        "{RUN}[pipeline]\nstages = [\"lead\", \"offer\"]\n{EVENTS}columns = {{ probability = \
+         \"chance\" }}\n"
+    );
+    let error = scratch.run(&config).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    let text = error.to_string();
+    for words in ["in percent, the latter is 0.5 %", "as shares of 1, it is 50 %"] {
+        assert!(text.contains(words), "{text}");
+    }
+    // What nobody mapped is not read.
+    scratch.run(&config.replace("columns = { probability = \"chance\" }", "")).unwrap();
+}
+
+#[test]
 fn full_rows_and_changes_of_fields_give_the_same_tables() {
     let rows = run(&format!("{PIPELINES}{EVENTS}shape = \"row_history\"\n"));
     let scratch = Scratch::new();

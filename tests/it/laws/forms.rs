@@ -268,8 +268,12 @@ fn check_dirt((shape, columns): (&str, &str), policy: usize, rows: &[Dirt], deal
          closed_at = 'to', is_deleted = 'flag' }\n"
             .to_owned()
     };
-    let text =
-        format!("{DIRTY}shape = '{shape}'\n{columns}\n{with_deals}[fold]\ndeleted = '{deleted}'\n");
+    // Deals 2 and 3 may be merged into 1, in two steps, and a deal that nobody has.
+    scratch.write("m.csv", "loser_id,winner_id,at\n3,2,\n2,1,2024-01-20\nx,1,\n");
+    let merged = ["union", "drop", "drop"][policy];
+    let merges = if policy == 1 { "" } else { "[inputs.merges]\npath = 'm.csv'\n" };
+    let fold = format!("[fold]\ndeleted = '{deleted}'\nmerged = '{merged}'\n");
+    let text = format!("{DIRTY}shape = '{shape}'\n{columns}\n{with_deals}{merges}{fold}");
     let resolved = scratch.resolve(&text).unwrap();
     let (history, ledger) = read(&resolved);
     ledger.judge().unwrap();

@@ -557,6 +557,8 @@ impl Deal {
         put("furthest_final_level", if self.outcome() == "won" { won } else { last });
         put("first_level", first.unwrap_or(if self.ever_won() { won } else { 0 }));
         cells.insert("pipeline", "default".to_owned());
+        cells.insert("probability_ppm", "0".to_owned());
+        cells.insert("has_probability", "0".to_owned());
     }
 
     fn visit_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
