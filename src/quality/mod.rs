@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use self::applies::Form;
 use crate::config::{Severity, Shape};
 use crate::error::Error;
 
@@ -349,8 +348,8 @@ pub struct Ledger {
     examples: Mutex<BTreeMap<String, Examples>>,
     /// Values that break a rule, with how often each occurs where that is known.
     mentions: Mutex<BTreeMap<Rule, BTreeMap<String, u64>>>,
-    /// What shape each input has, and whether it has files of CSV.
-    forms: Mutex<BTreeMap<String, Form>>,
+    /// What shape each input has.
+    shapes: Mutex<BTreeMap<String, Shape>>,
     /// Of the rows in it.
     quarantine_bytes: AtomicU64,
 }
@@ -393,14 +392,8 @@ impl Ledger {
 
     /// Says of what shape an input is, so that only rules that it can break are listed.
     pub fn declare(&self, input: &str, shape: Shape) {
-        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
-        forms.entry(input.to_owned()).or_default().shape = Some(shape);
-    }
-
-    /// Says that some of an input's files are CSV.
-    pub fn declare_csv(&self, input: &str) {
-        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
-        forms.entry(input.to_owned()).or_default().has_csv = true;
+        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        shapes.insert(input.to_owned(), shape);
     }
 
     /// Keeps examples of rows that break a rule and were kept all the same.
@@ -509,12 +502,12 @@ impl Ledger {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (input, counts) in self.counts() {
-            let form = forms.get(&input).copied().unwrap_or_default();
+            let shape = shapes.get(&input).copied();
             for rule in Rule::EVERY {
                 let affected = counts.of(*rule);
-                if affected == 0 && !form.can_break(*rule) {
+                if affected == 0 && shape.is_some_and(|shape| !rule.is_listed_for(shape)) {
                     continue;
                 }
                 let checked = match rule.subject() {

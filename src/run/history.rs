@@ -1,30 +1,30 @@
 //! From the inputs to the relations: source, fold, relations, and what is known of the inputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Stopwatch;
 
+use super::assembly::{self, AssemblyOf};
 use super::focus::Focus;
 use super::memory::Memory;
 use super::orders::Orders;
-use super::tables::{self, Given, Spans};
+use super::tables::Spans;
 use super::{inputs, needs, pricing};
-use crate::config::{Config, Resolved, Shape};
+use crate::config::{Config, Resolved};
 use crate::contract::StageTable;
 use crate::engine::Sums;
 use crate::error::{Error, Fault};
 use crate::fold::{self, Scattered, Telling};
 use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
-use crate::relations::assemble::{Assembler, Parts};
+use crate::relations::assemble::Assembler;
 use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
-    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, MergeSource, Merges, Spend,
-    Width,
+    Attribute, CheckedInput, DealSource, Interner, Interners, MergeSource, Merges, Spend, Width,
 };
 use crate::spill::{Complete, Room};
-use crate::time::{Instant, NO_INSTANT, Period};
+use crate::time::{Instant, NO_INSTANT};
 
 /// The folded history of a run.
 pub struct History {
@@ -176,7 +176,10 @@ pub(super) fn mill_focused<T: Taker>(
     (wanted, focus): (&Wanted, Option<Focus>),
     begin: impl Fn(&Dictionaries) -> Result<T, Error>,
 ) -> Result<(History, T), Error> {
-    let channel = channel(&resolved.config);
+    for (name, input) in &resolved.inputs {
+        ledger.declare(name, input.declared.shape);
+    }
+    let channel = assembly::channel(&resolved.config);
     let mut needed = needs::needed(&resolved.with_joined_paths(), wanted, channel.as_deref());
     loop {
         let needed_now = needed.as_ref();
@@ -216,7 +219,6 @@ impl Milling<'_> {
     ) -> Result<Option<(History, T)>, Error> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
-        config.inputs.iter().for_each(|(name, input)| ledger.declare(name, input.shape));
         let registry = inputs::judge_registry(&config, resolved, ledger)?;
         let stages = StageTable::of(&config);
         on_step("check the inputs");
@@ -237,8 +239,8 @@ impl Milling<'_> {
         let pricing = pricing::of_deals(resolved, &names, &given.rates, as_of);
         watch.lap("read");
         on_step("fold");
-        let (periods, channel) = (resolved.every_period(), channel(&config));
-        let mut assembler = assembler(&AssemblyOf {
+        let (periods, channel) = (resolved.every_period(), assembly::channel(&config));
+        let assembler = assembly::assembler(&AssemblyOf {
             resolved,
             config: &config,
             stages: &stages,
@@ -253,8 +255,8 @@ impl Milling<'_> {
             ledger,
             wanted,
             event_counts: self.value_counts(&events, &names)?,
+            focus: self.focus,
         })?;
-        assembler.only_order_of = self.focus.map(|focus| focus.deal);
         let taker = begin(&assembler.dictionaries)?.within(&memory.room());
         let settings = fold::Settings {
             stages: &stages,
@@ -264,11 +266,7 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
-            booking: if wanted.relation(Relation::Bookings) {
-                fold::Booking::Read
-            } else {
-                fold::Booking::Unread
-            },
+            booking: assembly::booking(wanted),
             merges: merges.if_any(),
         };
         let Folded { tally, deals, orders, spilled_bytes } =
@@ -278,11 +276,10 @@ impl Milling<'_> {
         }
         pricing::judge(resolved, &names, tally.foreign_deals, &given, ledger)?;
         self.record_fold((&source, &merges), &tally, &stages, assembler.lumped);
-        inputs::mention_stages(&stages, ledger);
         watch.lap("fold");
         on_step("customers");
         make_customers(orders, &assembler, &taker, spilled_bytes)?;
-        let present = present(&assembler, &given);
+        let present = assembly::present(&assembler, &given);
         let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
         watch.lap("customers");
         let history = History {
@@ -430,6 +427,7 @@ impl Milling<'_> {
             counts.add(rule, n);
         }
         ledger.record(&first, &counts);
+        inputs::mention_stages(stages, ledger);
         inputs::record_current(source, &tally.compared, ledger);
         inputs::record_merges(merges, tally, ledger);
         // Rows of deals kept out were counted as folded when they were read.
@@ -500,100 +498,6 @@ fn make_customers<T: Taker>(
     orders.customers(assembler, |batch| taker.take(batch))?;
     tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
     Ok(())
-}
-
-/// The relations that can be made of these inputs.
-fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
-    let mut present =
-        BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
-    if assembler.has_customers() {
-        present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
-    }
-    present.extend(given.relations());
-    present
-}
-
-/// What the assembler is made of.
-struct AssemblyOf<'a> {
-    resolved: &'a Resolved,
-    config: &'a Config,
-    stages: &'a StageTable,
-    event_dimensions: &'a [String],
-    names: &'a Interners,
-    lookups: &'a [Lookup],
-    given: &'a Given,
-    reads_all: bool,
-    channel: Option<&'a str>,
-    periods: &'a [Period],
-    as_of: Instant,
-    ledger: &'a Ledger,
-    wanted: &'a Wanted,
-    event_counts: Vec<Vec<u64>>,
-}
-
-fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
-    let (stage_names, stage_codes) = of.stages.finish();
-    let (owners, owner_ranks) = of.names.owner.freeze().ranked();
-    let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());
-    let (event_names, event_ranks) = dimensions.unzip::<_, _, Vec<_>, Vec<_>>();
-    Assembler::new(Parts {
-        stages: of.stages,
-        pipelines: of.stages.pipeline_names(),
-        stage_names,
-        stage_codes,
-        dimensions: &of.config.dimensions.columns,
-        event_dimensions: of.event_dimensions,
-        event_names,
-        event_ranks,
-        event_counts: of.event_counts.clone(),
-        values_max: of.config.dimensions.values_max,
-        owners,
-        owner_ranks,
-        names: of.names,
-        lookups: of.lookups,
-        spend: of.given.spend.as_ref(),
-        tables: of.given.tables(),
-        reads_all: of.reads_all,
-        dimension_at: of.config.dimensions.at,
-        from: &of.config.dimensions.from,
-        at_of: &of.config.dimensions.at_of,
-        channel: of.channel,
-        cost_types: &of.config.acquisition.cost_types,
-        calendar: of.resolved.calendar,
-        resolution: of.config.run.resolution,
-        base: of.resolved.calendar.base(of.periods),
-        periods: of.periods,
-        as_of: of.as_of,
-        ledger: of.ledger,
-        wanted: of.wanted,
-    })
-}
-
-/// The relations that a run can have by its configuration, with the dimensions that each carries.
-#[must_use]
-pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
-    let config = &resolved.config;
-    let all = &config.dimensions.columns;
-    let of = |relation: Relation| match relation {
-        Relation::Findings => Some(Vec::new()),
-        Relation::Spend => {
-            // As resolved: an input named `spend` need not say its shape.
-            let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);
-            let channel = channel(config).into_iter().filter(|c| all.contains(c));
-            given.then(|| channel.collect())
-        }
-        relation if tables::is_table(relation) => {
-            tables::carried(resolved, relation, channel(config).as_deref())
-        }
-        _ => Some(all.clone()),
-    };
-    Relation::EVERY.into_iter().filter_map(|r| Some((r, of(r)?))).collect()
-}
-
-/// The dimension that is the acquisition channel: as configured, or `source` where there is one.
-fn channel(config: &Config) -> Option<String> {
-    let source = config.dimensions.columns.iter().find(|d| *d == "source");
-    config.acquisition.channel.clone().or_else(|| source.cloned())
 }
 
 /// Laps of a stopwatch.

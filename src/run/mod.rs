@@ -1,6 +1,7 @@
 //! The whole pipeline on one screen: source, quality, fold, relations, metrics, engine, sink.
 
 mod account;
+mod assembly;
 mod explain;
 mod focus;
 mod history;
@@ -26,8 +27,9 @@ use crate::sink::{self, Heading, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
 use crate::time::Instant;
 
+pub use assembly::carried;
 pub use explain::{ExplainBy, explain_deal};
-pub use history::{History, Taker, carried, mill, read_history};
+pub use history::{History, Taker, mill, read_history};
 pub use memory::Memory;
 pub use tables::{OptionalInput, Spans};
 
@@ -232,7 +234,7 @@ fn compute(
     };
     let is_milled = plan.execution == Execution::Whole && plan.backend == Backend::Kernel;
     let (history, outcome, since) = if is_milled {
-        let carried = history::carried(resolved);
+        let carried = carried(resolved);
         let prepared = Prepared::new(&carried, &metrics, &custom, &plan)?;
         let wanted = prepared.wanted()?;
         let begin = |dictionaries: &Dictionaries| prepared.begin(dictionaries);

@@ -251,9 +251,6 @@ impl CheckedInput {
     pub(crate) fn settle_refused(&self, ledger: &Ledger) {
         let refused =
             std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
-        if self.files.iter().any(|file| file.footer.is_none()) {
-            ledger.declare_csv(&self.name);
-        }
         if refused.is_empty() {
             return;
         }

@@ -3,6 +3,8 @@
 //!
 //! Events are handed over in pieces, so that a row group of any size is held a piece at a time.
 
+mod noted;
+
 use std::collections::BTreeSet;
 
 use arrow::array::ArrayRef;
@@ -425,37 +427,6 @@ impl<'a> TaskState<'a> {
         self.break_mildly(rule, row)
     }
 
-    /// Judges a row's flags; `bad` are the rows with one that is neither yes nor no.
-    pub(super) fn judge_flags(&mut self, bad: &[usize], row: usize) -> Result<(), Rule> {
-        if bad.binary_search(&row).is_err() {
-            return Ok(());
-        }
-        self.break_mildly(Rule::BadFlag, row)
-    }
-
-    /// Counts the breach of a rule that need not keep a row out, or gives the rule where it does.
-    fn break_mildly(&mut self, rule: Rule, row: usize) -> Result<(), Rule> {
-        if self.strict.contains(&rule) {
-            return Err(rule);
-        }
-        self.counts.add(rule, 1);
-        if self.decoding.ledger.is_profiling() {
-            self.noted.push((rule, self.noted_row.unwrap_or(row)));
-        }
-        Ok(())
-    }
-
-    /// Keeps the first of the noted rows as examples.
-    fn settle_noted(&mut self, arrays: &[Option<ArrayRef>], first_row: u64) {
-        for (rule, row) in std::mem::take(&mut self.noted) {
-            if self.examples.wants(rule) {
-                let found = self.found(rule, arrays, row, first_row);
-                self.examples.add(rule, found);
-            }
-        }
-        self.noted_row = None;
-    }
-
     /// Finds the stages that the rows mean in the pipelines that they tell.
     pub(super) fn place_stages(&self, decoded: &Decoded, stages: &mut [u16]) -> Result<(), Error> {
         // Neighbours are mostly alike.
@@ -514,31 +485,6 @@ impl<'a> TaskState<'a> {
         self.counts.add(rule, 1);
         let found = self.found(rule, arrays, row, first_row);
         self.quarantine.push(found);
-    }
-
-    /// A row with its place and what stands in it.
-    fn found(
-        &self,
-        rule: Rule,
-        arrays: &[Option<ArrayRef>],
-        row: usize,
-        first_row: u64,
-    ) -> QuarantinedRow {
-        let text = |index: Option<usize>| {
-            convert::display(index.and_then(|i| arrays.get(i)?.as_ref()), row)
-        };
-        QuarantinedRow {
-            file: self.input.path(&self.unit).to_path_buf(),
-            row: first_row + row as u64,
-            rule: rule.name(),
-            deal_id: text(self.layout.deal_id),
-            event_time: text(self.layout.event_time),
-            event_type: text(self.layout.event_type),
-            stage_id: text(self.layout.stage_id),
-            amount: text(self.layout.amount),
-            line: None,
-            text: None,
-        }
     }
 }
 

@@ -37,7 +37,7 @@ fn priced() -> Scratch {
         "rates.csv",
         "date,currency,rate_to_base\n2024-03-01,EUR,1.05\n2024-03-18,EUR,1.1\n",
     );
-    scratch.write("accounts.csv", "key,industry\n7,Retail\n");
+    scratch.write("accounts.csv", "customer_id,industry\n7,Retail\n");
     scratch
 }
 

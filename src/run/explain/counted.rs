@@ -17,7 +17,7 @@ use crate::relations::batch::Values;
 use crate::relations::{Batch, Dictionaries, Kind, Relation, Wanted};
 use crate::run::focus::Focus;
 use crate::run::history::{self, Taker};
-use crate::run::{RunOptions, plan, selection};
+use crate::run::{RunOptions, carried, plan, selection};
 use crate::spill::Room;
 use crate::time::{Day, Period, day_text};
 
@@ -76,7 +76,7 @@ fn count(
         plan.tables.values_mut().for_each(|table| table.slices = None);
     }
     let (metrics, custom) = selection(&resolved.config);
-    let prepared = Prepared::new(&history::carried(resolved), &metrics, &custom, &plan)?;
+    let prepared = Prepared::new(&carried(resolved), &metrics, &custom, &plan)?;
     let mut wanted = prepared.wanted()?;
     if let Wanted::Columns(columns) = &mut wanted {
         let dimensions = resolved.config.dimensions.columns.iter().cloned();

@@ -391,6 +391,18 @@ impl Facts<'_> {
             .unwrap_or_else(|| format!("stage {code}"))
     }
 
+    /// An amount as it was read, without the zeros that it was read with in vain.
+    fn native(&self, amount: i64) -> String {
+        let (read, shown) = (self.resolved.native.scale, self.resolved.currency.scale);
+        let mut text = money::to_text(amount, read);
+        for _ in shown.max(1)..read {
+            if text.ends_with('0') {
+                text.pop();
+            }
+        }
+        text
+    }
+
     fn amount(&self, amount: i64) -> String {
         let currency = &self.resolved.currency;
         if amount == NO_AMOUNT {
@@ -440,7 +452,7 @@ impl<'a> Teller<'a> {
     fn conversion(&mut self, row: usize, given: &Event, priced: &Event) -> Option<String> {
         let (pricing, purse) = (self.facts.settings.pricing?, self.purse.as_mut()?);
         let conversion = pricing.conversion(self.facts.events, row, given, purse)?;
-        let amount = money::to_text(given.amount, self.facts.resolved.native.scale);
+        let amount = self.facts.native(given.amount);
         let currency = self.facts.currencies.get(conversion.currency).unwrap_or("?");
         let day = day_text(conversion.day);
         Some(match conversion.rate {

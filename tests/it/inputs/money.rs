@@ -79,11 +79,12 @@ fn check(money: &str, won: i64, entered: i64, spent: i64) {
 
 #[test]
 fn amounts_are_converted_by_the_day_that_the_policy_names() {
-    // 200 EUR at 1.20, 10,000 JPY at 0.0065, 50 USD; entered with 100 EUR, 10,000 JPY and 50
-    // USD by the rates of the closes (30 are GBP, since the deal names no other currency), and 40 EUR of an open deal by the rate of as_of.
-    check("policy = \"at_close\"", 24_000 + 6_500 + 5_000, 12_000 + 6_500 + 5_000 + 5_200, 12_700);
+    // 200 EUR at 1.20, 10,000 JPY at 0.0064 (the lower of two rates of a day), 50 USD; entered with
+    // 100 EUR, 10,000 JPY and 50 USD by the rates of the closes (30 are GBP, since the deal names no
+    // other currency), and 40 EUR of an open deal by the rate of as_of.
+    check("policy = \"at_close\"", 24_000 + 6_400 + 5_000, 12_000 + 6_400 + 5_000 + 5_200, 12_700);
     check("policy = \"at_event\"", 24_000 + 7_000 + 5_000, 11_000 + 7_000 + 5_000 + 4_800, 12_700);
-    check("policy = \"at_as_of\"", 26_000 + 6_500 + 5_000, 13_000 + 6_500 + 5_000 + 5_200, 13_700);
+    check("policy = \"at_as_of\"", 26_000 + 6_400 + 5_000, 13_000 + 6_400 + 5_000 + 5_200, 13_700);
     let constant = "policy = \"constant\"\nconstant_date = \"2024-01-15\"";
     check(constant, 22_000 + 7_000 + 5_000, 11_000 + 7_000 + 5_000 + 4_400, 11_700);
 }

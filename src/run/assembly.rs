@@ -1,0 +1,121 @@
+//! What the relations are assembled of, and which of them a run can have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::focus::Focus;
+use super::tables::{self, Given};
+use crate::config::{Config, Resolved, Shape};
+use crate::contract::StageTable;
+use crate::error::Error;
+use crate::fold::Booking;
+use crate::quality::Ledger;
+use crate::relations::assemble::{Assembler, Parts};
+use crate::relations::{Relation, Wanted};
+use crate::source::{Interners, Lookup};
+use crate::time::{Instant, Period};
+
+/// The relations that can be made of these inputs.
+pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
+    let mut present =
+        BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
+    if assembler.has_customers() {
+        present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
+    }
+    present.extend(given.relations());
+    present
+}
+
+/// What the assembler is made of.
+pub(super) struct AssemblyOf<'a> {
+    pub(super) resolved: &'a Resolved,
+    pub(super) config: &'a Config,
+    pub(super) stages: &'a StageTable,
+    pub(super) event_dimensions: &'a [String],
+    pub(super) names: &'a Interners,
+    pub(super) lookups: &'a [Lookup],
+    pub(super) given: &'a Given,
+    pub(super) reads_all: bool,
+    pub(super) channel: Option<&'a str>,
+    pub(super) periods: &'a [Period],
+    pub(super) as_of: Instant,
+    pub(super) ledger: &'a Ledger,
+    pub(super) wanted: &'a Wanted,
+    pub(super) event_counts: Vec<Vec<u64>>,
+    pub(super) focus: Option<Focus>,
+}
+
+/// The assembler of the relations.
+///
+/// # Errors
+/// A bug of ours: a dimension has no source.
+pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
+    let (stage_names, stage_codes) = of.stages.finish();
+    let (owners, owner_ranks) = of.names.owner.freeze().ranked();
+    let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());
+    let (event_names, event_ranks) = dimensions.unzip::<_, _, Vec<_>, Vec<_>>();
+    let mut assembler = Assembler::new(Parts {
+        stages: of.stages,
+        pipelines: of.stages.pipeline_names(),
+        stage_names,
+        stage_codes,
+        dimensions: &of.config.dimensions.columns,
+        event_dimensions: of.event_dimensions,
+        event_names,
+        event_ranks,
+        event_counts: of.event_counts.clone(),
+        values_max: of.config.dimensions.values_max,
+        owners,
+        owner_ranks,
+        names: of.names,
+        lookups: of.lookups,
+        spend: of.given.spend.as_ref(),
+        tables: of.given.tables(),
+        reads_all: of.reads_all,
+        dimension_at: of.config.dimensions.at,
+        from: &of.config.dimensions.from,
+        at_of: &of.config.dimensions.at_of,
+        channel: of.channel,
+        cost_types: &of.config.acquisition.cost_types,
+        calendar: of.resolved.calendar,
+        resolution: of.config.run.resolution,
+        base: of.resolved.calendar.base(of.periods),
+        periods: of.periods,
+        as_of: of.as_of,
+        ledger: of.ledger,
+        wanted: of.wanted,
+    })?;
+    assembler.only_order_of = of.focus.map(|focus| focus.deal);
+    Ok(assembler)
+}
+
+/// Whether anybody asks what deals book.
+pub(super) fn booking(wanted: &Wanted) -> Booking {
+    if wanted.relation(Relation::Bookings) { Booking::Read } else { Booking::Unread }
+}
+
+/// The relations that a run can have by its configuration, with the dimensions that each carries.
+#[must_use]
+pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
+    let config = &resolved.config;
+    let all = &config.dimensions.columns;
+    let of = |relation: Relation| match relation {
+        Relation::Findings => Some(Vec::new()),
+        Relation::Spend => {
+            // As resolved: an input named `spend` need not say its shape.
+            let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);
+            let channel = channel(config).into_iter().filter(|c| all.contains(c));
+            given.then(|| channel.collect())
+        }
+        relation if tables::is_table(relation) => {
+            tables::carried(resolved, relation, channel(config).as_deref())
+        }
+        _ => Some(all.clone()),
+    };
+    Relation::EVERY.into_iter().filter_map(|r| Some((r, of(r)?))).collect()
+}
+
+/// The dimension that is the acquisition channel: as configured, or `source` where there is one.
+pub(super) fn channel(config: &Config) -> Option<String> {
+    let source = config.dimensions.columns.iter().find(|d| *d == "source");
+    config.acquisition.channel.clone().or_else(|| source.cloned())
+}
