@@ -29,14 +29,12 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
         if let Err((key, problem)) = crate::source::check_dialect(input) {
             problems.add(&format!("inputs.{name}.{key}"), problem);
         }
-        if let Some(format) = &input.time_format {
-            if !crate::source::can_be_read(format) {
-                let key = format!("inputs.{name}.time_format");
-                let problem = format!(
-                    "not a strftime format by which a time or a date can be read: {format:?}"
-                );
-                problems.add(&key, problem);
-            }
+        let format = input.time_format.as_ref();
+        if let Some(format) = format.filter(|format| !crate::source::can_be_read(format)) {
+            let key = format!("inputs.{name}.time_format");
+            let problem =
+                format!("not a strftime format by which a time or a date can be read: {format:?}");
+            problems.add(&key, problem);
         }
     }
 }

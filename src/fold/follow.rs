@@ -56,7 +56,7 @@ pub fn follow<'a>(
         is_told: kept.is_some(),
         row: folder.out.deals.pop(),
         quality: folder.out.histories.pop().map_or(folder.out.quality, |history| history.quality),
-        compared: folder.out.tally.compared.clone(),
+        compared: folder.out.tally.compared,
         machine: folder.machine,
     }
 }

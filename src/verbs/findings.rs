@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::thousands;
 use crate::metrics::TableView;
-use crate::quality::{Profile, QuarantinedRow, Rule, ThinDay};
+use crate::quality::{Profile, QuarantinedRow, Rule, Subject, ThinDay};
 use crate::relations::deals::HISTORY_QUALITY;
 use crate::run::{Judged, OptionalInput};
 use crate::time::{day_text, instant_text};
@@ -73,7 +73,7 @@ fn rows_and_rules(judged: &Judged) -> (Vec<(String, String)>, Vec<Broken>) {
             let subject = name("subject");
             let of = match subject.as_str() {
                 // Every one that is counted breaks the rule.
-                "values" => subject,
+                "values" => Subject::Values.of(affected).to_owned(),
                 _ => format!("of {} {subject} ({share:.1} %)", thousands(checked)),
             };
             let affected = thousands(affected);

@@ -31,7 +31,8 @@ fn priced() -> Scratch {
          2,2024-01-10T10:00:00Z,stage,lead,50.00,USD,7,south\n\
          2,2024-01-20T10:00:00Z,stage,won,,,7,south\n\
          3,2024-01-21T10:00:00Z,stage,lead,1.00,USD,8,south\n\
-         x,never,stage,lead,1.00,USD,8,south\n",
+         x,never,stage,lead,1.00,USD,8,south\n\
+         3,2024-01-22T10:00:00Z,attribute,,2.00,USD,8,south\n",
     );
     scratch.write(
         "rates.csv",

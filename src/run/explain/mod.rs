@@ -7,6 +7,7 @@
 
 mod counted;
 mod story;
+mod teller;
 
 use std::collections::{BTreeMap, BTreeSet};
 
