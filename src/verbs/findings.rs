@@ -8,6 +8,7 @@ use super::thousands;
 use crate::metrics::TableView;
 use crate::quality::{Profile, QuarantinedRow, Rule, Subject, ThinDay};
 use crate::relations::deals::HISTORY_QUALITY;
+use crate::relations::findings::SEVERITIES;
 use crate::run::{Judged, OptionalInput};
 use crate::time::{day_text, instant_text};
 
@@ -83,6 +84,8 @@ fn rows_and_rules(judged: &Judged) -> (Vec<(String, String)>, Vec<Broken>) {
             broken.push(Broken { severity, input, rule, affected, of, is_kept_out });
         }
     }
+    // What ends a run first, what nobody need look at last; each as the table has it.
+    broken.sort_by_key(|own| std::cmp::Reverse(SEVERITIES.iter().position(|s| *s == own.severity)));
     (inputs, broken)
 }
 
