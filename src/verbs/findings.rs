@@ -283,7 +283,7 @@ mod tests {
             input("users", Some(1_200), None),
             input("targets", Some(3), span),
         ]);
-        let expected = "\nOptional inputs:\n  \
+        let expected = "Optional inputs\n  \
             spend    absent; would bring costs: add [inputs.spend] (date, amount)\n  \
             users    1,200 rows; brings costs\n  \
             targets  3 rows from 2024-01-01 to 2024-02-29; brings costs\n";
