@@ -9,6 +9,7 @@
 pub mod columns;
 mod current;
 pub mod deal;
+mod handoff;
 pub mod levels;
 pub mod machine;
 pub mod observe;
@@ -24,6 +25,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub use columns::{Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
+pub use handoff::first_pipeline;
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter};
 pub use telling::{Quality, Telling, Told};
@@ -291,6 +293,13 @@ impl<'a> Folder<'a> {
         mut amount: impl FnMut(usize, &Event) -> i64,
     ) -> bool {
         self.machine.begin();
+        if self.settings.stages.has_pipelines() {
+            let stages = self.settings.stages;
+            self.machine.deal.pipeline = match &self.observer {
+                Some(observer) => first_pipeline(stages, observer.steps.iter().map(|s| s.event)),
+                None => first_pipeline(stages, rows.iter().map(|r| event(events, *r as usize))),
+            };
+        }
         if rows.len() > LARGE {
             self.machine.visits.reserve_exact(rows.len());
         }

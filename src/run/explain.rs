@@ -172,6 +172,10 @@ impl Story<'_> {
                 "kept out of every table by rule tied_deals: ties = \"reject\" (G2); otherwise:",
             );
         }
+        if self.stages.has_pipelines() {
+            let told = kept.iter().map(|row| fold::event(self.events, *row as usize));
+            machine.deal.pipeline = fold::first_pipeline(self.stages, told);
+        }
         let mut purse = self.purse(&kept, None);
         self.line("events, in the order they are folded:");
         if self.telling.is_plain() {
@@ -265,6 +269,10 @@ impl Story<'_> {
         observer.observe(self.events, self.units, rows);
         if observer.steps.is_empty() {
             self.line("  nothing says when anything happened to it; it counts nowhere");
+        }
+        if self.stages.has_pipelines() {
+            let told = observer.steps.iter().map(|step| step.event);
+            machine.deal.pipeline = fold::first_pipeline(self.stages, told);
         }
         let mut purse = self.purse(rows, Some(&observer));
         for step in &observer.steps {

@@ -12,7 +12,7 @@ use super::probability::{self, Span};
 use super::read::{CheckedInput, Unit};
 use super::{Decoding, Layout, RowNumbers};
 use crate::config::Severity;
-use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageClass};
+use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Profile, QuarantinedRow, Rule};
@@ -352,9 +352,7 @@ impl<'a> TaskState<'a> {
 
     /// Whether [`TaskState::judge_kept`] finds nothing in any row.
     pub(super) fn has_nothing_to_judge(&self, decoded: &Decoded, stages: &[u16]) -> bool {
-        let is_unknown = |stage: &u16| {
-            *stage != NO_STAGE && self.decoding.stages.stage(*stage).class == StageClass::Unknown
-        };
+        let is_unknown = |stage: &u16| self.decoding.stages.is_unknown(*stage);
         let strict = self.strict.contains(&Rule::UnknownStageEvents);
         decoded.inexact.is_empty()
             && !decoded.amount.contains(&BAD_AMOUNT)
@@ -369,9 +367,7 @@ impl<'a> TaskState<'a> {
         row: usize,
         stage: u16,
     ) -> Result<(), Rule> {
-        if self.strict.contains(&Rule::UnknownStageEvents)
-            && stage != NO_STAGE
-            && self.decoding.stages.stage(stage).class == StageClass::Unknown
+        if self.strict.contains(&Rule::UnknownStageEvents) && self.decoding.stages.is_unknown(stage)
         {
             return Err(Rule::UnknownStageEvents);
         }

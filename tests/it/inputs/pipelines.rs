@@ -238,6 +238,67 @@ fn full_rows_and_changes_of_fields_give_the_same_tables() {
     }
 }
 
+/// Every move of the whole history but those that begin or have not ended a visit.
+fn moves(tables: &Tables) -> Vec<String> {
+    let rows = filter(&tables["stage_transitions"], &[("slice", "all"), ("period", "all")]);
+    let text = |row: &crate::support::Row, name: &str| match &row[name] {
+        crate::support::Cell::Text(text) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    let line = |row| {
+        let [pipeline, from, to, kind] =
+            ["pipeline", "from_stage", "to_stage", "move"].map(|name| text(row, name));
+        let is_told = !["START", "HANDOFF"].contains(&from.as_str()) && to != "STILL";
+        is_told.then(|| format!("{pipeline}: {from} {kind} {to} {}", int(row, "moves_n")))
+    };
+    rows.iter().filter_map(line).collect()
+}
+
+#[test]
+fn a_history_without_pipelines_takes_them_from_its_stages_and_the_deals_now() {
+    let scratch = Scratch::new();
+    // No pipeline in the log: `review` is in renewal only, `lead` in both.
+    let events = "deal_id,event_time,event_type,stage_id\n\
+                  1,2024-01-01,stage,lead\n1,2024-01-05,stage,review\n1,2024-01-09,won,\n\
+                  2,2024-01-02,stage,lead\n2,2024-01-08,stage,offer\n2,2024-01-09,lost,\n\
+                  2,2024-01-10,reopened,\n3,2024-01-03,stage,lead\n";
+    scratch.write("events.csv", events);
+    let deals = "deal_id,pipeline_id,stage_id,outcome\n\
+                 1,renewal,review,won\n2,sales,offer,open\n3,renewal,offer,open\n";
+    scratch.write("deals.csv", deals);
+    let config = PIPELINES.replace("[\"offer\", \"lead\"]", "[\"lead\", \"review\"]");
+    let now = "[inputs.deals]\npath = \"deals.csv\"\ntimezone = \"UTC\"\n";
+    let tables = tables_of(&scratch, &format!("{RUN}{config}{EVENTS}{now}"));
+    let expected = [
+        "renewal: lead advanced review 1",
+        "renewal: review won won 1",
+        "sales: lead advanced offer 1",
+        "sales: offer lost lost 1",
+        "sales: lost reopened offer 1",
+    ];
+    assert_eq!(moves(&tables), expected);
+    // By the table deal 3 is in offer, which its pipeline has not.
+    assert_eq!(affected(&tables, "deals", "history_disagrees"), 1);
+    // Without the table the same follows, because review is in renewal only, and offer in sales.
+    let tables = tables_of(&scratch, &format!("{RUN}{config}{EVENTS}"));
+    assert_eq!(moves(&tables), expected);
+    assert_eq!(affected(&tables, "deal_events", "unknown_pipeline"), 1);
+}
+
+#[test]
+fn a_deal_is_told_with_its_handoff() {
+    let scratch = Scratch::new();
+    scratch.write("events.csv", HISTORIES);
+    let resolved = scratch.resolve(&format!("{RUN}{PIPELINES}{EVENTS}")).unwrap();
+    let options =
+        dealmill::run::RunOptions { on_step: &|_| (), backend: dealmill::engine::Backend::Kernel };
+    let tell = |deal| dealmill::run::explain_deal(&resolved, deal, &options).unwrap();
+    let story = tell("2");
+    assert!(story.contains("comes from another pipeline to lead (renewal), visit 1"), "{story}");
+    assert!(story.contains("lead (sales) from") && story.contains("handoff (HANDOFF)"), "{story}");
+    assert!(tell("4").contains("goes to another pipeline (G6)"));
+}
+
 #[test]
 fn the_pipeline_can_be_a_dimension_and_a_column_of_own_metrics() {
     let own = "[dimensions]\ncolumns = [\"pipeline_id\"]\n[[metrics]]\nname = \"mine\"\n\
