@@ -3,7 +3,8 @@
 //!
 //! Events are handed over in pieces, so that a row group of any size is held a piece at a time.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::ArrayRef;
 
@@ -387,15 +388,15 @@ impl<'a> TaskState<'a> {
 
     /// Finds the stages that the rows mean in the pipelines that they tell.
     pub(super) fn place_stages(&self, decoded: &Decoded, stages: &mut [u16]) -> Result<(), Error> {
-        // Neighbours are mostly alike.
-        let mut last = ((NO_STAGE, NO_PIPELINE), NO_STAGE);
+        let mut known: BTreeMap<(u16, u16), u16> = BTreeMap::new();
         for (stage, pipeline) in stages.iter_mut().zip(&decoded.pipeline) {
             if *stage != NO_STAGE {
-                let asked = (*stage, *pipeline);
-                if last.0 != asked {
-                    last = (asked, self.decoding.stages.within(*stage, *pipeline)?);
-                }
-                *stage = last.1;
+                *stage = match known.entry((*stage, *pipeline)) {
+                    Entry::Occupied(found) => *found.get(),
+                    Entry::Vacant(place) => {
+                        *place.insert(self.decoding.stages.within(*stage, *pipeline)?)
+                    }
+                };
             }
         }
         Ok(())
