@@ -29,6 +29,7 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         },
         rate_floor: 10,
         quantile_floor: 5,
+        horizons_days: vec![3, 10, 15],
         money_scale: 2,
         dictionaries,
     }

@@ -58,6 +58,7 @@ impl History {
             pipelines: self.pipelines.clone(),
             rate_floor: resolved.config.quality.rate_floor,
             quantile_floor: resolved.config.quality.quantile_floor,
+            horizons_days: resolved.horizons_days(),
             money_scale: resolved.currency.scale,
             dictionaries: self.relations.dictionaries.clone(),
         }

@@ -25,6 +25,7 @@ mod probability;
 mod read;
 mod registry;
 mod rows;
+mod sheet;
 mod spend;
 mod stage_dates;
 mod task;

@@ -12,7 +12,7 @@ use super::convert::{self, BAD_INSTANT};
 use super::probability::{self, Span, in_millionths, unit_hint};
 use super::read::{CheckedInput, Unit};
 use super::rows::Standing;
-use super::spend::texts;
+use super::sheet::texts;
 use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Pipeline, Shape};
 use crate::contract::{BAD_PROBABILITY, DEFAULT_PIPELINE, NO_PROBABILITY, STAGES, StageClass};
