@@ -161,6 +161,11 @@ fn the_class_of_a_stage_is_that_of_the_time_and_its_place_the_latest() {
     assert_eq!(outcomes(&tables), [2, 0, 0, 2]);
 }
 
+/// The chance of winning by the day of creation, in millionths.
+const OWN: &str = "[[metrics]]\nname = \"mine\"\nquestion = \"?\"\nrelation = \"deals\"\n\
+    sql = \"SELECT created_on, SUM(probability_ppm) AS ppm, SUM(has_probability) AS known \
+    FROM deals GROUP BY created_on\"\n";
+
 /// Deals with their chance of winning in millionths.
 #[track_caller]
 fn chances(extra: &str, events: &str, more: &str) -> Vec<i64> {
@@ -170,12 +175,9 @@ fn chances(extra: &str, events: &str, more: &str) -> Vec<i64> {
         "stages.csv",
         "stage_id,class,chance\nlead,open,10\noffer,open,60\nwon,won,100\nlost,lost,0\n",
     );
-    let own = "[[metrics]]\nname = \"mine\"\nquestion = \"?\"\nrelation = \"deals\"\n\
-               sql = \"SELECT created_on, SUM(probability_ppm) AS ppm, SUM(has_probability) AS known \
-               FROM deals GROUP BY created_on\"\n";
     let config = format!(
         "{RUN}[pipeline]\nstages = [\"lead\", \"offer\"]\nwon = [\"won\"]\nlost = [\"lost\"]\n\
-         {own}{EVENTS}columns = {{ probability = \"chance\" }}\n{extra}{more}"
+         {OWN}{EVENTS}columns = {{ probability = \"chance\" }}\n{extra}{more}"
     );
     counts(&tables_of(&scratch, &config), "mine", &[], "ppm")
 }
@@ -213,6 +215,26 @@ fn a_probability_of_either_unit_is_refused_until_it_is_declared() {
     }
     // What nobody mapped is not read.
     scratch.run(&config.replace("columns = { probability = \"chance\" }", "")).unwrap();
+}
+
+#[test]
+fn full_rows_and_fields_tell_probabilities_too() {
+    let rows = "deal_id,event_time,stage_id,chance\n\
+                1,2024-01-01,lead,20\n1,2024-01-05,offer,35\n\
+                2,2024-01-02,lead,60\n2,2024-01-09,lead,60\n";
+    assert_eq!(chances("shape = \"row_history\"\n", rows, ""), [350_000, 600_000]);
+    let scratch = Scratch::new();
+    let changes = "deal_id,event_time,field,old_value,new_value\n\
+                   1,2024-01-01,stage,,lead\n1,2024-01-05,chance,20,35\n1,2024-01-06,chance,35,x\n\
+                   2,2024-01-02,stage,,lead\n2,2024-01-02,chance,,60\n";
+    scratch.write("events.csv", changes);
+    let config = format!(
+        "{RUN}[pipeline]\nstages = [\"lead\"]\n{OWN}{EVENTS}shape = \"field_history\"\n\
+         fields = {{ stage = \"stage_id\", chance = \"probability\" }}\n"
+    );
+    let tables = tables_of(&scratch, &config);
+    assert_eq!(counts(&tables, "mine", &[], "ppm"), [350_000, 600_000]);
+    assert_eq!(affected(&tables, "deal_events", "bad_probability"), 1);
 }
 
 #[test]
