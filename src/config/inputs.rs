@@ -3,7 +3,7 @@
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, Input, Shape};
+use super::{Config, Input, ProbabilityUnit, Shape};
 use crate::contract::{self, ColumnType};
 
 /// The input every run needs.
@@ -151,6 +151,12 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
         for value in outcome.won.iter().filter(|value| outcome.lost.contains(value)) {
             problems.add(&key("outcome"), format!("{value:?} cannot mean both won and lost"));
         }
+    }
+    let columns = contract::columns_of(shape_of(name, input)).unwrap_or_default();
+    let has_chance = columns.iter().any(|column| column.name == "probability")
+        || input.shape == Shape::FieldHistory;
+    if input.probability_unit != ProbabilityUnit::Auto && !has_chance {
+        problems.add(&key("probability_unit"), "this input has no column probability");
     }
     check_fields(name, input, config, problems);
     let lookup = shape_of(name, input) == Shape::Lookup;

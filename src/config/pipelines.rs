@@ -78,3 +78,67 @@ fn check_one(at: &str, pipeline: &Pipeline, problems: &mut Problems<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::load::load_text;
+    use super::super::{Flags, Resolved};
+    use crate::error::Error;
+
+    const INPUT: &str = "[inputs.deal_events]\npath = \"events\"\n";
+
+    fn load(text: &str) -> Result<Resolved, Error> {
+        load_text(Path::new("d.toml"), &format!("{text}{INPUT}"), &Flags::default())
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, expected: &[&str]) {
+        match load(text) {
+            Err(Error::Config(problems)) => assert_eq!(problems, expected),
+            other => panic!("expected complaints, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_id_may_stand_in_several_pipelines_but_not_twice_in_one() {
+        let two = "[pipelines.a]\nstages = [\"lead\"]\n[pipelines.b]\nstages = [\"lead\"]\n";
+        let config = load(two).expect("two pipelines").config;
+        assert_eq!(config.pipelines.keys().collect::<Vec<_>>(), ["a", "b"]);
+        check_refused(
+            "[pipelines.a]\nstages = [\"lead\", \"offer\"]\nlost = [\"lead\"]\n\
+             [pipelines.b]\nwon = [\"won\"]\n",
+            &[
+                "d.toml:3: pipelines.a.lost: stage \"lead\" is also in pipelines.a.stages",
+                "d.toml:4: pipelines.b.stages: list the ids of the open stages, in order",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_pipeline_for_all_others_is_called_default_and_filters() {
+        check_refused(
+            "[pipeline]\nstages = [\"x\"]\n[pipelines.default]\nstages = [\"lead\"]\n\
+             only = [\"y\"]\n",
+            &[
+                "d.toml:3: pipelines.default: [pipeline] is called \"default\", too: leave out \
+                 one of the two",
+                "d.toml:5: pipelines.default.only: belongs to [pipeline]",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_unit_of_probability_needs_an_input_that_has_one() {
+        let spend = "[pipeline]\nstages = [\"x\"]\n[inputs.spend]\npath = \"s\"\n\
+                     probability_unit = \"percent\"\n";
+        check_refused(
+            spend,
+            &["d.toml:5: inputs.spend.probability_unit: this input has no column probability"],
+        );
+        let events =
+            format!("[pipeline]\nstages = [\"x\"]\n{INPUT}probability_unit = \"percent\"\n");
+        assert!(load_text(Path::new("d.toml"), &events, &Flags::default()).is_ok());
+    }
+}

@@ -235,7 +235,7 @@ fn a_field_history_says_what_its_fields_are() {
     let flags = set(&[shape, "inputs.deal_events.fields.StageName=stage"]);
     let expected = "--set inputs.deal_events.fields.StageName: \"stage\" is not one of created, \
                     stage_id, outcome, amount, owner_id, customer_id, expected_close, is_deleted, \
-                    nor a dimension, did you mean \"stage_id\"?";
+                    pipeline_id, probability, nor a dimension, did you mean \"stage_id\"?";
     check_refused(SMALLEST, &flags, &[expected]);
     resolved(SMALLEST, &set(&[shape, "inputs.deal_events.fields.StageName=stage_id"]));
     check_set_refused(

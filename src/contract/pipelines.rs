@@ -282,7 +282,7 @@ impl Several {
         known.chain(found).map(stage).collect()
     }
 
-    fn name(&self, table: &StageTable, pipeline: u16) -> String {
+    pub(super) fn name(&self, table: &StageTable, pipeline: u16) -> String {
         if let Some(ends) = table.pipelines.get(usize::from(pipeline)) {
             return ends.name.clone();
         }

@@ -307,10 +307,23 @@ impl StageTable {
         (names, finals)
     }
 
-    /// The unknown stages in the order of their final codes.
+    /// The unknown stages in the order of their final codes, which no order of arrival changes.
     pub(super) fn ranked<'a>(&self, unknown: &'a Unknown) -> Vec<(&'a (u16, String), u16)> {
         let is_stage = |key: &(u16, String)| key.0 != LOOSE;
-        unknown.codes.iter().filter(|(key, _)| is_stage(key)).map(|(k, c)| (k, *c)).collect()
+        let stages = unknown.codes.iter().filter(|(key, _)| is_stage(key));
+        let mut ranked: Vec<(&(u16, String), u16)> = stages.map(|(k, c)| (k, *c)).collect();
+        if let Some(several) = &self.several {
+            ranked.sort_by_cached_key(|((pipeline, name), _)| {
+                (several.name(self, *pipeline), name.clone())
+            });
+        }
+        ranked
+    }
+
+    /// Whether a code is of a name that no pipeline lists.
+    #[must_use]
+    pub fn is_unknown(&self, code: u16) -> bool {
+        usize::from(code) >= self.names.len() && code != NO_STAGE
     }
 
     /// Notes that events of the run are in these stages and pipelines.

@@ -7,8 +7,8 @@ pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use super::ledger::{Booking, Ledger};
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
-    EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF,
-    STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
+    EventKind, NO_CODE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF, STAGE_START,
+    STAGE_STILL, Stage, StageClass, StageTable,
 };
 use crate::money::{NO_AMOUNT, UNPRICED};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -16,7 +16,7 @@ use crate::time::{Instant, NO_DAY, NO_INSTANT};
 /// Folds one deal at a time.
 #[derive(Debug)]
 pub struct Machine<'a> {
-    stages: &'a StageTable,
+    pub(super) stages: &'a StageTable,
     rules: Rules,
     /// What is known of the deal so far.
     pub deal: Deal,
@@ -25,11 +25,11 @@ pub struct Machine<'a> {
     /// Its dimensions so far: the value it carries, by [`Rules::dimension_at`].
     pub dimensions: Vec<u32>,
     dimensions_now: Vec<u32>,
-    current: Option<u16>,
-    last_open: u16,
+    pub(super) current: Option<u16>,
+    pub(super) last_open: u16,
     merged: bool,
     /// The deal has left a stage for another pipeline and is in no stage of that one yet.
-    handed: bool,
+    pub(super) handed: bool,
     /// Where the deal was when a deletion, which counts as a loss, took it.
     lost_from: Option<u16>,
     /// Events so far, those before the current instant, and that instant.
@@ -172,34 +172,6 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The event with the stage that it means in the deal's pipeline. A row that tells a pipeline, or
-    /// a stage of one only, puts the deal there.
-    fn in_pipeline(&mut self, event: &Event) -> Event {
-        let mut event = *event;
-        let mut pipeline = self.deal.pipeline;
-        if event.pipeline != NO_PIPELINE {
-            pipeline = event.pipeline;
-        }
-        let attributes = [EventKind::Attribute, EventKind::Cleared];
-        if event.stage != NO_STAGE && !attributes.contains(&event.kind) {
-            event.stage = self.stages.settle(event.stage, pipeline);
-            pipeline = self.stages.pipeline_of(event.stage);
-        }
-        if pipeline != self.deal.pipeline {
-            self.hand_over(pipeline, event.time);
-        }
-        event
-    }
-
-    /// Takes the deal to another pipeline: it is in no stage until it enters one there.
-    fn hand_over(&mut self, pipeline: u16, at: Instant) {
-        self.deal.pipeline = pipeline;
-        self.last_open = NO_STAGE;
-        self.handed |= self.current.is_some();
-        self.close_visit(STAGE_HANDOFF, Move::Handoff, at);
-        self.current = None;
-    }
-
     fn apply_attributes(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
         let deal = &mut self.deal;
         if event.amount != NO_AMOUNT {
@@ -280,28 +252,6 @@ impl<'a> Machine<'a> {
         self.visits.last().map_or(event.time, |visit| visit.entered)
     }
 
-    /// Where a closed deal goes that is re-opened without a stage: its last open stage, or else the
-    /// pipeline's first one; in a pipeline that nobody listed, its last stage that was no close.
-    fn stage_before_close(&self) -> Option<u16> {
-        if self.last_open != NO_STAGE {
-            return Some(self.last_open);
-        }
-        let first = self.stages.first_open(self.deal.pipeline);
-        if first != NO_STAGE {
-            return Some(first);
-        }
-        let is_back = |stage: &u16| {
-            self.stages.pipeline_of(*stage) == self.deal.pipeline
-                && self.stages.stage(*stage).class == StageClass::Unknown
-        };
-        self.visits.iter().rev().map(|visit| visit.stage).find(is_back)
-    }
-
-    /// Whether a stage is in the pipeline that the deal is in.
-    fn is_here(&self, stage: u16) -> bool {
-        !self.stages.has_pipelines() || self.stages.pipeline_of(stage) == self.deal.pipeline
-    }
-
     fn delete(&mut self, at: Instant) {
         self.deal.deleted = at;
         self.close_visit(STAGE_DELETED, Move::Deleted, at);
@@ -353,7 +303,7 @@ impl<'a> Machine<'a> {
         self.settle_outcome(target.class, event.time);
     }
 
-    fn close_visit(&mut self, next: u16, kind: Move, at: Instant) {
+    pub(super) fn close_visit(&mut self, next: u16, kind: Move, at: Instant) {
         let amount = self.deal.amount;
         if self.current.is_some()
             && let Some(visit) = self.visits.last_mut()
@@ -465,15 +415,6 @@ impl<'a> Machine<'a> {
         self.deal.stage = self.current.unwrap_or(NO_STAGE);
         self.mark_firsts_and_lasts();
         true
-    }
-
-    /// When the deal first entered the first stage of the pipeline that it is in.
-    fn entered_first(&self) -> Instant {
-        let is_first = |visit: &&Visit| {
-            let Stage { class, order } = self.stages.stage_at(visit.stage, visit.entered);
-            class == StageClass::Open && order == 1 && self.is_here(visit.stage)
-        };
-        self.visits.iter().find(is_first).map_or(NO_INSTANT, |visit| visit.entered)
     }
 
     fn mark_firsts_and_lasts(&mut self) {

@@ -10,6 +10,7 @@ pub mod columns;
 mod current;
 pub mod deal;
 mod follow;
+mod handoff;
 mod initial;
 pub mod ledger;
 pub mod levels;
@@ -29,6 +30,7 @@ use rayon::prelude::*;
 
 pub use columns::{BookingRow, Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
 pub use follow::{Followed, Hearing, follow};
+pub use handoff::first_pipeline;
 pub use ledger::Booking;
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter, scatter_as};
@@ -333,6 +335,13 @@ impl<'a> Folder<'a> {
         hearing: &mut impl Hearing,
     ) -> bool {
         self.machine.begin();
+        if self.settings.stages.has_pipelines() {
+            let stages = self.settings.stages;
+            self.machine.deal.pipeline = match &self.observer {
+                Some(observer) => first_pipeline(stages, observer.steps.iter().map(|s| s.event)),
+                None => first_pipeline(stages, rows.iter().map(|r| event(events, *r as usize))),
+            };
+        }
         if rows.len() > LARGE {
             self.machine.visits.reserve_exact(rows.len());
         }

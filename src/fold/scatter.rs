@@ -459,6 +459,8 @@ mod tests {
         to.owner.append(&mut from.owner);
         to.customer.append(&mut from.customer);
         to.expected_close.append(&mut from.expected_close);
+        to.pipeline.append(&mut from.pipeline);
+        to.probability.append(&mut from.probability);
         to.seq.append(&mut from.seq);
         to.event_id.append(&mut from.event_id);
         to.ingested.append(&mut from.ingested);

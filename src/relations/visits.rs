@@ -30,7 +30,11 @@ pub const PSEUDO_STAGES: &[&str] = &["START", "STILL", "DELETED", "HANDOFF"];
 /// Columns of the relation.
 pub const COLUMNS: &[RelationColumn] = &[
     column("shard", Kind::Small, "split key: the customer's, or the deal's where it has none"),
-    column("stage", Kind::Stage, "the stage visited"),
+    column(
+        "stage",
+        Kind::Stage,
+        "the stage visited; where several pipelines have one of its name, the pipeline stands behind",
+    ),
     column("stage_class", Kind::Name(CLASSES), "class of the stage"),
     column(
         "stage_order",

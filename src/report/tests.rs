@@ -212,6 +212,33 @@ fn funnel_table() -> Table {
     )
 }
 
+/// The funnel with another pipeline behind it.
+fn two_funnels() -> Table {
+    let specs = vec![
+        ColumnSpec::text("pipeline", "Pipeline.").key(),
+        ColumnSpec::text("variant", "Variant.").key(),
+        ColumnSpec::text("population", "Population.").key(),
+        ColumnSpec::text("stage", "Stage.").key(),
+        ColumnSpec::count("entered_n", "deals", "Entered."),
+        ColumnSpec::rate("step_rate", "Step."),
+        ColumnSpec::rate("overall_rate", "Overall."),
+    ];
+    let row = |pipeline, stage, n, step, overall| {
+        vec![
+            ("period", Value::Text("all")),
+            ("pipeline", Value::Text(pipeline)),
+            ("variant", Value::Text("reached")),
+            ("population", Value::Text("created")),
+            ("stage", Value::Text(stage)),
+            ("entered_n", Value::Int(n)),
+            ("step_rate", Value::float(step)),
+            ("overall_rate", Value::float(overall)),
+        ]
+    };
+    let rows = [row("a", "lead", 8, None, Some(1.0)), row("b", "won", 2, None, Some(1.0))];
+    small("funnel", specs, &rows)
+}
+
 fn cycle_table(win: Option<f64>) -> Table {
     let days = |name| ColumnSpec::days(name, "Days.");
     let specs = vec![
@@ -337,6 +364,22 @@ fn funnel_has_a_bar_for_every_stage() {
             "  lead   ██████████████████████████████   2,000   100.0 %        –\n",
             "  提案   ███████████████                  1,000    50.0 %   50.0 %\n",
             "  won    ███▊                               250    12.5 %   25.0 %\n\n",
+        ],
+    );
+}
+
+#[test]
+fn each_pipeline_has_a_funnel_under_its_name() {
+    check_page(
+        &[two_funnels()],
+        &[
+            "Funnel\n",
+            "  deals that came as far as each stage; % of the first stage; ",
+            "% of the stage before\n\n",
+            "  a\n",
+            "  lead   ██████████████████████████████   8   100.0 %   –\n\n",
+            "  b\n",
+            "  won   ██████████████████████████████   2   100.0 %   –\n\n",
         ],
     );
 }

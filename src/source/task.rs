@@ -5,7 +5,8 @@
 
 mod noted;
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::ArrayRef;
 
@@ -14,9 +15,7 @@ use super::probability::{self, Span};
 use super::read::{CheckedInput, Unit};
 use super::{Decoding, Layout, RowNumbers};
 use crate::config::{Severity, Shape};
-use crate::contract::{
-    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageClass,
-};
+use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Examples, Profile, QuarantinedRow, Rule};
@@ -394,9 +393,7 @@ impl<'a> TaskState<'a> {
 
     /// Whether [`TaskState::judge_kept`] finds nothing in any row.
     pub(super) fn has_nothing_to_judge(&self, decoded: &Decoded, stages: &[u16]) -> bool {
-        let is_unknown = |stage: &u16| {
-            *stage != NO_STAGE && self.decoding.stages.stage(*stage).class == StageClass::Unknown
-        };
+        let is_unknown = |stage: &u16| self.decoding.stages.is_unknown(*stage);
         let strict = self.strict.contains(&Rule::UnknownStageEvents);
         decoded.inexact.is_empty()
             && !decoded.amount.contains(&BAD_AMOUNT)
@@ -411,9 +408,7 @@ impl<'a> TaskState<'a> {
         row: usize,
         stage: u16,
     ) -> Result<(), Rule> {
-        if self.strict.contains(&Rule::UnknownStageEvents)
-            && stage != NO_STAGE
-            && self.decoding.stages.stage(stage).class == StageClass::Unknown
+        if self.strict.contains(&Rule::UnknownStageEvents) && self.decoding.stages.is_unknown(stage)
         {
             return Err(Rule::UnknownStageEvents);
         }
@@ -429,15 +424,15 @@ impl<'a> TaskState<'a> {
 
     /// Finds the stages that the rows mean in the pipelines that they tell.
     pub(super) fn place_stages(&self, decoded: &Decoded, stages: &mut [u16]) -> Result<(), Error> {
-        // Neighbours are mostly alike.
-        let mut last = ((NO_STAGE, NO_PIPELINE), NO_STAGE);
+        let mut known: BTreeMap<(u16, u16), u16> = BTreeMap::new();
         for (stage, pipeline) in stages.iter_mut().zip(&decoded.pipeline) {
             if *stage != NO_STAGE {
-                let asked = (*stage, *pipeline);
-                if last.0 != asked {
-                    last = (asked, self.decoding.stages.within(*stage, *pipeline)?);
-                }
-                *stage = last.1;
+                *stage = match known.entry((*stage, *pipeline)) {
+                    Entry::Occupied(found) => *found.get(),
+                    Entry::Vacant(place) => {
+                        *place.insert(self.decoding.stages.within(*stage, *pipeline)?)
+                    }
+                };
             }
         }
         Ok(())

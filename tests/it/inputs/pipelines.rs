@@ -161,6 +161,11 @@ fn the_class_of_a_stage_is_that_of_the_time_and_its_place_the_latest() {
     assert_eq!(outcomes(&tables), [2, 0, 0, 2]);
 }
 
+/// The chance of winning by the day of creation, in millionths.
+const OWN: &str = "[[metrics]]\nname = \"mine\"\nquestion = \"?\"\nrelation = \"deals\"\n\
+    sql = \"SELECT created_on, SUM(probability_ppm) AS ppm, SUM(has_probability) AS known \
+    FROM deals GROUP BY created_on\"\n";
+
 /// Deals with their chance of winning in millionths.
 #[track_caller]
 fn chances(extra: &str, events: &str, more: &str) -> Vec<i64> {
@@ -170,12 +175,9 @@ fn chances(extra: &str, events: &str, more: &str) -> Vec<i64> {
         "stages.csv",
         "stage_id,class,chance\nlead,open,10\noffer,open,60\nwon,won,100\nlost,lost,0\n",
     );
-    let own = "[[metrics]]\nname = \"mine\"\nquestion = \"?\"\nrelation = \"deals\"\n\
-               sql = \"SELECT created_on, SUM(probability_ppm) AS ppm, SUM(has_probability) AS known \
-               FROM deals GROUP BY created_on\"\n";
     let config = format!(
         "{RUN}[pipeline]\nstages = [\"lead\", \"offer\"]\nwon = [\"won\"]\nlost = [\"lost\"]\n\
-         {own}{EVENTS}columns = {{ probability = \"chance\" }}\n{extra}{more}"
+         {OWN}{EVENTS}columns = {{ probability = \"chance\" }}\n{extra}{more}"
     );
     counts(&tables_of(&scratch, &config), "mine", &[], "ppm")
 }
@@ -216,6 +218,26 @@ fn a_probability_of_either_unit_is_refused_until_it_is_declared() {
 }
 
 #[test]
+fn full_rows_and_fields_tell_probabilities_too() {
+    let rows = "deal_id,event_time,stage_id,chance\n\
+                1,2024-01-01,lead,20\n1,2024-01-05,offer,35\n\
+                2,2024-01-02,lead,60\n2,2024-01-09,lead,60\n";
+    assert_eq!(chances("shape = \"row_history\"\n", rows, ""), [350_000, 600_000]);
+    let scratch = Scratch::new();
+    let changes = "deal_id,event_time,field,old_value,new_value\n\
+                   1,2024-01-01,stage,,lead\n1,2024-01-05,chance,20,35\n1,2024-01-06,chance,35,x\n\
+                   2,2024-01-02,stage,,lead\n2,2024-01-02,chance,,60\n";
+    scratch.write("events.csv", changes);
+    let config = format!(
+        "{RUN}[pipeline]\nstages = [\"lead\"]\n{OWN}{EVENTS}shape = \"field_history\"\n\
+         fields = {{ stage = \"stage_id\", chance = \"probability\" }}\n"
+    );
+    let tables = tables_of(&scratch, &config);
+    assert_eq!(counts(&tables, "mine", &[], "ppm"), [350_000, 600_000]);
+    assert_eq!(affected(&tables, "deal_events", "bad_probability"), 1);
+}
+
+#[test]
 fn full_rows_and_changes_of_fields_give_the_same_tables() {
     let rows = run(&format!("{PIPELINES}{EVENTS}shape = \"row_history\"\n"));
     let scratch = Scratch::new();
@@ -236,6 +258,68 @@ fn full_rows_and_changes_of_fields_give_the_same_tables() {
         assert_eq!(&rows[name], expected, "{name} of full rows");
         assert_eq!(&fields[name], expected, "{name} of changes of fields");
     }
+}
+
+/// Every move of the whole history but those that begin or have not ended a visit.
+fn moves(tables: &Tables) -> Vec<String> {
+    let rows = filter(&tables["stage_transitions"], &[("slice", "all"), ("period", "all")]);
+    let text = |row: &crate::support::Row, name: &str| match &row[name] {
+        crate::support::Cell::Text(text) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    let line = |row| {
+        let [pipeline, from, to, kind] =
+            ["pipeline", "from_stage", "to_stage", "move"].map(|name| text(row, name));
+        let is_told = !["START", "HANDOFF"].contains(&from.as_str()) && to != "STILL";
+        is_told.then(|| format!("{pipeline}: {from} {kind} {to} {}", int(row, "moves_n")))
+    };
+    rows.iter().filter_map(line).collect()
+}
+
+#[test]
+fn a_history_without_pipelines_takes_them_from_its_stages_and_the_deals_now() {
+    let scratch = Scratch::new();
+    // No pipeline in the log: `review` is in renewal only, `lead` in both.
+    let events = "deal_id,event_time,event_type,stage_id\n\
+                  1,2024-01-01,stage,lead\n1,2024-01-05,stage,review\n1,2024-01-09,won,\n\
+                  2,2024-01-02,stage,lead\n2,2024-01-08,stage,offer\n2,2024-01-09,lost,\n\
+                  2,2024-01-10,reopened,\n3,2024-01-03,stage,lead\n";
+    scratch.write("events.csv", events);
+    let deals = "deal_id,pipeline_id,stage_id,outcome\n\
+                 1,renewal,review,won\n2,sales,offer,open\n3,renewal,offer,open\n";
+    scratch.write("deals.csv", deals);
+    let config = PIPELINES.replace("[\"offer\", \"lead\"]", "[\"lead\", \"review\"]");
+    let now = "[inputs.deals]\npath = \"deals.csv\"\ntimezone = \"UTC\"\n";
+    let tables = tables_of(&scratch, &format!("{RUN}{config}{EVENTS}{now}"));
+    let expected = [
+        "renewal: lead advanced review 1",
+        "renewal: review won won 1",
+        "sales: lead advanced offer 1",
+        "sales: offer lost lost 1",
+        "sales: lost reopened offer 1",
+    ];
+    assert_eq!(moves(&tables), expected);
+    // By the table deal 3 is in offer, which its pipeline has not.
+    assert_eq!(affected(&tables, "deals", "history_disagrees"), 1);
+    // Without the table the same follows, because review is in renewal only, and offer in sales.
+    let tables = tables_of(&scratch, &format!("{RUN}{config}{EVENTS}"));
+    assert_eq!(moves(&tables), expected);
+    assert_eq!(affected(&tables, "deal_events", "unknown_pipeline"), 1);
+}
+
+#[test]
+fn a_deal_is_told_with_its_handoff() {
+    let scratch = Scratch::new();
+    scratch.write("events.csv", HISTORIES);
+    let resolved = scratch.resolve(&format!("{RUN}{PIPELINES}{EVENTS}")).unwrap();
+    let options =
+        dealmill::run::RunOptions { on_step: &|_| (), backend: dealmill::engine::Backend::Kernel };
+    let by = dealmill::run::ExplainBy::Total;
+    let tell = |deal| dealmill::run::explain_deal(&resolved, deal, by, &options).unwrap();
+    let story = tell("2");
+    assert!(story.contains("comes from another pipeline to lead (renewal), visit 1"), "{story}");
+    assert!(story.contains("lead (sales) from") && story.contains("handoff (HANDOFF)"), "{story}");
+    assert!(tell("4").contains("goes to another pipeline (G6)"));
 }
 
 #[test]
