@@ -78,6 +78,8 @@ pub struct Run {
     pub fiscal_start_month: u8,
     /// Unit in which durations are counted; output is in days whatever the unit.
     pub resolution: Resolution,
+    /// After how many days `win_horizons` says what share of deals is won, each above 0.
+    pub horizons_days: Vec<u32>,
     /// Output folder.
     pub output: PathBuf,
     /// How many finished runs to keep; older ones are removed after a successful run.
@@ -111,6 +113,7 @@ impl Default for Run {
             week_start: Weekday::default(),
             fiscal_start_month: 1,
             resolution: Resolution::default(),
+            horizons_days: vec![30, 90, 180, 365],
             output: "out".into(),
             keep_runs: 10,
             format: Format::default(),
