@@ -220,8 +220,9 @@ impl<'a> TaskState<'a> {
     /// what reading the rows would count, so that the layout of the files changes no number.
     pub(super) fn skips_unit(&mut self, shape: Shape) -> bool {
         let (input, unit, decoding) = (self.input, self.unit, self.decoding);
-        // An extract's rows of other pipelines show that their deals have not vanished.
-        if !decoding.pipelines.is_empty() && shape != Shape::Snapshots {
+        // Rows of other pipelines show that their deals have not vanished.
+        let may_vanish = matches!(shape, Shape::Snapshots | Shape::Intervals);
+        if !decoding.pipelines.is_empty() && !may_vanish {
             let only = self.layout.pipeline_id.and_then(|index| input.constant(&unit, index));
             match only {
                 None => return false,

@@ -435,3 +435,29 @@ fn the_story_of_a_deal_says_what_it_was_merged_into() {
         assert!(story.contains("does not count (G17)"), "{story}");
     }
 }
+
+#[test]
+fn united_histories_are_those_of_the_same_rows_under_one_name() {
+    // By a table of merges, or renamed in the file.
+    for pairs in [&[(4, 3)][..], &[(3, 1)], &[(1, 2)], &[(1, 4), (2, 4)], &[(1, 3), (3, 4)]] {
+        let winner = |mut deal: i64| {
+            while let Some((_, next)) = pairs.iter().find(|(loser, _)| *loser == deal) {
+                deal = *next;
+            }
+            deal
+        };
+        let renamed: Vec<super::Event> =
+            HISTORY.iter().map(|e| (winner(e.0), e.1, e.2, e.3, e.4, e.5, e.6)).collect();
+        let plain = Scratch::new();
+        plain.parquet("events/a.parquet", &columns(&renamed), 100);
+        let mut expected = tables_of(&plain, CONFIG);
+        let lines: String = pairs.iter().map(|(a, b)| format!("{a},{b}\n")).collect();
+        let scratch = merged(&format!("loser_id,winner_id\n{lines}"));
+        let union = format!("{CONFIG}{MERGES}[fold]\nmerged = \"union\"\n");
+        let mut found = tables_of(&scratch, &union);
+        for tables in [&mut expected, &mut found] {
+            tables.insert("data_quality".into(), Vec::new());
+        }
+        super::assert_same(&found, &expected);
+    }
+}
