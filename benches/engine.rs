@@ -227,6 +227,7 @@ fn states(c: &mut Criterion) {
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),
+        calendar: resolved.calendar,
         execution: Execution::Whole,
         backend,
     };

@@ -302,6 +302,9 @@ pub enum ExplainSubject {
 pub struct ExplainDealArgs {
     /// The deal's id, as in the input.
     pub id: String,
+    /// Say of every configured slice where the deal counts, not of the total only.
+    #[arg(long)]
+    pub all: bool,
     /// Where the configuration is and what is laid over it.
     #[command(flatten)]
     pub config: ConfigArgs,

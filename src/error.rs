@@ -90,6 +90,16 @@ pub enum Error {
         /// What to use instead.
         hint: String,
     },
+    /// A finished run has no such table, though there is one of that name.
+    #[error("run {run} has no table {table:?}")]
+    TableNotMade {
+        /// The table.
+        table: String,
+        /// The run.
+        run: String,
+        /// Why not.
+        hint: String,
+    },
     /// The memory limit cannot hold the run.
     #[error("a memory limit of {limit} cannot hold this run")]
     MemoryLimit {
@@ -188,6 +198,7 @@ impl Error {
             | Self::UnknownPreset { .. }
             | Self::Sql { .. }
             | Self::NotYet { .. }
+            | Self::TableNotMade { .. }
             | Self::MemoryLimit { .. } => 2,
             Self::InputMissing { .. } | Self::Faults(_) | Self::QualityFailed(_) => 3,
             Self::Compute { .. } | Self::IdentityBroken { .. } | Self::Overflow { .. } => 4,
@@ -211,7 +222,9 @@ impl Error {
                 "`dealmill tables` lists every table".into()
             }
             Self::UnknownPreset { known, .. } => format!("the presets are {known}"),
-            Self::Sql { hint, .. } | Self::NotYet { hint, .. } => hint.clone(),
+            Self::Sql { hint, .. }
+            | Self::NotYet { hint, .. }
+            | Self::TableNotMade { hint, .. } => hint.clone(),
             Self::MemoryLimit { smallest, instead, .. } => {
                 format!("the smallest that can is --memory-limit {smallest} ({instead} less)")
             }

@@ -65,8 +65,14 @@ impl Rates {
     /// The latest rate on or before a day; `None` before the first one (G16).
     #[must_use]
     pub fn on(&self, day: Day) -> Option<i64> {
+        self.dated(day).map(|(_, rate)| rate)
+    }
+
+    /// As [`Self::on`], with the day from which it holds.
+    #[must_use]
+    pub fn dated(&self, day: Day) -> Option<(Day, i64)> {
         let later = self.0.partition_point(|(from, _)| *from <= day);
-        later.checked_sub(1).and_then(|latest| self.0.get(latest)).map(|(_, rate)| *rate)
+        later.checked_sub(1).and_then(|latest| self.0.get(latest)).copied()
     }
 }
 

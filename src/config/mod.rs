@@ -6,8 +6,10 @@
 //! the program works with. This is also the one place that reads the environment.
 
 pub mod environment;
+mod fiscal;
 mod inputs;
 mod load;
+mod pipelines;
 mod places;
 mod resolve;
 mod syntax;
@@ -18,6 +20,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use fiscal::{FiscalYearEnds, WeekPattern};
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
 pub use tables::TableOptions;
@@ -29,8 +32,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::contract::StageClass;
 use crate::money::DecimalMark;
-use crate::time::{Period, Resolution};
+use crate::time::{Instant, Period, Resolution};
 
 /// The whole configuration file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +44,10 @@ pub struct Config {
     pub run: Run,
     /// The stages of the pipeline and what ends a deal.
     pub pipeline: Pipeline,
+    /// The pipelines of a run of several, by their values of `pipeline_id`; each has stages of its
+    /// own. `[pipeline]` then is for deals in none of them, if it lists stages.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pipelines: BTreeMap<String, Pipeline>,
     /// By what the numbers are split.
     pub dimensions: Dimensions,
     /// Currency of the amounts.
@@ -51,7 +59,8 @@ pub struct Config {
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,
-    /// `deals`, `stages`, `spend`, and any look-up tables.
+    /// `deals`, `stages`, `spend`, `fx_rates`, `customers`, `users`, `targets`, `surveys`, `touches`,
+    /// `contracts`, `calendar`, `payments`, `deal_splits`, `merges`, and any look-up tables.
     pub inputs: BTreeMap<String, Input>,
     /// Your own metrics.
     pub metrics: Vec<CustomMetric>,
@@ -76,6 +85,13 @@ pub struct Run {
     pub week_start: Weekday,
     /// First month of the fiscal year, 1 to 12.
     pub fiscal_start_month: u8,
+    /// Fiscal years of 52 or 53 weeks: weeks of the months of each quarter, "4-4-5", "4-5-4" or
+    /// "5-4-4". The period "fiscal_month" is one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fiscal_weeks: Option<WeekPattern>,
+    /// The day on which such years end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fiscal_year_ends: Option<FiscalYearEnds>,
     /// Unit in which durations are counted; output is in days whatever the unit.
     pub resolution: Resolution,
     /// After how many days `win_horizons` says what share of deals is won, each above 0.
@@ -112,6 +128,8 @@ impl Default for Run {
             periods: vec![Period::Month, Period::Quarter],
             week_start: Weekday::default(),
             fiscal_start_month: 1,
+            fiscal_weeks: None,
+            fiscal_year_ends: None,
             resolution: Resolution::default(),
             horizons_days: vec![30, 90, 180, 365],
             output: "out".into(),
@@ -172,6 +190,14 @@ pub struct Pipeline {
     pub aliases: BTreeMap<String, String>,
     /// Only deals of these pipelines (values of the column `pipeline_id`); empty = all.
     pub only: Vec<String>,
+    /// From when on a stage has which class, by its id, as a registry says where that changes.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub dated: BTreeMap<String, Vec<(Instant, StageClass)>>,
+    /// The chance of winning in each stage that a registry gives, in millionths.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub probability: BTreeMap<String, i32>,
 }
 
 /// By what the numbers are split.
@@ -186,6 +212,9 @@ pub struct Dimensions {
     pub from: BTreeMap<String, String>,
     /// Which value of a dimension a deal carries when it changes over time.
     pub at: DimensionAt,
+    /// The same for single dimensions from look-up tables by owner or customer: dimension = time.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub at_of: BTreeMap<String, DimensionAt>,
     /// So many values of a dimension are named, the most frequent ones; all others together are
     /// "(other)". The acquisition channel has no such bound.
     pub values_max: usize,
@@ -198,6 +227,7 @@ impl Default for Dimensions {
             slices: None,
             from: BTreeMap::new(),
             at: DimensionAt::default(),
+            at_of: BTreeMap::new(),
             values_max: 10_000,
         }
     }
@@ -394,14 +424,18 @@ pub struct Input {
     /// For `stage_dates`: how a row tells its outcome.
     pub outcome: Option<Outcome>,
     /// For `field_history`: the name of a field in the source = what it is: `created`, `stage_id`,
-    /// `outcome`, `amount`, `owner_id`, `customer_id`, `expected_close`, `is_deleted`, or a dimension.
-    /// Changes of other fields are counted and change nothing.
+    /// `outcome`, `amount`, `owner_id`, `customer_id`, `expected_close`, `is_deleted`, `pipeline_id`,
+    /// `probability`, or a dimension. Changes of other fields are counted and change nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
     /// For `field_history`: what a field was before its first change, which is all that is logged.
     #[serde(skip_serializing_if = "Initial::is_default")]
     pub initial: Initial,
-    /// For `lookup`: the canonical column or dimension whose values the column `key` holds.
+    /// In what `probability` is given.
+    #[serde(skip_serializing_if = "ProbabilityUnit::is_default")]
+    pub probability_unit: ProbabilityUnit,
+    /// For `lookup`: the canonical column or dimension whose values the column `key` holds; of
+    /// `customers` and `users` it is known.
     pub key: Option<String>,
     /// Follow symbolic links that lead out of the folder.
     pub follow_links: bool,
@@ -506,6 +540,25 @@ impl Initial {
     }
 }
 
+/// In what a probability is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbabilityUnit {
+    /// In whichever makes sense of all values; an input of which both do is refused.
+    #[default]
+    Auto,
+    /// As a share: 1 is certain.
+    Share,
+    /// In percent: 100 is certain.
+    Percent,
+}
+
+impl ProbabilityUnit {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Type of a hive partition key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -539,7 +592,8 @@ pub struct Outcome {
 pub struct CustomMetric {
     /// Name of the table, in snake_case.
     pub name: String,
-    /// The relation it reads: visits, deals, orders, customers, customer_periods or spend.
+    /// The relation it reads: visits, deals, orders, customers, customer_periods, spend,
+    /// targets, surveys, touches or contracts.
     pub relation: String,
     /// `SELECT keys, COUNT(*) AS …, SUM(…) AS … FROM relation WHERE … GROUP BY keys`. A key named
     /// `period` is rolled up to each configured period; the dimensions of each slice are added.

@@ -7,6 +7,14 @@ pub const NO_CODE: u32 = u32::MAX;
 /// Stands for "no stage" in the stage column.
 pub const NO_STAGE: u16 = u16::MAX;
 
+/// Stands for "no pipeline" in the pipeline column.
+pub const NO_PIPELINE: u16 = u16::MAX;
+
+/// Stands for "no probability" in the probability column.
+pub const NO_PROBABILITY: i32 = i32::MIN;
+/// A probability that is there and is none.
+pub const BAD_PROBABILITY: i32 = i32::MAX;
+
 /// Stands for "has not ended" where an interval's end is.
 pub const OPEN_END: i64 = i64::MAX;
 /// Stands for an unknown creation in the time of what a table of current deals says: 1900-01-01.
@@ -144,6 +152,8 @@ pub struct EventBatch {
     pub kind: Vec<EventKind>,
     /// Code of the stage, [`NO_STAGE`] if none.
     pub stage: Vec<u16>,
+    /// Code of the pipeline, [`NO_PIPELINE`] if none; empty where there is only one.
+    pub pipeline: Vec<u16>,
     /// Row number within the unit that was read; empty where no row will be asked for.
     pub row: Vec<u32>,
     /// Minor units, [`crate::money::NO_AMOUNT`] if none; empty without the column.
@@ -156,6 +166,8 @@ pub struct EventBatch {
     pub customer: Vec<Id>,
     /// Civil day, [`crate::time::NO_DAY`] if none.
     pub expected_close: Vec<i32>,
+    /// Millionths of the number as given, which the fold brings to one unit.
+    pub probability: Vec<i32>,
     /// Order within one instant; `i64::MIN` if none.
     pub seq: Vec<i64>,
     /// Identifier of the event.
@@ -185,12 +197,14 @@ impl EventBatch {
         self.time.clear();
         self.kind.clear();
         self.stage.clear();
+        self.pipeline.clear();
         self.row.clear();
         self.amount.clear();
         self.currency.clear();
         self.owner.clear();
         self.customer.clear();
         self.expected_close.clear();
+        self.probability.clear();
         self.seq.clear();
         self.event_id.clear();
         self.ingested.clear();
@@ -210,12 +224,14 @@ impl EventBatch {
             time: pick(&self.time, rows),
             kind: pick(&self.kind, rows),
             stage: pick(&self.stage, rows),
+            pipeline: pick(&self.pipeline, rows),
             row: pick(&self.row, rows),
             amount: pick(&self.amount, rows),
             currency: pick(&self.currency, rows),
             owner: pick(&self.owner, rows),
             customer: pick(&self.customer, rows),
             expected_close: pick(&self.expected_close, rows),
+            probability: pick(&self.probability, rows),
             seq: pick(&self.seq, rows),
             event_id: pick(&self.event_id, rows),
             ingested: pick(&self.ingested, rows),

@@ -5,13 +5,15 @@ use super::{CanonicalColumn, ColumnType, optional, required};
 
 const DEAL: CanonicalColumn = required("deal_id", ColumnType::Id, "the deal");
 const PIPELINE: CanonicalColumn =
-    optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only");
+    optional("pipeline_id", ColumnType::Text, "the pipeline that the deal is in then");
 const AMOUNT: CanonicalColumn = optional("amount", ColumnType::Money, "the amount");
 const CURRENCY: CanonicalColumn = optional("currency", ColumnType::Text, "currency of the amount");
 const OWNER: CanonicalColumn = optional("owner_id", ColumnType::Text, "the owner");
 const CUSTOMER: CanonicalColumn = optional("customer_id", ColumnType::Id, "the customer");
 const EXPECTED_CLOSE: CanonicalColumn =
     optional("expected_close", ColumnType::Date, "the expected close date");
+const PROBABILITY: CanonicalColumn =
+    optional("probability", ColumnType::Money, "the chance of winning; see probability_unit");
 const CREATED: CanonicalColumn =
     optional("created_at", ColumnType::Instant, "when the deal was created");
 const STAGE: CanonicalColumn = optional("stage_id", ColumnType::Text, "the stage");
@@ -45,7 +47,7 @@ pub static FIELD_HISTORY: &[CanonicalColumn] = &[
 ];
 
 /// What a field of a field history may be, beside a dimension.
-pub const FIELD_TARGETS: [&str; 8] = [
+pub const FIELD_TARGETS: [&str; 10] = [
     "created",
     "stage_id",
     "outcome",
@@ -54,6 +56,8 @@ pub const FIELD_TARGETS: [&str; 8] = [
     "customer_id",
     "expected_close",
     "is_deleted",
+    "pipeline_id",
+    "probability",
 ];
 
 /// `deal_events` of shape `row_history`: a full row per change, to be compared with the one before.
@@ -70,6 +74,7 @@ pub static ROW_HISTORY: &[CanonicalColumn] = &[
     OWNER,
     CUSTOMER,
     EXPECTED_CLOSE,
+    PROBABILITY,
     CREATED,
     IS_DELETED,
     SEQ,
@@ -96,6 +101,7 @@ pub static INTERVALS: &[CanonicalColumn] = &[
     OWNER,
     CUSTOMER,
     EXPECTED_CLOSE,
+    PROBABILITY,
     CREATED,
     IS_DELETED,
     EVENT_ID,
@@ -119,6 +125,7 @@ pub static SNAPSHOTS: &[CanonicalColumn] = &[
     OWNER,
     CUSTOMER,
     EXPECTED_CLOSE,
+    PROBABILITY,
     CREATED,
     IS_DELETED,
 ];
@@ -142,6 +149,7 @@ pub static DEALS: &[CanonicalColumn] = &[
     OWNER,
     CUSTOMER,
     EXPECTED_CLOSE,
+    PROBABILITY,
 ];
 
 /// `stages`: the registry of stages, one row each.
@@ -153,7 +161,21 @@ pub static STAGES: &[CanonicalColumn] = &[
     optional("class", ColumnType::Text, "open, won, lost or ignored; default: open"),
     IS_CLOSED,
     IS_WON,
-    optional("pipeline_id", ColumnType::Text, "its pipeline, for [pipeline] only"),
-    optional("probability", ColumnType::Text, "the chance of winning there; not used yet"),
+    optional(
+        "pipeline_id",
+        ColumnType::Text,
+        "its pipeline; one id in two pipelines is two stages",
+    ),
+    optional(
+        "valid_from",
+        ColumnType::Instant,
+        "from when on the row holds, where a stage has several; its class is that of the event's time",
+    ),
+    optional("valid_to", ColumnType::Instant, "until when; the last row of a stage holds on"),
+    optional(
+        "probability",
+        ColumnType::Money,
+        "the chance of winning there, of deals that have none of their own",
+    ),
     optional("target_days", ColumnType::Text, "the time meant for it; not used yet"),
 ];

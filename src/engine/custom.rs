@@ -18,13 +18,18 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 6] = [
+const READABLE: [Relation; 11] = [
     Relation::Visits,
     Relation::Deals,
+    Relation::Bookings,
     Relation::Orders,
     Relation::Customers,
     Relation::CustomerPeriods,
     Relation::Spend,
+    Relation::Targets,
+    Relation::Surveys,
+    Relation::Touches,
+    Relation::Contracts,
 ];
 
 /// The columns of a custom table and what stands in them.

@@ -162,7 +162,8 @@ impl Finisher<'_> {
     ) -> Result<Vec<(Period, Vec<Rolled<'a>>)>, Overflowed> {
         let mut rolled: Vec<(Period, Vec<Rolled<'a>>)> = Vec::new();
         for period in &self.unit.periods {
-            let nearest = rolled.iter().rev().find(|(from, _)| nests(*from, *period));
+            let nearest =
+                rolled.iter().rev().find(|(from, _)| self.plan.calendar.nests(*from, *period));
             let own =
                 self.unit.states.iter().zip(states).enumerate().map(|(state, (query, base))| {
                     let shorter = nearest.and_then(|(_, states)| states.get(state));
@@ -292,19 +293,6 @@ fn slice_values(
         }
     }
     values.into_iter().collect()
-}
-
-/// Whether every period of length `from` lies in one of length `to`, so that the shorter one's
-/// rows, which are fewer than the base's, can be rolled up again.
-fn nests(from: Period, to: Period) -> bool {
-    use Period::{All, FiscalQuarter, FiscalYear, Month, Quarter, Year};
-    matches!(
-        (from, to),
-        (_, All)
-            | (Month, Quarter | Year | FiscalQuarter | FiscalYear)
-            | (Quarter, Year)
-            | (FiscalQuarter, FiscalYear)
-    )
 }
 
 /// The states of one slice, each rolled up from the smallest computed slice that holds it.

@@ -53,6 +53,8 @@ pub struct Plan {
     pub periods: Vec<Period>,
     /// Tables that report by something else, by name.
     pub tables: BTreeMap<String, TableOptions>,
+    /// By which days become periods.
+    pub calendar: Calendar,
     /// One piece or several.
     pub execution: Execution,
     /// What computes the states.
@@ -65,7 +67,7 @@ impl Plan {
     pub fn base(&self) -> Period {
         let own = self.tables.values().filter_map(|table| table.periods.as_ref()).flatten();
         let every: Vec<Period> = self.periods.iter().chain(own).copied().collect();
-        Calendar::base(&every)
+        self.calendar.base(&every)
     }
 }
 
@@ -147,6 +149,32 @@ impl Prepared {
     /// SQL that cannot be computed.
     pub fn begin(&self, dictionaries: &Dictionaries) -> Result<Sums, Error> {
         Ok(Sums(kernel::Sums::new(&self.jobs, dictionaries)?))
+    }
+
+    /// The sums themselves, before any is rolled up or finished: table by table, state by state. No
+    /// sums were written to a scratch file.
+    ///
+    /// # Errors
+    /// A sum that leaves 64 bits.
+    pub fn summed(&self, sums: Sums) -> Result<Vec<Summed>, Error> {
+        let mut states = sums.0.into_states();
+        let mut all = Vec::with_capacity(self.jobs.len());
+        let mut jobs = self.jobs.iter();
+        for unit in &self.units {
+            for job in jobs.by_ref().take(unit.states.len() * unit.maximal.len()) {
+                let rows = states.take(1)?.pop().unwrap_or_default();
+                all.push(Summed {
+                    table: unit.name.clone(),
+                    relation: job.query.relation,
+                    slice: job.slice.clone(),
+                    kinds: job.query.keys.iter().map(|key| key.kind).collect(),
+                    sources: job.query.keys.iter().map(|key| key.expr.to_string()).collect(),
+                    merges: job.query.values.iter().map(|value| value.merge).collect(),
+                    rows,
+                });
+            }
+        }
+        Ok(all)
     }
 
     /// Finishes the tables. `present` are the relations that there were; a table that needs another
@@ -247,6 +275,25 @@ impl Prepared {
         timings.insert(0, ("states".to_owned(), took));
         Ok(Outcome { tables, skipped: self.skipped, timings })
     }
+}
+
+/// One state of one table and slice, as it was added up.
+#[derive(Debug, Clone)]
+pub struct Summed {
+    /// The table.
+    pub table: String,
+    /// The relation whose rows were added.
+    pub relation: Relation,
+    /// The dimensions it is split by.
+    pub slice: Vec<String>,
+    /// What each of its keys is; `None` for a computed number.
+    pub kinds: Vec<Option<Kind>>,
+    /// The column or expression behind each key.
+    pub sources: Vec<String>,
+    /// How each of its values is added up.
+    pub merges: Vec<Merge>,
+    /// Its rows.
+    pub rows: Arc<StateRows>,
 }
 
 /// The sums of all states while batches come in, from any number of threads.

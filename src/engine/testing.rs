@@ -24,6 +24,7 @@ pub(crate) fn plan(slices: &[&[&str]], periods: &[Period]) -> Plan {
         slices,
         periods: periods.to_vec(),
         tables: BTreeMap::new(),
+        calendar: Calendar::UTC,
         execution: Execution::Whole,
         backend: Backend::Memory,
     }
@@ -35,7 +36,7 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         as_of,
         calendar: Calendar::UTC,
         resolution: Resolution::Day,
-        stages: Vec::new(),
+        pipelines: crate::metrics::Pipelines::default(),
         rate_floor: 10,
         quantile_floor: 5,
         horizons_days: vec![3, 10, 15],

@@ -6,6 +6,7 @@
 //! chunks took the fold from 1.65 s to a fourth of that.
 
 use super::deal::{Deal, Outcome, Visit};
+use super::ledger::Entry;
 use super::levels::Levels;
 use super::observe::Compared;
 use super::telling::Quality;
@@ -21,6 +22,15 @@ pub struct VisitRow {
     pub place: u32,
     /// What the machine noted.
     pub visit: Visit,
+}
+
+/// An entry of the ledger and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct BookingRow {
+    /// Row of the deal in the chunk.
+    pub deal: u32,
+    /// What was booked.
+    pub entry: Entry,
 }
 
 /// A deal and what follows from its visits.
@@ -67,6 +77,10 @@ pub struct Chunk {
     pub deals: Vec<DealRow>,
     /// The value of each dimension that comes with the events, a deal.
     pub dimensions: Vec<Vec<u32>>,
+    /// The entries of the ledger, deal by deal, where somebody asks for them.
+    pub bookings: Vec<BookingRow>,
+    /// The value of each dimension that comes with the events, an entry.
+    pub booking_dimensions: Vec<Vec<u32>>,
     /// How good each deal's history is; empty where all are of the same quality.
     pub histories: Vec<HistoryRow>,
     /// The quality of all histories where there is no such list.
@@ -88,7 +102,38 @@ impl Chunk {
     /// An empty chunk of deals with so many dimensions.
     #[must_use]
     pub fn new(dimensions: usize) -> Self {
-        Self { dimensions: vec![Vec::new(); dimensions], ..Self::default() }
+        let columns = vec![Vec::new(); dimensions];
+        Self { dimensions: columns.clone(), booking_dimensions: columns, ..Self::default() }
+    }
+
+    /// Only some of the deals, with their visits.
+    #[must_use]
+    pub fn only(&self, is_wanted: impl Fn(&DealRow) -> bool) -> Self {
+        let all = self.deals.iter().enumerate();
+        let rows: Vec<usize> =
+            all.filter(|(_, row)| is_wanted(row)).map(|(place, _)| place).collect();
+        let codes =
+            |column: &Vec<u32>| rows.iter().filter_map(|r| column.get(*r).copied()).collect();
+        let place = |deal: u32| rows.binary_search(&(deal as usize)).ok().map(|row| row as u32);
+        let visit = |visit: &VisitRow| Some(VisitRow { deal: place(visit.deal)?, ..*visit });
+        let entries = self.bookings.iter().enumerate();
+        let entries: Vec<(usize, BookingRow)> = entries
+            .filter_map(|(n, row)| Some((n, BookingRow { deal: place(row.deal)?, ..*row })))
+            .collect();
+        let of_entries = |column: &Vec<u32>| {
+            entries.iter().filter_map(|(n, _)| column.get(*n).copied()).collect()
+        };
+        Self {
+            content: self.content,
+            visits: self.visits.iter().filter_map(visit).collect(),
+            deals: rows.iter().filter_map(|row| self.deals.get(*row).cloned()).collect(),
+            dimensions: self.dimensions.iter().map(codes).collect(),
+            booking_dimensions: self.booking_dimensions.iter().map(of_entries).collect(),
+            bookings: entries.iter().map(|(_, row)| *row).collect(),
+            histories: rows.iter().filter_map(|row| self.histories.get(*row).copied()).collect(),
+            quality: self.quality,
+            tally: Tally::default(),
+        }
     }
 
     /// Takes everything out and keeps the room, so that the next rows need no new pages.
@@ -97,6 +142,8 @@ impl Chunk {
         self.deals.clear();
         self.histories.clear();
         self.dimensions.iter_mut().for_each(Vec::clear);
+        self.bookings.clear();
+        self.booking_dimensions.iter_mut().for_each(Vec::clear);
         self.tally = Tally::default();
     }
 }
@@ -121,6 +168,9 @@ pub struct Tally {
     pub zero_amount_won: u64,
     pub negative_amount_won: u64,
     pub unpriced_deals: u64,
+    /// Deals in a pipeline that nobody listed.
+    pub unknown_pipeline: u64,
+    pub bad_probability: u64,
     /// Amounts that were rounded where others are converted.
     pub inexact_amounts: u64,
     /// Deals in another currency where none is converted.
@@ -160,6 +210,8 @@ impl Tally {
         self.zero_amount_won += other.zero_amount_won;
         self.negative_amount_won += other.negative_amount_won;
         self.unpriced_deals += other.unpriced_deals;
+        self.unknown_pipeline += other.unknown_pipeline;
+        self.bad_probability += other.bad_probability;
         self.inexact_amounts += other.inexact_amounts;
         self.foreign_deals += other.foreign_deals;
         self.negative_cycle += other.negative_cycle;

@@ -6,7 +6,9 @@
 use super::deal::Event;
 use super::event;
 use super::observe::{Gives, Observer, Place, Step, bare, currency, tells_stage};
-use crate::contract::{EventBatch, EventKind, NO_CODE, NO_STAGE, StageClass};
+use crate::contract::{
+    EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageClass,
+};
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
 
@@ -68,7 +70,9 @@ impl Observer<'_> {
         let was_open = last.event.kind == EventKind::Stage
             && self.class_of(&last.event) != Some(StageClass::Won)
             && self.class_of(&last.event) != Some(StageClass::Lost);
-        !(is_open && was_open) || last.event.stage == own.stage || self.is_deleted()
+        !(is_open && was_open)
+            || self.stages.agree(last.event.stage, own.stage)
+            || self.is_deleted()
     }
 
     fn class_of(&self, event: &Event) -> Option<StageClass> {
@@ -154,6 +158,12 @@ impl Observer<'_> {
         if lacks(|e| e.expected_close != NO_DAY) {
             filled.expected_close = own.expected_close;
         }
+        if lacks(|e| e.probability != NO_PROBABILITY) {
+            filled.probability = own.probability;
+        }
+        if lacks(|e| e.pipeline != NO_PIPELINE) {
+            filled.pipeline = own.pipeline;
+        }
         for (place, lacking) in self.lacking.iter_mut().enumerate() {
             let code = |row: usize| events.dimensions.get(place).and_then(|d| d.get(row)).copied();
             let is_given = |step: &Step| {
@@ -183,7 +193,9 @@ impl Observer<'_> {
             let customer = (own.customer.hash(), own.customer);
             let names =
                 (rank(&ranks.owner, own.owner), rank(&ranks.currency, currency(events, row)));
-            ((ended, own.time, own.kind, stage), (own.amount, own.expected_close, customer, names))
+            let rest =
+                (own.amount, own.expected_close, customer, names, own.pipeline, own.probability);
+            ((ended, own.time, own.kind, stage), rest)
         };
         let dimensions = |row: usize| {
             let columns = events.dimensions.iter().enumerate();

@@ -1,7 +1,7 @@
 //! The words of the state machine: an event, a visit, a move, an outcome, and what is known of a deal.
 
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
-use crate::contract::{EventKind, Id, NO_CODE};
+use crate::contract::{EventKind, Id, NO_CODE, NO_PROBABILITY, NO_STAGE};
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
@@ -56,6 +56,8 @@ pub struct Event {
     pub kind: EventKind,
     /// The stage, or [`crate::contract::NO_STAGE`].
     pub stage: u16,
+    /// The pipeline, or [`crate::contract::NO_PIPELINE`].
+    pub pipeline: u16,
     /// Minor units, or [`NO_AMOUNT`].
     pub amount: i64,
     /// The owner, or [`NO_CODE`].
@@ -64,6 +66,8 @@ pub struct Event {
     pub customer: Id,
     /// The expected close day, or [`NO_DAY`].
     pub expected_close: i32,
+    /// The chance of winning in millionths, or [`NO_PROBABILITY`].
+    pub probability: i32,
 }
 
 /// One visit of the deal.
@@ -125,6 +129,8 @@ pub struct Deal {
     pub closed: Instant,
     pub outcome: Outcome,
     pub ever_won: bool,
+    pub first_won: Instant,
+    pub first_won_amount: i64,
     pub deleted: Instant,
     pub amount: i64,
     pub created_amount: i64,
@@ -136,6 +142,10 @@ pub struct Deal {
     pub closed_owner: u32,
     pub customer: Id,
     pub expected_close: i32,
+    pub probability: i32,
+    /// The stage that the deal is in; of a deal that is in none, no stage.
+    pub stage: u16,
+    pub pipeline: u16,
     pub skips: u32,
     pub regressions: u32,
     pub reopens: u32,
@@ -158,6 +168,8 @@ impl Default for Deal {
             closed: NO_INSTANT,
             outcome: Outcome::Open,
             ever_won: false,
+            first_won: NO_INSTANT,
+            first_won_amount: NO_AMOUNT,
             deleted: NO_INSTANT,
             amount: NO_AMOUNT,
             created_amount: NO_AMOUNT,
@@ -169,6 +181,9 @@ impl Default for Deal {
             closed_owner: NO_CODE,
             customer: Id::NONE,
             expected_close: NO_DAY,
+            probability: NO_PROBABILITY,
+            stage: NO_STAGE,
+            pipeline: 0,
             skips: 0,
             regressions: 0,
             reopens: 0,

@@ -4,7 +4,9 @@
 use super::deal::Event;
 use super::event;
 use super::observe::{Gives, Observer, Place, Step, bare, tells_stage};
-use crate::contract::{EventBatch, EventKind, NO_CODE, NO_CREATION, NO_STAGE};
+use crate::contract::{
+    EventBatch, EventKind, NO_CODE, NO_CREATION, NO_PIPELINE, NO_PROBABILITY, NO_STAGE,
+};
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY};
 
@@ -61,6 +63,8 @@ enum Field {
     Owner,
     Customer,
     ExpectedClose,
+    Probability,
+    Pipeline,
     /// The dimension at this position.
     Dimension(usize),
 }
@@ -79,6 +83,12 @@ impl Field {
         if own.expected_close != NO_DAY {
             return Self::ExpectedClose;
         }
+        if own.probability != NO_PROBABILITY {
+            return Self::Probability;
+        }
+        if own.pipeline != NO_PIPELINE {
+            return Self::Pipeline;
+        }
         let is_given = |d: &Vec<u32>| d.get(row).is_some_and(|code| *code != NO_CODE);
         events.dimensions.iter().position(is_given).map_or(Self::Customer, Self::Dimension)
     }
@@ -91,6 +101,8 @@ impl Field {
             Self::Owner => event.owner != NO_CODE,
             Self::Customer => !event.customer.is_none(),
             Self::ExpectedClose => event.expected_close != NO_DAY,
+            Self::Probability => event.probability != NO_PROBABILITY,
+            Self::Pipeline => event.pipeline != NO_PIPELINE,
             Self::Dimension(place) => {
                 let code = events.dimensions.get(place).and_then(|d| d.get(step.row));
                 step.gives == Gives::All && code.is_some_and(|code| *code != NO_CODE)

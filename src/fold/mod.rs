@@ -9,7 +9,9 @@
 pub mod columns;
 mod current;
 pub mod deal;
+mod follow;
 mod initial;
+pub mod ledger;
 pub mod levels;
 pub mod machine;
 pub mod merged;
@@ -25,13 +27,17 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use columns::{Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
+pub use columns::{BookingRow, Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
+pub use follow::{Followed, Hearing, follow};
+pub use ledger::Booking;
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter, scatter_as};
 pub use telling::{Quality, Ranks, Telling, Told};
 
 use crate::config::{MoneyPolicy, Ties};
-use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_STAGE, StageTable};
+use crate::contract::{
+    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageTable,
+};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::source::Merges;
@@ -59,6 +65,8 @@ pub struct Settings<'a> {
     pub pricing: Option<&'a Pricing>,
     /// What the inputs tell.
     pub telling: &'a Telling,
+    /// Whether anybody asks what deals book.
+    pub booking: Booking,
     /// Which deals were merged into others, where any was.
     pub merges: Option<&'a Merges>,
 }
@@ -144,7 +152,8 @@ impl<'a> Folder<'a> {
         let dimensions = settings.dimensions;
         Self {
             settings,
-            machine: Machine::new(settings.stages, settings.rules, dimensions),
+            machine: Machine::new(settings.stages, settings.rules, dimensions)
+                .booking(settings.booking),
             leveller: Leveller::new(settings.stages),
             events: EventBatch::default(),
             units: Vec::new(),
@@ -164,6 +173,10 @@ impl<'a> Folder<'a> {
         scatter::gather(parts, bucket, &mut events, &mut units);
         if let Some(merges) = self.settings.merges {
             unite(merges, &mut events, &mut self.own);
+        }
+        if !events.probability.is_empty() {
+            let telling = self.settings.telling;
+            self.out.tally.bad_probability += telling.settle_probabilities(&mut events, &units);
         }
         let is_large = events.len() > LARGE;
         self.bucket(&events, &units, take)?;
@@ -233,7 +246,7 @@ impl<'a> Folder<'a> {
             self.rows = rows;
             return Ok(());
         }
-        let Some(kept) = self.fold_rows(events, units, &rows) else {
+        let Some(kept) = self.fold_rows(events, units, &rows, &mut ()) else {
             self.rows = rows;
             return Ok(());
         };
@@ -260,6 +273,7 @@ impl<'a> Folder<'a> {
         events: &EventBatch,
         units: &[(usize, usize)],
         rows: &[u32],
+        hearing: &mut impl Hearing,
     ) -> Option<bool> {
         let is_told = match &mut self.observer {
             Some(observer) => {
@@ -274,9 +288,11 @@ impl<'a> Folder<'a> {
             return None;
         }
         let Some(pricing) = self.settings.pricing else {
-            return Some(self.apply(events, rows, |_, event| event.amount));
+            hearing.begin(None);
+            return Some(self.apply(events, rows, |_, event| event.amount, hearing));
         };
-        let kept = self.apply_priced(pricing, pricing.purse(events, rows), events, rows);
+        let purse = pricing.purse(events, rows);
+        let kept = self.apply_priced(pricing, purse, (events, rows), hearing);
         let closed = self.machine.deal.closed;
         if pricing.policy == MoneyPolicy::None {
             let is_foreign = kept && pricing.is_foreign(events, rows);
@@ -284,7 +300,7 @@ impl<'a> Folder<'a> {
         } else if kept && closed != NO_INSTANT && pricing.waits_for_close(events, rows) {
             let purse = pricing.purse_of_close(events, rows, closed);
             let before = self.out.tally.inexact_amounts;
-            let kept = self.apply_priced(pricing, purse, events, rows);
+            let kept = self.apply_priced(pricing, purse, (events, rows), hearing);
             // They were counted the first time.
             self.out.tally.inexact_amounts = before;
             return Some(kept);
@@ -296,11 +312,12 @@ impl<'a> Folder<'a> {
         &mut self,
         pricing: &Pricing,
         mut purse: Purse,
-        events: &EventBatch,
-        rows: &[u32],
+        (events, rows): (&EventBatch, &[u32]),
+        hearing: &mut impl Hearing,
     ) -> bool {
+        hearing.begin(Some(purse));
         let price = |row: usize, event: &Event| pricing.price(events, row, event, &mut purse);
-        let kept = self.apply(events, rows, price);
+        let kept = self.apply(events, rows, price, hearing);
         self.out.tally.inexact_amounts += purse.inexact;
         kept
     }
@@ -313,6 +330,7 @@ impl<'a> Folder<'a> {
         events: &EventBatch,
         rows: &[u32],
         mut amount: impl FnMut(usize, &Event) -> i64,
+        hearing: &mut impl Hearing,
     ) -> bool {
         self.machine.begin();
         if rows.len() > LARGE {
@@ -322,7 +340,9 @@ impl<'a> Folder<'a> {
             for step in &observer.steps {
                 let amount = amount(step.row, &step.event);
                 let event = Event { amount, ..step.event };
+                hearing.before(&self.machine);
                 self.machine.apply(&event, |i| observer.dimension(events, step, i));
+                hearing.after(&self.machine, step.row, &step.event, &event);
             }
             return self.machine.finish();
         }
@@ -331,9 +351,11 @@ impl<'a> Folder<'a> {
             let dimension = |i: usize| {
                 events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
             };
-            let mut event = event(events, at);
-            event.amount = amount(at, &event);
+            let given = event(events, at);
+            let event = Event { amount: amount(at, &given), ..given };
+            hearing.before(&self.machine);
             self.machine.apply(&event, dimension);
+            hearing.after(&self.machine, at, &given, &event);
         }
         self.machine.finish()
     }
@@ -353,6 +375,8 @@ impl<'a> Folder<'a> {
             return;
         }
         tally.unpriced_deals += u64::from(deal.is_unpriced);
+        let is_known = self.settings.stages.knows_pipeline(deal.pipeline);
+        tally.unknown_pipeline += u64::from(!is_known);
         tally.no_customer += u64::from(deal.customer.is_none());
         tally.no_stage += u64::from(self.machine.visits.is_empty());
         if deal.outcome == Outcome::Won {
@@ -376,7 +400,7 @@ impl<'a> Folder<'a> {
             cycle_status: ended,
             has_cycle,
             visits_n: machine.visits.len() as u32,
-            levels: self.leveller.levels(&machine.visits, machine.deal.outcome),
+            levels: self.leveller.levels(&machine.visits, &machine.deal),
             deal: machine.deal.clone(),
         });
         if let Some(observer) = &self.observer {
@@ -393,6 +417,15 @@ impl<'a> Folder<'a> {
         }
         for (column, code) in self.out.dimensions.iter_mut().zip(&machine.dimensions) {
             column.push(*code);
+        }
+        if let Some(ledger) = &self.machine.ledger {
+            let deal = (self.out.deals.len() - 1) as u32;
+            let rows = ledger.entries.iter().map(|entry| BookingRow { deal, entry: *entry });
+            self.out.bookings.extend(rows);
+            let dimensions = self.settings.dimensions;
+            for (place, column) in self.out.booking_dimensions.iter_mut().enumerate() {
+                column.extend(ledger.dimensions.iter().skip(place).step_by(dimensions));
+            }
         }
     }
 
@@ -433,10 +466,12 @@ pub fn event(events: &EventBatch, at: usize) -> Event {
         time: events.time.get(at).copied().unwrap_or(NO_INSTANT),
         kind: events.kind.get(at).copied().unwrap_or_default(),
         stage: events.stage.get(at).copied().unwrap_or(NO_STAGE),
+        pipeline: events.pipeline.get(at).copied().unwrap_or(NO_PIPELINE),
         amount: events.amount.get(at).copied().unwrap_or(NO_AMOUNT),
         owner: events.owner.get(at).copied().unwrap_or(NO_CODE),
         customer: events.customer.get(at).copied().unwrap_or_default(),
         expected_close: events.expected_close.get(at).copied().unwrap_or(NO_DAY),
+        probability: events.probability.get(at).copied().unwrap_or(NO_PROBABILITY),
     }
 }
 

@@ -12,7 +12,8 @@ use super::telling::{Quality, Telling, Told};
 use super::{Settings, event};
 use crate::config::{Deleted, Shape};
 use crate::contract::{
-    EventBatch, EventKind, Id, NO_CODE, NO_CREATION, NO_STAGE, OPEN_END, StageClass, StageTable,
+    EventBatch, EventKind, Id, NO_CODE, NO_CREATION, NO_PIPELINE, NO_PROBABILITY, NO_STAGE,
+    OPEN_END, StageClass, StageTable,
 };
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -105,11 +106,13 @@ struct Seen {
     /// Whether the rows are of a deal that was merged into this one; its end is not this one's.
     is_merged: bool,
     stage: u16,
+    pipeline: u16,
     amount: i64,
     currency: u32,
     owner: u32,
     customer: Id,
     expected_close: i32,
+    probability: i32,
 }
 
 const UNSEEN: Seen = Seen {
@@ -120,11 +123,13 @@ const UNSEEN: Seen = Seen {
     until: NO_INSTANT,
     is_merged: false,
     stage: NO_STAGE,
+    pipeline: NO_PIPELINE,
     amount: NO_AMOUNT,
     currency: NO_CODE,
     owner: NO_CODE,
     customer: Id::NONE,
     expected_close: NO_DAY,
+    probability: NO_PROBABILITY,
 };
 
 /// Turns one deal's rows after the other into steps, in the same room.
@@ -325,6 +330,7 @@ impl<'a> Observer<'a> {
                 is_merged: seen.is_merged,
                 until: if seen.is_seen && !seen.is_gone { until.max(seen.until) } else { until },
                 stage: if own.stage == NO_STAGE { seen.stage } else { own.stage },
+                pipeline: if own.pipeline == NO_PIPELINE { seen.pipeline } else { own.pipeline },
                 amount: own.amount,
                 currency: Some(currency(events, at))
                     .filter(|c| *c != NO_CODE)
@@ -332,6 +338,7 @@ impl<'a> Observer<'a> {
                 owner: own.owner,
                 customer: own.customer,
                 expected_close: own.expected_close,
+                probability: own.probability,
             };
         }
     }
@@ -406,7 +413,10 @@ impl<'a> Observer<'a> {
             || event.owner != NO_CODE
             || !event.customer.is_none()
             || event.expected_close != NO_DAY
+            || event.pipeline != NO_PIPELINE
+            || event.probability != NO_PROBABILITY
             || gives == Gives::All;
+        let is_moved = event.pipeline != NO_PIPELINE || own.stage != seen.stage;
         if own.kind == EventKind::ObservedGone {
             if !seen.is_gone {
                 (event.kind, event.stage) = (EventKind::Deleted, NO_STAGE);
@@ -426,7 +436,7 @@ impl<'a> Observer<'a> {
                 let stage = Event { stage: own.stage, ..bare(own.time, EventKind::Stage) };
                 self.push(stage, at, Gives::Nothing, Place::Row);
             }
-        } else if own.stage != NO_STAGE && own.stage != seen.stage {
+        } else if own.stage != NO_STAGE && is_moved {
             event.kind = EventKind::Stage;
             self.push(event, at, gives, Place::Row);
         } else if is_changed {
@@ -476,10 +486,12 @@ pub(super) fn bare(time: Instant, kind: EventKind) -> Event {
         time,
         kind,
         stage: NO_STAGE,
+        pipeline: NO_PIPELINE,
         amount: NO_AMOUNT,
         owner: NO_CODE,
         customer: Id::NONE,
         expected_close: NO_DAY,
+        probability: NO_PROBABILITY,
     }
 }
 
@@ -498,5 +510,11 @@ fn keep_changes(event: &mut Event, seen: &Seen, currency: u32) {
     }
     if event.expected_close == seen.expected_close {
         event.expected_close = NO_DAY;
+    }
+    if event.probability == seen.probability {
+        event.probability = NO_PROBABILITY;
+    }
+    if event.pipeline == seen.pipeline {
+        event.pipeline = NO_PIPELINE;
     }
 }

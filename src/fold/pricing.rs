@@ -52,6 +52,33 @@ pub struct Purse {
     pub inexact: u64,
 }
 
+impl Purse {
+    /// The amount that an event gives the deal, in the currency noted here: its own, or where only
+    /// the currency changes the deal's amount so far; [`NO_AMOUNT`] without either.
+    fn value(&mut self, events: &EventBatch, row: usize, event: &Event) -> i64 {
+        let code = events.currency.get(row).copied().unwrap_or(NO_CODE);
+        let is_other = code != NO_CODE && code != self.currency;
+        if is_other {
+            self.currency = code;
+        }
+        if event.amount != NO_AMOUNT || event.kind == EventKind::Cleared {
+            self.amount = event.amount;
+        }
+        if is_other { self.amount } else { event.amount }
+    }
+}
+
+/// How an amount in another currency is converted.
+#[derive(Debug, Clone, Copy)]
+pub struct Conversion {
+    /// Code of the currency.
+    pub currency: u32,
+    /// The day whose rate is asked for.
+    pub day: Day,
+    /// The rate, with the day from which it holds.
+    pub rate: Option<(Day, i64)>,
+}
+
 impl Pricing {
     /// What to convert a deal's amounts by at first. Amounts before the first currency that its rows
     /// name are in that one.
@@ -91,15 +118,7 @@ impl Pricing {
         if self.policy == MoneyPolicy::None {
             return event.amount;
         }
-        let code = events.currency.get(row).copied().unwrap_or(NO_CODE);
-        let is_other = code != NO_CODE && code != purse.currency;
-        if is_other {
-            purse.currency = code;
-        }
-        if event.amount != NO_AMOUNT || event.kind == EventKind::Cleared {
-            purse.amount = event.amount;
-        }
-        let amount = if is_other { purse.amount } else { event.amount };
+        let amount = purse.value(events, row, event);
         if amount == NO_AMOUNT {
             return amount;
         }
@@ -109,12 +128,32 @@ impl Pricing {
                 minor
             }),
             Worth::Rates(rates) => {
-                let day = purse.day.unwrap_or_else(|| self.calendar.day(event.time));
-                let rate = rates.on(day);
+                let rate = rates.on(self.rate_day(event, purse));
                 rate.and_then(|rate| by_rate(amount, self.scale, rate, &self.base)).map(|w| w.0)
             }
         };
         worth.unwrap_or(UNPRICED)
+    }
+
+    /// As [`Self::price`], but how it is converted; `None` where it is not.
+    #[must_use]
+    pub fn conversion(
+        &self,
+        events: &EventBatch,
+        row: usize,
+        event: &Event,
+        purse: &mut Purse,
+    ) -> Option<Conversion> {
+        if self.policy == MoneyPolicy::None || purse.value(events, row, event) == NO_AMOUNT {
+            return None;
+        }
+        let Worth::Rates(rates) = self.worth(purse.currency) else { return None };
+        let day = self.rate_day(event, purse);
+        Some(Conversion { currency: purse.currency, day, rate: rates.dated(day) })
+    }
+
+    fn rate_day(&self, event: &Event, purse: &Purse) -> Day {
+        purse.day.unwrap_or_else(|| self.calendar.day(event.time))
     }
 
     fn worth(&self, code: u32) -> &Worth {

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 pub use packed::{Column, Packed};
 
-use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_STAGE};
+use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::spill::Complete;
@@ -32,7 +32,7 @@ pub struct Scattered {
 }
 
 /// What the columns are, in order; identifiers are two words each.
-pub const FIELDS: [&str; 16] = [
+pub const FIELDS: [&str; 18] = [
     "deal_high",
     "deal_low",
     "time",
@@ -49,6 +49,8 @@ pub const FIELDS: [&str; 16] = [
     "event_id_high",
     "event_id_low",
     "ingested",
+    "pipeline",
+    "probability",
 ];
 
 impl Scattered {
@@ -147,6 +149,8 @@ pub fn scatter_as(
         event_high,
         event_low,
         Column::pack(&batch.ingested, at, NO_INSTANT, Steps::Times, |v| v),
+        Column::pack(&batch.pipeline, at, stage(NO_PIPELINE), one, stage),
+        Column::pack(&batch.probability, at, i64::from(NO_PROBABILITY), one, i64::from),
     ]);
     columns.extend(batch.dimensions.iter().map(|d| Column::pack(d, at, no_code, one, wide)));
     Scattered { unit, first: 0, offsets, columns }
@@ -267,6 +271,8 @@ fn reserve(parts: &[&Scattered], rows: usize, all: &mut EventBatch) {
             "seq" => room(&mut all.seq, rows),
             "event_id_low" => room(&mut all.event_id, rows),
             "ingested" => room(&mut all.ingested, rows),
+            "pipeline" => room(&mut all.pipeline, rows),
+            "probability" => room(&mut all.probability, rows),
             _ => {}
         }
     }
@@ -292,6 +298,8 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
             event_id_high,
             event_id_low,
             ingested,
+            pipeline,
+            probability,
         ],
         dimensions,
     )) = from.columns.split_first_chunk::<{ FIELDS.len() }>()
@@ -313,6 +321,8 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
     seq.unpack(rows(), &mut to.seq, |v| v);
     unpack_ids(event_id_high, event_id_low, rows(), &mut to.event_id);
     ingested.unpack(rows(), &mut to.ingested, |v| v);
+    pipeline.unpack(rows(), &mut to.pipeline, |v| v as u16);
+    probability.unpack(rows(), &mut to.probability, |v| v as i32);
     for (to, from) in to.dimensions.iter_mut().zip(dimensions) {
         from.unpack(rows(), to, code);
     }
@@ -366,12 +376,14 @@ mod tests {
             time: all(&|n| (n % 1_000_000_007).cast_signed() * 1_000_000),
             kind: seeds.iter().map(|n| EventKind::from_number((n % 9) as u8)).collect(),
             stage: seeds.iter().map(|n| if n % 5 == 0 { NO_STAGE } else { *n as u16 }).collect(),
+            pipeline: seeds.iter().map(|n| (n % 3) as u16).collect(),
             row: (0..seeds.len() as u32).collect(),
             amount: all(&|n| if n % 3 == 0 { NO_AMOUNT } else { n.cast_signed() / 9 }),
             currency: seeds.iter().map(|n| (n % 4) as u32).collect(),
             owner: seeds.iter().map(code).collect(),
             customer: ids(11),
             expected_close: vec![NO_DAY; seeds.len()],
+            probability: seeds.iter().map(|n| (n % 90) as i32 - 1).collect(),
             seq: all(&u64::cast_signed),
             event_id: Vec::new(),
             ingested: all(&|n| (n % 77).cast_signed()),

@@ -1,7 +1,9 @@
 //! What the inputs of a run can tell: which rows come from which, how good their histories are, and
 //! whether rows have to be compared before they are events.
 
-use crate::config::Shape;
+use crate::config::{ProbabilityUnit, Shape};
+use crate::contract::{BAD_PROBABILITY, EventBatch, NO_PROBABILITY};
+use crate::source::in_millionths;
 use crate::time::Instant;
 
 /// How much of what happened to a deal its history shows; the number is its position in
@@ -46,6 +48,8 @@ pub struct Told {
     pub has_ends: bool,
     /// Whether full rows tell when their deals were created.
     pub is_created_told: bool,
+    /// In what its probabilities are.
+    pub probability_unit: ProbabilityUnit,
     /// When its extracts were made, ascending; of snapshots only.
     pub extracts: Vec<Instant>,
 }
@@ -124,6 +128,22 @@ impl Telling {
         let part = units.partition_point(|(first, _)| *first <= row);
         let unit = part.checked_sub(1).and_then(|p| units.get(p)).map_or(0, |(_, unit)| *unit);
         self.units.get(unit).map_or(0, |input| usize::from(*input))
+    }
+
+    /// Brings the probabilities of a bucket's events into millionths of 1; what is none is unknown.
+    /// Gives how many are none.
+    pub fn settle_probabilities(&self, events: &mut EventBatch, units: &[(usize, usize)]) -> u64 {
+        let mut bad = 0;
+        for (row, value) in events.probability.iter_mut().enumerate() {
+            let told = self.inputs.get(self.input_of(units, row));
+            let unit = told.map_or(ProbabilityUnit::Share, |told| told.probability_unit);
+            *value = in_millionths(*value, unit);
+            if *value == BAD_PROBABILITY {
+                *value = NO_PROBABILITY;
+                bad += 1;
+            }
+        }
+        bad
     }
 
     /// Seconds that a close may be off at most to either side of the middle between the extract that

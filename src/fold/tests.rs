@@ -85,7 +85,7 @@ fn check_moves(text: &str, expected: &[(&str, Move)]) {
 fn check_levels(text: &str, expected: [i16; 5]) {
     let stages = stages();
     let (machine, _) = folded(text, &stages, Deleted::Exclude);
-    let levels: Levels = Leveller::new(&stages).levels(&machine.visits, machine.deal.outcome);
+    let levels: Levels = Leveller::new(&stages).levels(&machine.visits, &machine.deal);
     let got =
         [levels.reached, levels.fall_through, levels.ordered, levels.strict, levels.furthest_final];
     assert_eq!(got, expected, "reached, fall_through, ordered, strict, furthest_final of {text}");
@@ -338,4 +338,77 @@ fn two_deals_with_one_hash_stay_apart() {
     let ordered = order(&events, &stages, Ties::Forward);
     assert_eq!(ordered.rows, [0, 2, 1, 3]);
     assert_eq!(ordered.ends, [2, 4]);
+}
+
+/// Two pipelines in which `L` and `Q` are in another order; `W` wins in both.
+fn pipelines() -> StageTable {
+    let pipeline = |names: [&str; 2]| Pipeline {
+        stages: names.map(String::from).to_vec(),
+        won: vec!["W".into()],
+        ..Pipeline::default()
+    };
+    let pipelines =
+        [("a".to_owned(), pipeline(["L", "Q"])), ("b".to_owned(), pipeline(["Q", "L"]))];
+    StageTable::of(&crate::config::Config {
+        pipelines: pipelines.into(),
+        ..crate::config::Config::default()
+    })
+}
+
+/// `aL0` enters L of pipeline a on day 0, `-L0` L of whichever pipeline the deal is in, `b-3` says
+/// pipeline b and no stage.
+#[track_caller]
+fn check_handoffs(text: &str, expected: &[(&str, Move)], [skips, regressions, reopens]: [u32; 3]) {
+    let stages = pipelines();
+    let mut events = EventBatch::default();
+    for word in text.split_whitespace() {
+        let (names, day) = word.split_at(2);
+        let (pipeline, stage) = names.split_at(1);
+        let pipeline =
+            if pipeline == "-" { NO_PIPELINE } else { stages.pipeline(pipeline).unwrap() };
+        let stage = if stage == "-" { NO_STAGE } else { stages.code(stage).unwrap() };
+        events.deal.push(Id::integer(1));
+        events.time.push(day.parse::<i64>().unwrap() * DAY);
+        let kind = if stage == NO_STAGE { EventKind::Attribute } else { EventKind::Stage };
+        events.kind.push(kind);
+        let stage = if stage == NO_STAGE { stage } else { stages.within(stage, pipeline).unwrap() };
+        events.stage.push(stage);
+        events.pipeline.push(pipeline);
+    }
+    stages.mark_used(&events.stage, &events.pipeline);
+    stages.keep_used().unwrap();
+    let mut machine = Machine::new(&stages, rules(Deleted::Exclude), 0);
+    machine.begin();
+    for row in 0..events.len() {
+        machine.apply(&event(&events, row), |_| NO_CODE);
+    }
+    machine.finish();
+    let (names, finals) = stages.finish();
+    let got: Vec<(&str, Move)> = machine
+        .visits
+        .iter()
+        .map(|v| (names[finals[v.stage as usize] as usize].as_str(), v.ended))
+        .collect();
+    assert_eq!(got, expected, "{text}");
+    let deal = &machine.deal;
+    assert_eq!([deal.skips, deal.regressions, deal.reopens], [skips, regressions, reopens]);
+    // Every move but the first is seen from both sides.
+    for pair in machine.visits.windows(2) {
+        assert_eq!(pair[0].ended, pair[1].arrival, "{text}");
+        let handed = pair[0].ended == Move::Handoff;
+        assert_eq!(pair[0].next == crate::contract::STAGE_HANDOFF, handed);
+        assert_eq!(pair[1].prev == crate::contract::STAGE_HANDOFF, handed);
+    }
+}
+
+#[test]
+fn change_of_pipeline_is_a_handoff_whatever_the_stages() {
+    let (l, q, w) = ("L (a)", "Q (b)", "W (b)");
+    let handoff = Move::Handoff;
+    check_handoffs("aL0 bL3", &[(l, handoff), ("L (b)", Move::Still)], [0; 3]);
+    check_handoffs("aL0 bW3 aL5", &[(l, handoff), (w, handoff), (l, Move::Still)], [0; 3]);
+    check_handoffs("aL0 b-3 -Q4", &[(l, handoff), (q, Move::Still)], [0; 3]);
+    check_handoffs("aL0 b-3", &[(l, handoff)], [0; 3]);
+    check_handoffs("bQ0 -L3", &[(q, Move::Advanced), ("L (b)", Move::Still)], [0; 3]);
+    check_handoffs("bL0 bQ1", &[("L (b)", Move::Regressed), (q, Move::Still)], [0, 1, 0]);
 }

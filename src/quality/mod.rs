@@ -3,8 +3,11 @@
 //!
 //! Invariant: for every input, rows in = folded + quarantined + after as_of.
 
+mod applies;
+mod examples;
 mod profile;
 
+pub use examples::Examples;
 pub use profile::{Profile, ThinDay};
 
 use std::collections::BTreeMap;
@@ -12,7 +15,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::config::Severity;
+use self::applies::Form;
+use crate::config::{Severity, Shape};
 use crate::error::Error;
 
 /// What a rule counts.
@@ -35,6 +39,13 @@ impl Subject {
             Self::Deals => "deals",
             Self::Values => "values",
         }
+    }
+
+    /// What so many of them are called.
+    #[must_use]
+    pub fn of(self, n: u64) -> &'static str {
+        let name = self.name();
+        if n == 1 { name.strip_suffix('s').unwrap_or(name) } else { name }
     }
 
     /// Its position in [`crate::relations::findings::SUBJECTS`].
@@ -105,15 +116,18 @@ rules! {
     BadInterval "bad_interval" Rows Quarantine "The interval ends before it begins or cannot be read, or is neither active nor ended."
     UnmappedFields "unmapped_fields" Rows Ignore "A change of a field that is not in [inputs.….fields]; it changes nothing."
     BadAmount "bad_amount" Rows Warn "The amount cannot be read or is not finite; taken as unknown."
+    BadFlag "bad_flag" Rows Warn "A flag, such as is_won, is neither yes nor no; taken as unknown."
     InexactAmount "inexact_amount" Rows Ignore "The amount was not within a millionth of a minor unit and was rounded half to even."
+    BadProbability "bad_probability" Rows Warn "The probability cannot be read or is not between 0 and certain (G21); taken as unknown."
     DuplicateEvents "duplicate_events" Rows Ignore "The same event again (G3); counted once."
     TiedEvents "tied_events" Rows Ignore "Stage events of one deal at one instant without seq (G2); ordered as configured."
     NoOpChanges "no_op_changes" Rows Ignore "The new stage is the current one (G4); taken as an attribute update."
     BeforeCreation "before_creation" Rows Warn "The event is before the deal's creation (G11); kept."
     AfterDeletion "after_deletion" Rows Warn "The event is after the deal's deletion and does not restore it; its attributes count, its stage does not. After a merge neither does."
-    UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in [pipeline] (G6); the visit is kept, outside the order, and re-opens a deal that was closed. List such stages as ignored, or give them as aliases."
-    ReopenedByUnknownStage "reopened_by_unknown_stage" Deals Warn "The deal was won or lost and then moved to a stage that is not in [pipeline], which re-opens it (G6, G8). A stage after the close is to be listed as won, lost or ignored."
-    UnknownStages "unknown_stages" Values Warn "Stages that are not in [pipeline] (G6)."
+    UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in the deal's pipeline (G6); the visit is kept, outside the order, and re-opens a deal that was closed. List such stages as ignored, or give them as aliases."
+    ReopenedByUnknownStage "reopened_by_unknown_stage" Deals Warn "The deal was won or lost and then moved to a stage that its pipeline does not have, which re-opens it (G6, G8). A stage after the close is to be listed as won, lost or ignored."
+    UnknownStages "unknown_stages" Values Warn "Stages that are not in the pipeline (G6)."
+    UnknownPipeline "unknown_pipeline" Deals Warn "The deal is in a pipeline that is not in [pipelines], or in none; its stages are unknown."
     OtherValues "other_values" Values Warn "Values of dimensions beyond [dimensions] values_max, reported together as (other)."
     NoCustomer "no_customer" Deals Ignore "The deal has no customer; it counts in no customer table."
     NoStage "no_stage" Deals Warn "The deal was never in any stage."
@@ -140,17 +154,28 @@ rules! {
     RepeatedDeals "repeated_deals" Rows Warn "The deal is in [inputs.deals] more than once; the row with the latest close counts, or else the latest creation, or else one that does not depend on the order."
     Orphans "orphans" Deals Warn "The deal's key is not in the look-up table; its dimensions are unknown."
     NullKeys "null_keys" Deals Ignore "The deal has no key for the look-up table."
-    DuplicateKeys "duplicate_keys" Rows Warn "The look-up table has the key more than once; the first row counts."
+    DuplicateKeys "duplicate_keys" Rows Warn "The table has the key more than once at one time; of look-up rows the one whose values come first in order counts, of stages the first row."
     BadValidity "bad_validity" Rows Warn "A row of a look-up table with a validity that cannot be read or does not end after its beginning; it is never found."
     OverlappingValidity "overlapping_validity" Rows Warn "Two rows of a look-up table hold for one key at one time; the one that begins later counts from its beginning."
     RowsWithoutKey "rows_without_key" Rows Warn "A row of the look-up table has no key and is never found."
     OrphanChannels "orphan_channels" Rows Warn "Spend on a channel that no deal has; it has no customers, and they may stand under another name."
     BadRate "bad_rate" Rows Quarantine "A row of exchange rates without a day, a currency, or a rate above 0 and below a million."
-    DuplicateRates "duplicate_rates" Rows Warn "A currency has two different rates on one day; the first row counts."
+    DuplicateRates "duplicate_rates" Rows Warn "A currency has two different rates on one day; the lowest counts."
     CurrenciesWithoutRate "currencies_without_rate" Values Warn "Currencies of amounts that have no exchange rate at all (G16)."
     UnpricedDeals "unpriced_deals" Deals Warn "The deal's amount has no exchange rate on its day; the deal counts, its amount is unknown (G16)."
     UnpricedSpend "unpriced_spend" Rows Warn "Spend in a currency without an exchange rate on its day; its amount is unknown (G16)."
     NullSpend "null_spend" Rows Warn "A row of spend without an amount."
+    BadTarget "bad_target" Rows Quarantine "A target that is missing, negative or cannot be read, or whose period has no day."
+    OrphanTargets "orphan_targets" Rows Warn "A target of an owner that neither a deal nor the users have, or of a team that the users do not have."
+    UnknownKind "unknown_kind" Rows Quarantine "A survey that is none of nps, csat and ces."
+    BadScore "bad_score" Rows Quarantine "A score that cannot be read or is not on its scale; a missing one is a question without an answer."
+    DuplicateResponses "duplicate_responses" Rows Warn "The same response_id again; the latest row counts."
+    BadContract "bad_contract" Rows Quarantine "A contract without a customer, a first day or a monthly amount of zero or more, or one that ends before it begins."
+    UnattributedRows "unattributed_rows" Rows Warn "A survey without customer and deal, or a touch without customer and lead; it counts in totals only."
+    OrphanRows "orphan_rows" Rows Warn "A row of surveys, touches or contracts whose customer or deal is in no history; its customer may be spelt otherwise there."
+    UnpricedRows "unpriced_rows" Rows Warn "A target or contract in a currency without an exchange rate on its first day; its amount is unknown (G16)."
+    BadDay "bad_day" Rows Quarantine "A row of the calendar without a day."
+    DuplicateDays "duplicate_days" Rows Warn "The calendar has the day more than once; the first row counts."
 }
 
 impl Rule {
@@ -164,7 +189,26 @@ impl Rule {
                 | Self::BeforeCreation
                 | Self::AfterDeletion
                 | Self::UnknownStageEvents
+                | Self::BadProbability
         )
+    }
+
+    /// What it means where it has a severity: rows that are kept by default may be kept out.
+    #[must_use]
+    pub fn meaning_as(self, severity: Severity) -> &'static str {
+        if severity != Severity::Quarantine || self.default_severity() == Severity::Quarantine {
+            return self.meaning();
+        }
+        match self {
+            Self::BadAmount => "The amount cannot be read or is not finite; the row is kept out.",
+            Self::BadFlag => "A flag is neither yes nor no; the row is kept out.",
+            Self::InexactAmount => {
+                "The amount is not within a millionth of a minor unit; the row is kept out."
+            }
+            Self::UnknownStageEvents => "The stage is not in [pipeline] (G6); the row is kept out.",
+            Self::NullSpend => "A row of spend without an amount; it is kept out.",
+            _ => self.meaning(),
+        }
     }
 
     /// Whether a severity can be kept for this rule.
@@ -188,11 +232,18 @@ impl Rule {
             | Self::OutcomeWithoutDate
             | Self::BadRate
             | Self::BadMerge
+            | Self::BadTarget
+            | Self::UnknownKind
+            | Self::BadScore
+            | Self::BadContract
+            | Self::BadDay
             | Self::BadInterval
             | Self::TiedDeals => matches!(severity, Severity::Quarantine | Severity::Fail),
-            Self::BadAmount | Self::InexactAmount | Self::UnknownStageEvents | Self::NullSpend => {
-                true
-            }
+            Self::BadAmount
+            | Self::BadFlag
+            | Self::InexactAmount
+            | Self::UnknownStageEvents
+            | Self::NullSpend => true,
             _ => severity != Severity::Quarantine,
         }
     }
@@ -203,7 +254,7 @@ impl Rule {
 pub struct QuarantinedRow {
     /// The file it is in.
     pub file: PathBuf,
-    /// Its position in the file, from 0.
+    /// Its position among the file's rows, from 0; whoever reads it is told the number from 1.
     pub row: u64,
     /// The rule it breaks.
     pub rule: &'static str,
@@ -351,6 +402,12 @@ pub struct Ledger {
     quarantine: Mutex<BTreeMap<String, Vec<QuarantinedRow>>>,
     /// What the inputs look like, where that is asked for.
     profiles: Option<Mutex<BTreeMap<String, Profile>>>,
+    /// Rows that were kept although they break a rule, where that is asked for.
+    examples: Mutex<BTreeMap<String, Examples>>,
+    /// Values that break a rule, with how often each occurs where that is known.
+    mentions: Mutex<BTreeMap<Rule, BTreeMap<String, u64>>>,
+    /// What shape each input has, and whether it has files of CSV.
+    forms: Mutex<BTreeMap<String, Form>>,
     /// Of the rows in it.
     quarantine_bytes: AtomicU64,
 }
@@ -391,8 +448,58 @@ impl Ledger {
         })
     }
 
+    /// Says of what shape an input is, so that only rules that it can break are listed.
+    pub fn declare(&self, input: &str, shape: Shape) {
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.entry(input.to_owned()).or_default().shape = Some(shape);
+    }
+
+    /// Says that some of an input's files are CSV.
+    pub fn declare_csv(&self, input: &str) {
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.entry(input.to_owned()).or_default().has_csv = true;
+    }
+
+    /// Keeps examples of rows that break a rule and were kept all the same.
+    pub fn exemplify(&self, input: &str, examples: Examples) {
+        if !examples.is_empty() {
+            let mut all = self.examples.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(input.to_owned()).or_default().merge(examples);
+        }
+    }
+
+    /// Names a value that breaks a rule, and how often it occurs; 0 where that is not known.
+    pub fn mention(&self, rule: Rule, value: &str, n: u64) {
+        let mut all = self.mentions.lock().unwrap_or_else(PoisonError::into_inner);
+        *all.entry(rule).or_default().entry(value.to_owned()).or_insert(0) += n;
+    }
+
+    /// The values that break a rule, with how often each occurs.
+    #[must_use]
+    pub fn mentions(&self) -> BTreeMap<Rule, BTreeMap<String, u64>> {
+        self.mentions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Examples of rows that break a rule, by input: of rows that were kept, and of rows that were
+    /// not.
+    #[must_use]
+    pub fn examples(&self) -> BTreeMap<String, Examples> {
+        let mut all = self.examples.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (input, rows) in self.quarantined() {
+            let own = all.entry(input).or_default();
+            for row in rows {
+                if let Some(rule) = Rule::EVERY.iter().find(|rule| rule.name() == row.rule) {
+                    own.add(*rule, row);
+                }
+            }
+        }
+        all
+    }
+
     /// Forgets everything, for reading again.
     pub fn clear(&self) {
+        self.examples.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.mentions.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(profiles) = &self.profiles {
             profiles.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
@@ -459,9 +566,14 @@ impl Ledger {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (input, counts) in self.counts() {
+            let form = forms.get(&input).copied().unwrap_or_default();
             for rule in Rule::EVERY {
                 let affected = counts.of(*rule);
+                if affected == 0 && !form.can_break(*rule) {
+                    continue;
+                }
                 let checked = match rule.subject() {
                     // A row may be left out with its deal before any event of it was applied.
                     Subject::Rows if rule.is_of_events() => {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::contract::{EventBatch, NO_CODE};
+use crate::contract::{EventBatch, NO_CODE, NO_STAGE, StageClass, StageTable};
 use crate::money::NO_AMOUNT;
 use crate::time::{Calendar, Day, NO_DAY};
 
@@ -18,6 +18,8 @@ pub struct Profile {
     pub days: BTreeMap<Day, u64>,
     /// Events without a value, by canonical column or dimension that the input has.
     pub unknown: BTreeMap<String, u64>,
+    /// Events in stages that are not in the pipeline, by the stage's code.
+    pub unknown_stages: BTreeMap<u16, u64>,
 }
 
 /// A day with far fewer events than the same weekday around it.
@@ -37,11 +39,17 @@ impl Profile {
         &mut self,
         events: &EventBatch,
         calendar: &Calendar,
+        stages: &StageTable,
         dimensions: impl Iterator<Item = &'a str>,
     ) {
         self.events += events.len() as u64;
         for at in &events.time {
             *self.days.entry(calendar.day(*at)).or_insert(0) += 1;
+        }
+        for code in events.stage.iter().filter(|code| **code != NO_STAGE) {
+            if stages.stage(*code).class == StageClass::Unknown {
+                *self.unknown_stages.entry(*code).or_insert(0) += 1;
+            }
         }
         let mut count = |name: &str, rows: usize, unknown: usize| {
             if rows > 0 {
@@ -69,6 +77,9 @@ impl Profile {
         }
         for (name, n) in &other.unknown {
             *self.unknown.entry(name.clone()).or_insert(0) += n;
+        }
+        for (code, n) in &other.unknown_stages {
+            *self.unknown_stages.entry(*code).or_insert(0) += n;
         }
     }
 

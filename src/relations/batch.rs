@@ -201,7 +201,9 @@ impl Batch {
         self.take(&rows)
     }
 
-    fn take(&self, rows: &[usize]) -> Self {
+    /// The rows at these positions, in this order.
+    #[must_use]
+    pub(super) fn take(&self, rows: &[usize]) -> Self {
         let take = |c: &Column| Column {
             name: c.name.clone(),
             expected: c.expected,

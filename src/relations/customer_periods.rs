@@ -31,5 +31,14 @@ pub const COLUMNS: &[RelationColumn] = &[
 ];
 
 /// Names of the period lengths, as in [`crate::time::Period::name`].
-pub const GRAINS: &[&str] =
-    &["all", "year", "fiscal_year", "quarter", "fiscal_quarter", "month", "week", "day"];
+pub const GRAINS: &[&str] = &[
+    "all",
+    "year",
+    "fiscal_year",
+    "quarter",
+    "fiscal_quarter",
+    "fiscal_month",
+    "month",
+    "week",
+    "day",
+];

@@ -22,7 +22,16 @@ impl Assembler<'_> {
     ) -> Result<(), Error> {
         let sorted = orders_pass::in_order(orders, &self.names.deal);
         if self.wanted.relation(Relation::Orders) {
-            take(&self.orders(orders, &sorted)?)?;
+            let batch = self.orders(orders, &sorted)?;
+            match self.only_order_of {
+                None => take(&batch)?,
+                Some(deal) => {
+                    let hash =
+                        |order: &Order| orders.deal.get(order.row as usize).map(|id| id.hash());
+                    let own = sorted.iter().enumerate().filter(|(_, o)| hash(o) == Some(deal));
+                    take(&batch.take(&own.map(|(row, _)| row).collect::<Vec<_>>()))?;
+                }
+            }
         }
         let relations = [Relation::Customers, Relation::CustomerPeriods];
         if relations.into_iter().any(|relation| self.wanted.relation(relation)) {

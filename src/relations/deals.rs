@@ -1,7 +1,7 @@
 //! `deals`: one row per deal that is not left out by the deletion policy.
 //!
-//! Both outcome bases of G7 are here: `is_*` and `closed_*` are final (the state at as_of),
-//! `first_*` are the first close. Exactly one of is_won, is_lost, is_open, is_deleted is 1.
+//! The outcome bases of G7 are here: `is_*` and `closed_*` are final (the state at as_of),
+//! `is_first_*` and `first_closed_*` the first close, `ever_won` and `first_won_*` the first win. Exactly one of is_won, is_lost, is_open, is_deleted is 1.
 
 use super::{Kind, RelationColumn, column};
 
@@ -29,6 +29,19 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("is_first_won", Kind::Flag, "the first close was a win"),
     column("is_first_lost", Kind::Flag, "the first close was a loss"),
     column("ever_won", Kind::Flag, "was won at some time"),
+    column("first_won_on", Kind::Day, "civil day of the first win; null if never won"),
+    column("first_won_period", Kind::Day, "first day of its base period; null if never won"),
+    column(
+        "first_won_amount",
+        Kind::Int,
+        "amount at the first win, minor units; 0 if never won or unknown",
+    ),
+    column(
+        "expected_close_on",
+        Kind::Day,
+        "the close date field as it is at as_of; null if unknown",
+    ),
+    column("expected_close_period", Kind::Day, "first day of its base period; null if unknown"),
     column("is_overdue", Kind::Flag, "open and past its expected close date at as_of"),
     column(
         "cycle",
@@ -40,6 +53,11 @@ pub const COLUMNS: &[RelationColumn] = &[
         "is_negative_cycle",
         Kind::Flag,
         "the cycle ends before it begins (G12) or has no start; excluded from durations",
+    ),
+    column(
+        "pipeline",
+        Kind::Dictionary("pipeline"),
+        "the pipeline that the deal is in at as_of, which the levels are of; never null",
     ),
     column("stages_n", Kind::Small, "number of open stages of the pipeline"),
     column(
@@ -84,6 +102,12 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("pushes_n", Kind::Int, "moves of the expected close date to a later day"),
     column("amount", Kind::Int, "latest amount, minor units; 0 if unknown"),
     column("has_amount", Kind::Flag, "the latest amount is known"),
+    column(
+        "probability_ppm",
+        Kind::Int,
+        "latest chance of winning in millionths, or else that of the stage it is in; 0 if unknown",
+    ),
+    column("has_probability", Kind::Flag, "that chance is known"),
     column("created_amount", Kind::Int, "first known amount, minor units; 0 if unknown"),
     column(
         "closed_amount",

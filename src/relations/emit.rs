@@ -3,7 +3,7 @@
 use super::assemble::{Assembler, shard};
 use super::batch::{Batch, BatchBuilder};
 use super::{Relation, visits::CLASSES};
-use crate::contract::{NO_CODE, StageClass};
+use crate::contract::{NO_CODE, NO_PROBABILITY, StageClass};
 use crate::error::Error;
 use crate::fold::machine::{Move, Outcome};
 use crate::fold::{Chunk, DealRow, VisitRow, amount_or_zero};
@@ -24,11 +24,11 @@ impl Assembler<'_> {
         each(&deals.chunk.deals, |row| shard(self.split_hash(row)))
     }
 
-    fn day(&self, at: Instant) -> Day {
+    pub(super) fn day(&self, at: Instant) -> Day {
         if at == NO_INSTANT { NO_DAY } else { self.calendar.day(at) }
     }
 
-    fn period(&self, at: Instant) -> Day {
+    pub(super) fn period(&self, at: Instant) -> Day {
         self.starts.start(self.day(at))
     }
 
@@ -36,7 +36,7 @@ impl Assembler<'_> {
         self.stage_codes.get(usize::from(code)).map_or(0, |c| u32::from(*c))
     }
 
-    fn owner(&self, code: u32) -> u32 {
+    pub(super) fn owner(&self, code: u32) -> u32 {
         self.owner_ranks.get(code as usize).copied().unwrap_or(NO_CODE)
     }
 
@@ -56,7 +56,7 @@ impl Assembler<'_> {
 
     pub(super) fn visits(&self, deals: &Deals<'_>, rows: &[VisitRow]) -> Result<Batch, Error> {
         let of = |row: &VisitRow| deals.chunk.deals.get(row.deal as usize);
-        let info = |row: &VisitRow| self.stages.stage(row.visit.stage);
+        let info = |row: &VisitRow| self.stages.stage_at(row.visit.stage, row.visit.entered);
         let order = |row: &VisitRow| {
             let info = info(row);
             if info.class == StageClass::Open { info.order } else { 0 }
@@ -66,6 +66,9 @@ impl Assembler<'_> {
             .name("stage", || each(rows, |row| self.stage(row.visit.stage)))
             .name("stage_class", || each(rows, |r| info(r).class as u32))
             .small("stage_order", || each(rows, order))
+            .name("pipeline", || {
+                each(rows, |r| self.pipelines.place(self.stages.pipeline_of(r.visit.stage)))
+            })
             .int("visit_no", || each(rows, |r| i64::from(r.visit.visit_no)))
             .name("prev_stage", || each(rows, |row| self.stage(row.visit.prev)))
             .name("arrival", || each(rows, |r| r.visit.arrival as u32))
@@ -128,6 +131,13 @@ impl Assembler<'_> {
             .flag("is_first_won", || each(rows, first(Outcome::Won)))
             .flag("is_first_lost", || each(rows, first(Outcome::Lost)))
             .flag("ever_won", || flags(rows, |row| row.deal.ever_won))
+            .day("first_won_on", || each(rows, |row| self.day(row.deal.first_won)))
+            .day("first_won_period", || each(rows, |row| self.period(row.deal.first_won)))
+            .int("first_won_amount", || each(rows, |r| amount_or_zero(r.deal.first_won_amount)))
+            .day("expected_close_on", || each(rows, |row| row.deal.expected_close))
+            .day("expected_close_period", || {
+                each(rows, |row| self.starts.start(row.deal.expected_close))
+            })
             .flag("is_overdue", || each(rows, |row| i8::from(overdue(row))))
             .int("cycle", || each(rows, |row| self.cycle(row)))
             .name("cycle_status", || each(rows, |r| r.cycle_status as u32))
@@ -146,7 +156,17 @@ impl Assembler<'_> {
             .name("owner", || each(rows, |row| self.owner(row.deal.owner)))
             .name("owner_at_close", || each(rows, |row| self.owner(row.deal.closed_owner)))
             .name("owner_at_creation", || each(rows, |row| self.owner(row.deal.created_owner)));
-        let builder = levels(builder, rows, self.stages.open_n);
+        let chance = |row: &DealRow| match row.deal.probability {
+            NO_PROBABILITY => self.stages.probability(row.deal.stage),
+            own => own,
+        };
+        let builder = builder
+            .int("probability_ppm", || each(rows, |row| i64::from(chance(row).max(0))))
+            .flag("has_probability", || flags(rows, |row| chance(row) != NO_PROBABILITY));
+        let builder = levels(builder, rows)
+            .name("pipeline", || each(rows, |row| self.pipelines.place(row.deal.pipeline)));
+        let builder =
+            builder.small("stages_n", || each(rows, |r| self.stages.open_n(r.deal.pipeline)));
         let builder = histories(builder, deals.chunk);
         let dimensions = self.dimensions.iter().zip(&deals.dimensions);
         dimensions
@@ -162,9 +182,8 @@ impl Assembler<'_> {
     }
 }
 
-fn levels<'a>(builder: BatchBuilder<'a>, rows: &[DealRow], stages: i16) -> BatchBuilder<'a> {
+fn levels<'a>(builder: BatchBuilder<'a>, rows: &[DealRow]) -> BatchBuilder<'a> {
     builder
-        .small("stages_n", || vec![stages; rows.len()])
         .small("reached_level", || each(rows, |row| row.levels.reached))
         .small("fall_through_level", || each(rows, |row| row.levels.fall_through))
         .small("ordered_level", || each(rows, |row| row.levels.ordered))

@@ -9,9 +9,13 @@
 //! split so that a customer (a deal without one; a channel of spend) never straddles two shards.
 //! Every relation also carries the run's dimensions as columns of their own name, except where a
 //! relation says otherwise.
+//!
+//! The optional tables are relations as given: `spend`, `targets`, `surveys`, `touches`, `contracts`.
 
 pub mod assemble;
 pub mod batch;
+pub mod bookings;
+pub mod contracts;
 pub mod customer_periods;
 pub mod customers;
 mod customers_emit;
@@ -19,6 +23,7 @@ pub mod deals;
 mod cap;
 mod emit;
 mod joins;
+mod matching;
 pub mod export;
 pub mod findings;
 #[cfg(test)]
@@ -27,6 +32,10 @@ pub mod frame;
 pub mod orders;
 pub mod orders_pass;
 pub mod spend;
+pub mod surveys;
+mod tables_emit;
+pub mod targets;
+pub mod touches;
 pub mod visits;
 
 use std::collections::BTreeMap;
@@ -46,6 +55,8 @@ pub enum Relation {
     Visits,
     /// One row per deal.
     Deals,
+    /// One row per entry of the ledger of won deals.
+    Bookings,
     /// One row per won deal with an amount and a customer.
     Orders,
     /// One row per customer.
@@ -54,19 +65,32 @@ pub enum Relation {
     CustomerPeriods,
     /// One row per row of the spend input.
     Spend,
+    /// One row per target.
+    Targets,
+    /// One row per answer to a survey.
+    Surveys,
+    /// One row per contact with a customer or lead.
+    Touches,
+    /// One row per contract.
+    Contracts,
     /// One row per input and data-quality rule.
     Findings,
 }
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 7] = [
+    pub const EVERY: [Self; 12] = [
         Self::Visits,
         Self::Deals,
+        Self::Bookings,
         Self::Orders,
         Self::Customers,
         Self::CustomerPeriods,
         Self::Spend,
+        Self::Targets,
+        Self::Surveys,
+        Self::Touches,
+        Self::Contracts,
         Self::Findings,
     ];
 
@@ -76,10 +100,15 @@ impl Relation {
         match self {
             Self::Visits => "visits",
             Self::Deals => "deals",
+            Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
             Self::CustomerPeriods => "customer_periods",
             Self::Spend => "spend",
+            Self::Targets => "targets",
+            Self::Surveys => "surveys",
+            Self::Touches => "touches",
+            Self::Contracts => "contracts",
             Self::Findings => "findings",
         }
     }
@@ -88,11 +117,24 @@ impl Relation {
     #[must_use]
     pub fn missing_because(self) -> &'static str {
         match self {
-            Self::Visits | Self::Deals | Self::Findings => "the inputs have no deal events",
+            Self::Visits | Self::Deals | Self::Bookings | Self::Findings => {
+                "the inputs have no deal events"
+            }
             Self::Orders | Self::Customers | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
             Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
+            Self::Targets => {
+                "it needs targets: add [inputs.targets] with owner_id or team_id, period_start, \
+                 period_end and target"
+            }
+            Self::Surveys => {
+                "it needs surveys: add [inputs.surveys] with customer_id, at, kind and score"
+            }
+            Self::Touches => "it needs touches: add [inputs.touches] with customer_id, at, channel",
+            Self::Contracts => {
+                "it needs contracts: add [inputs.contracts] with customer_id, start, end and mrr"
+            }
         }
     }
 
@@ -102,10 +144,15 @@ impl Relation {
         match self {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
+            Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
             Self::CustomerPeriods => customer_periods::COLUMNS,
             Self::Spend => spend::COLUMNS,
+            Self::Targets => targets::COLUMNS,
+            Self::Surveys => surveys::COLUMNS,
+            Self::Touches => touches::COLUMNS,
+            Self::Contracts => contracts::COLUMNS,
             Self::Findings => findings::COLUMNS,
         }
     }

@@ -61,10 +61,34 @@ fn funnel(run: &FinishedRun) -> Section {
     let rows = "slice = 'all' AND period = 'all' AND variant = 'reached' \
                 AND population = 'created'";
     let Some(sheet) = Sheet::read(run, "funnel", rows)? else { return Ok(None) };
-    let all = 0..sheet.rows();
-    let first = sheet.float(0, "entered_n").unwrap_or_default();
+    let mut pipelines: Vec<(Option<String>, Vec<usize>)> = Vec::new();
+    for row in 0..sheet.rows() {
+        let own = sheet.text(row, "pipeline");
+        match pipelines.last_mut().filter(|(known, _)| *known == own) {
+            Some((_, rows)) => rows.push(row),
+            None => pipelines.push((own, vec![row])),
+        }
+    }
+    let tables: Vec<String> = match pipelines.as_slice() {
+        [(_, rows)] => vec![funnel_of(&sheet, rows)],
+        several => several
+            .iter()
+            .map(|(name, rows)| format!("  {}\n{}", dash(name.clone()), funnel_of(&sheet, rows)))
+            .collect(),
+    };
+    Ok(Some(format!(
+        "Funnel\n  deals that came as far as each stage; % of the first stage; % of the stage \
+         before\n\n{}",
+        tables.join("\n")
+    )))
+}
+
+/// The funnel of one pipeline.
+fn funnel_of(sheet: &Sheet, rows: &[usize]) -> String {
+    let all = rows.iter().copied();
+    let first = rows.first().and_then(|row| sheet.float(*row, "entered_n")).unwrap_or_default();
     let share = |row, name: &str| sheet.float(row, name).map(percent);
-    let table = lines(&[
+    lines(&[
         column(Side::Left, all.clone().map(|row| dash(sheet.text(row, "stage")))),
         column(
             Side::Left,
@@ -75,11 +99,7 @@ fn funnel(run: &FinishedRun) -> Section {
         column(Side::Right, all.clone().map(|row| dash(sheet.int(row, "entered_n").map(count)))),
         column(Side::Right, all.clone().map(|row| dash(share(row, "overall_rate")))),
         column(Side::Right, all.map(|row| dash(share(row, "step_rate")))),
-    ]);
-    Ok(Some(format!(
-        "Funnel\n  deals that came as far as each stage; % of the first stage; % of the stage \
-         before\n\n{table}"
-    )))
+    ])
 }
 
 fn win_rate(run: &FinishedRun) -> Section {

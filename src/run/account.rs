@@ -125,32 +125,39 @@ fn severity_name(severity: Severity) -> &'static str {
     }
 }
 
-/// What a reader should know before trusting the numbers.
+/// What a reader should know before trusting the numbers: notes, then what breaks which rule.
 pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
+    let mut warnings = notes(history);
+    for f in ledger.findings() {
+        if f.affected > 0 && matches!(f.severity, Severity::Warn | Severity::Quarantine) {
+            let what = f.rule.subject().of(f.affected);
+            let share = share(f.rule, f.affected, f.checked);
+            let (rule, meaning) = (f.rule.name(), f.rule.meaning_as(f.severity));
+            let (input, affected) = (f.input, f.affected);
+            warnings.push(format!("{input}: {affected}{share} {what} of rule {rule}: {meaning}"));
+        }
+    }
+    warnings
+}
+
+/// What a reader should know beside the rules, one sentence each.
+pub(super) fn notes(history: &History) -> Vec<String> {
     let mut warnings: Vec<String> = history
         .inputs
         .iter()
         .flat_map(|(input, _)| input.warnings.iter().map(|w| format!("{}: {w}", input.name)))
         .collect();
+    let is_current = |(_, quality): &(String, Quality)| *quality == Quality::Current;
+    let is_alone = history.qualities.iter().all(is_current);
     warnings.extend(history.qualities.iter().filter_map(|(name, quality)| {
-        Some(format!("{name}: history_quality = {}", quality_meaning(*quality)?))
+        Some(format!("{name}: history_quality = {}", quality_meaning(*quality, is_alone)?))
     }));
-    for f in ledger.findings() {
-        if f.affected > 0 && matches!(f.severity, Severity::Warn | Severity::Quarantine) {
-            let what = f.rule.subject().name();
-            let share = share(f.rule, f.affected, f.checked);
-            warnings.push(format!(
-                "{}: {}{share} {what} of rule {}: {}",
-                f.input,
-                f.affected,
-                f.rule.name(),
-                f.rule.meaning()
-            ));
-        }
-    }
     if history.counts.folded == 0 {
         let as_of = instant_text(history.as_of);
         warnings.push(format!("no event of the deal history is usable and not after {as_of}"));
+    }
+    if history.counts.folded > 0 && history.deals == 0 {
+        warnings.push("no deal is left: every one is deleted or kept out".into());
     }
     const NAMED: usize = 5;
     if !history.unknown_stages.is_empty() {
@@ -158,13 +165,17 @@ pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
             history.unknown_stages.iter().take(NAMED).map(String::as_str).collect();
         let rest = history.unknown_stages.len().saturating_sub(NAMED);
         let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        warnings.push(format!("stages that are not in [pipeline]: {}{more}", named.join(", ")));
+        warnings.push(format!("stages that are not in the pipeline: {}{more}", named.join(", ")));
+    }
+    if !history.unknown_pipelines.is_empty() {
+        let named = history.unknown_pipelines.join(", ");
+        warnings.push(format!("pipelines that are not in [pipelines]: {named}"));
     }
     warnings
 }
 
 /// What cannot be known from histories of less than full quality.
-fn quality_meaning(quality: Quality) -> Option<&'static str> {
+fn quality_meaning(quality: Quality, is_alone: bool) -> Option<&'static str> {
     match quality {
         Quality::Wide => {
             Some("wide: each stage has one date, so regressions and second visits are not known")
@@ -173,13 +184,18 @@ fn quality_meaning(quality: Quality) -> Option<&'static str> {
             "snapshot: times are those of the extract that first showed a change, and what came \
              and went between two extracts is not known",
         ),
+        Quality::Current if is_alone => Some(
+            "current: only how each deal stands is known, so neither its stages before nor how long \
+             it was in them are",
+        ),
         Quality::Events | Quality::Current => None,
     }
 }
 
 /// How many of how many, where that says more than the number alone.
 fn share(rule: Rule, affected: u64, checked: u64) -> String {
-    if rule != Rule::HistoryDisagrees || checked == 0 {
+    let says_more = matches!(rule, Rule::HistoryDisagrees | Rule::Orphans);
+    if !says_more || checked == 0 {
         return String::new();
     }
     let percent = affected as f64 * 100.0 / checked as f64;
@@ -200,7 +216,7 @@ fn quarantine_batch(rows: &[QuarantinedRow]) -> Result<RecordBatch, Error> {
     type Text = fn(&QuarantinedRow) -> Option<&str>;
     let text = |f: Text| -> ArrayRef { Arc::new(rows.iter().map(f).collect::<StringArray>()) };
     let files: StringArray = rows.iter().map(|r| Some(r.file.display().to_string())).collect();
-    let numbers: UInt64Array = rows.iter().map(|r| Some(r.row)).collect();
+    let numbers: UInt64Array = rows.iter().map(|r| Some(r.row + 1)).collect();
     let lines: UInt64Array = rows.iter().map(|r| r.line).collect();
     let columns: Vec<(&str, DataType, ArrayRef)> = vec![
         ("file", DataType::Utf8, Arc::new(files)),

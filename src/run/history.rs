@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Stopwatch;
 
+use super::focus::Focus;
 use super::memory::Memory;
 use super::orders::Orders;
+use super::tables::{self, Given, Spans};
 use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -22,7 +24,7 @@ use crate::source::{
     Width,
 };
 use crate::spill::{Complete, Room};
-use crate::time::{Calendar, Instant, NO_INSTANT, Period};
+use crate::time::{Instant, NO_INSTANT, Period};
 
 /// The folded history of a run.
 pub struct History {
@@ -38,10 +40,16 @@ pub struct History {
     pub deals: u64,
     /// Names of the stages that are not in the configuration.
     pub unknown_stages: Vec<String>,
+    /// Names of the pipelines that are not in the configuration.
+    pub unknown_pipelines: Vec<String>,
+    /// The pipelines and their stages.
+    pub pipelines: metrics::Pipelines,
     /// Every checked input, with the compressed bytes read from it.
     pub inputs: Vec<(CheckedInput, u64)>,
     /// How good the histories of each input of deals are.
     pub qualities: Vec<(String, fold::Quality)>,
+    /// The first and last day of the optional tables.
+    pub spans: Spans,
 }
 
 impl History {
@@ -52,7 +60,7 @@ impl History {
             as_of: self.as_of,
             calendar: resolved.calendar,
             resolution: resolved.config.run.resolution,
-            stages: resolved.config.pipeline.stages.clone(),
+            pipelines: self.pipelines.clone(),
             rate_floor: resolved.config.quality.rate_floor,
             quantile_floor: resolved.config.quality.quantile_floor,
             horizons_days: resolved.horizons_days(),
@@ -156,10 +164,23 @@ pub fn mill<T: Taker>(
     wanted: &Wanted,
     begin: impl Fn(&Dictionaries) -> Result<T, Error>,
 ) -> Result<(History, T), Error> {
+    mill_focused(resolved, ledger, on_step, timings, (wanted, None), begin)
+}
+
+/// As [`mill`]; but with a focus, only what is about one deal is handed over.
+pub(super) fn mill_focused<T: Taker>(
+    resolved: &Resolved,
+    ledger: &Ledger,
+    on_step: &(dyn Fn(&str) + Sync),
+    timings: &mut Vec<(String, f64)>,
+    (wanted, focus): (&Wanted, Option<Focus>),
+    begin: impl Fn(&Dictionaries) -> Result<T, Error>,
+) -> Result<(History, T), Error> {
     let channel = channel(&resolved.config);
-    let mut needed = needs::needed(&resolved.config, wanted, channel.as_deref());
+    let mut needed = needs::needed(&resolved.with_joined_paths(), wanted, channel.as_deref());
     loop {
-        let milling = Milling { resolved, ledger, on_step, wanted, needed: needed.as_ref() };
+        let needed_now = needed.as_ref();
+        let milling = Milling { resolved, ledger, on_step, wanted, needed: needed_now, focus };
         match milling.mill(timings, &begin)? {
             Some(milled) => return Ok(milled),
             None => {
@@ -178,6 +199,8 @@ struct Milling<'a> {
     wanted: &'a Wanted,
     /// The attributes that are read; all where there is no such list.
     needed: Option<&'a BTreeSet<Attribute>>,
+    /// The only deal that is asked about.
+    focus: Option<Focus>,
 }
 
 impl Milling<'_> {
@@ -193,12 +216,13 @@ impl Milling<'_> {
     ) -> Result<Option<(History, T)>, Error> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
+        config.inputs.iter().for_each(|(name, input)| ledger.declare(name, input.shape));
         let registry = inputs::judge_registry(&config, resolved, ledger)?;
-        let stages = StageTable::new(&config.pipeline);
+        let stages = StageTable::of(&config);
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates, merges } =
+        let inputs::Opened { deals: mut source, lookups, merges, given } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -209,21 +233,20 @@ impl Milling<'_> {
         let names = Interners::new(&event_dimensions);
         let Gathered { events, as_of, telling, merges } =
             self.events(&config, (&source, merges), &stages, &names, &memory)?;
-        let rates = rates.read(ledger)?;
-        let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-        let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
-        let (spend, foreign_spend) = spending.read(spend, ledger)?;
+        let given = given.read(resolved, &names, as_of, ledger, &memory)?;
+        let pricing = pricing::of_deals(resolved, &names, &given.rates, as_of);
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
-        let assembler = assembler(&AssemblyOf {
+        let mut assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
             stages: &stages,
             event_dimensions: &event_dimensions,
             names: &names,
             lookups: &lookups,
-            spend: spend.as_ref(),
+            given: &given,
+            reads_all: self.needed.is_none(),
             channel: channel.as_deref(),
             periods: &periods,
             as_of,
@@ -231,6 +254,7 @@ impl Milling<'_> {
             wanted,
             event_counts: self.value_counts(&events, &names)?,
         })?;
+        assembler.only_order_of = self.focus.map(|focus| focus.deal);
         let taker = begin(&assembler.dictionaries)?.within(&memory.room());
         let settings = fold::Settings {
             stages: &stages,
@@ -240,24 +264,26 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
+            booking: if wanted.relation(Relation::Bookings) {
+                fold::Booking::Read
+            } else {
+                fold::Booking::Unread
+            },
             merges: merges.if_any(),
         };
         let Folded { tally, deals, orders, spilled_bytes } =
-            fold_events(events, &settings, &assembler, &taker, &memory)?;
+            fold_events(events, &settings, &assembler, (&taker, self.focus), &memory)?;
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(resolved, &names, (tally.foreign_deals, foreign_spend))?;
-        pricing::record_missing(resolved, &names, &rates, ledger);
+        pricing::judge(resolved, &names, tally.foreign_deals, &given, ledger)?;
         self.record_fold((&source, &merges), &tally, &stages, assembler.lumped);
+        inputs::mention_stages(&stages, ledger);
         watch.lap("fold");
         on_step("customers");
-        let orders = orders.complete()?;
-        orders.customers(&assembler, |batch| taker.take(batch))?;
-        tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
-        drop(orders);
-        let present = present(&assembler, spend.as_ref());
-        let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
+        make_customers(orders, &assembler, &taker, spilled_bytes)?;
+        let present = present(&assembler, &given);
+        let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
         watch.lap("customers");
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
@@ -266,8 +292,11 @@ impl Milling<'_> {
             counts: inputs::deal_counts(&source, ledger),
             deals,
             unknown_stages: stages.unknown(),
+            unknown_pipelines: stages.unknown_pipelines(),
+            pipelines: pipelines(&stages),
             qualities: inputs::qualities(&source),
-            inputs: inputs::all(source, lookups, spend, rates, merges, registry),
+            spans: given.spans(&resolved.calendar),
+            inputs: inputs::all(source, lookups, merges, given, registry),
         };
         Ok(Some((history, taker)))
     }
@@ -296,6 +325,7 @@ impl Milling<'_> {
         if let Some(spend) = spend.filter(|_| self.wanted.relation(Relation::Spend)) {
             taker.take(&assembler.spend(&spend.rows)?)?;
         }
+        assembler.optional(|batch| taker.take(batch))?;
         let mut dictionaries = assembler.into_dictionaries();
         taker.take(&findings::batch(self.ledger, &mut dictionaries, self.wanted)?)?;
         Ok(dictionaries)
@@ -338,11 +368,12 @@ impl Milling<'_> {
                 })
             },
         )?;
+        stages.keep_used()?;
         // A merge is something that happened to a deal, as its deletion is.
         let is_dated = read.latest != NO_INSTANT;
         let latest = if is_dated { read.latest.max(merges.latest) } else { NO_INSTANT };
         let as_of = inputs::settle_as_of(resolved.as_of, latest, source)?;
-        let mut telling = inputs::telling(source, read.extracts);
+        let mut telling = inputs::telling(source, read)?;
         telling.ranks = inputs::ranks(source, stages, names);
         Ok(Gathered { events: events.complete(), as_of, telling, merges })
     }
@@ -369,6 +400,8 @@ impl Milling<'_> {
             (Rule::UnknownStageEvents, tally.unknown_stage_events),
             (Rule::ReopenedByUnknownStage, tally.reopened_by_unknown_stage),
             (Rule::UnknownStages, stages.unknown().len() as u64),
+            (Rule::UnknownPipeline, tally.unknown_pipeline),
+            (Rule::BadProbability, tally.bad_probability),
             (Rule::OtherValues, lumped),
             (Rule::NoCustomer, tally.no_customer),
             (Rule::NoStage, tally.no_stage),
@@ -431,7 +464,7 @@ fn fold_events<T: Taker>(
     events: Complete<Scattered>,
     settings: &fold::Settings<'_>,
     assembler: &Assembler<'_>,
-    taker: &T,
+    (taker, focus): (&T, Option<Focus>),
     memory: &Memory,
 ) -> Result<Folded, Error> {
     let orders = Orders::new(memory, events.rows());
@@ -440,19 +473,43 @@ fn fold_events<T: Taker>(
         if chunk.content == fold::Content::Deals {
             deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
         }
-        orders.add(assembler.chunk(chunk, |batch| taker.take(batch))?)
+        let take = |batch: &Batch| taker.take(batch);
+        orders.add(match focus {
+            None => assembler.chunk(chunk, take)?,
+            Some(focus) => focus.chunk(assembler, chunk, take)?,
+        })
     })?;
     let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
     Ok(Folded { tally, deals, orders, spilled_bytes })
 }
 
+/// The pipelines and their stages, for the finishes.
+fn pipelines(stages: &StageTable) -> metrics::Pipelines {
+    let of = stages.stages_of_pipelines().into_iter().map(|stage| (stage.pipeline, stage.name));
+    metrics::Pipelines { open: stages.open_stages(), stages: of.collect() }
+}
+
+/// Makes the relations about customers; `spilled_bytes` are those of the events.
+fn make_customers<T: Taker>(
+    orders: Orders,
+    assembler: &Assembler<'_>,
+    taker: &T,
+    spilled_bytes: u64,
+) -> Result<(), Error> {
+    let orders = orders.complete()?;
+    orders.customers(assembler, |batch| taker.take(batch))?;
+    tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
+    Ok(())
+}
+
 /// The relations that can be made of these inputs.
-fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
-    let mut present = BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Findings]);
+fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
+    let mut present =
+        BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
     if assembler.has_customers() {
         present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
     }
-    present.extend(spend.map(|_| Relation::Spend));
+    present.extend(given.relations());
     present
 }
 
@@ -464,7 +521,8 @@ struct AssemblyOf<'a> {
     event_dimensions: &'a [String],
     names: &'a Interners,
     lookups: &'a [Lookup],
-    spend: Option<&'a Spend>,
+    given: &'a Given,
+    reads_all: bool,
     channel: Option<&'a str>,
     periods: &'a [Period],
     as_of: Instant,
@@ -474,13 +532,13 @@ struct AssemblyOf<'a> {
 }
 
 fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
-    of.stages.keep_used();
     let (stage_names, stage_codes) = of.stages.finish();
     let (owners, owner_ranks) = of.names.owner.freeze().ranked();
     let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());
     let (event_names, event_ranks) = dimensions.unzip::<_, _, Vec<_>, Vec<_>>();
     Assembler::new(Parts {
         stages: of.stages,
+        pipelines: of.stages.pipeline_names(),
         stage_names,
         stage_codes,
         dimensions: &of.config.dimensions.columns,
@@ -493,13 +551,17 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         owner_ranks,
         names: of.names,
         lookups: of.lookups,
-        spend: of.spend,
+        spend: of.given.spend.as_ref(),
+        tables: of.given.tables(),
+        reads_all: of.reads_all,
         dimension_at: of.config.dimensions.at,
+        from: &of.config.dimensions.from,
+        at_of: &of.config.dimensions.at_of,
         channel: of.channel,
         cost_types: &of.config.acquisition.cost_types,
         calendar: of.resolved.calendar,
         resolution: of.config.run.resolution,
-        base: Calendar::base(of.periods),
+        base: of.resolved.calendar.base(of.periods),
         periods: of.periods,
         as_of: of.as_of,
         ledger: of.ledger,
@@ -519,6 +581,9 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);
             let channel = channel(config).into_iter().filter(|c| all.contains(c));
             given.then(|| channel.collect())
+        }
+        relation if tables::is_table(relation) => {
+            tables::carried(resolved, relation, channel(config).as_deref())
         }
         _ => Some(all.clone()),
     };

@@ -1,9 +1,10 @@
 //! The inputs of a run: opened together, and what is known of them in the end.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::config::{Config, Resolved, Shape};
+use super::tables::{Given, GivenSource};
+use crate::config::{Config, ProbabilityUnit, Resolved, Shape};
 use crate::contract::{Id, StageTable};
 use crate::error::{Error, Fault};
 use crate::fold::observe::Compared;
@@ -11,8 +12,8 @@ use crate::fold::{Quality, Ranks, Tally, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Interner, Interners, Lookup,
-    LookupSource, MergeSource, Merges, Registry, Spend, SpendSource,
+    CheckedInput, DealSource, FxSource, InputFacts, Interner, Interners, Lookup, LookupSource,
+    MergeSource, Merges, Read, Registry, SpendSource, TablesSource, unit_hint,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -30,9 +31,10 @@ pub(super) fn open(
     let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
     let rates = kept(FxSource::open(config, calendar), &mut faults)?;
     let merges = kept(MergeSource::open(config, calendar), &mut faults)?;
-    match (deals, lookups, spend, rates, merges) {
-        (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges)) => {
-            Ok(Opened { deals, lookups, spend, rates, merges })
+    let tables = kept(TablesSource::open(config, calendar), &mut faults)?;
+    match (deals, lookups, spend, rates, merges, tables) {
+        (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges), Some(tables)) => {
+            Ok(Opened { deals, lookups, merges, given: GivenSource { rates, spend, tables } })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -42,9 +44,8 @@ pub(super) fn open(
 pub(super) struct Opened {
     pub(super) deals: DealSource,
     pub(super) lookups: LookupSource,
-    pub(super) spend: SpendSource,
-    pub(super) rates: FxSource,
     pub(super) merges: MergeSource,
+    pub(super) given: GivenSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -102,21 +103,27 @@ pub(super) fn settle_as_of(
     })
 }
 
-/// What the inputs of deals can tell, now that their extracts are known.
-pub(super) fn telling(
-    source: &DealSource,
-    mut extracts: BTreeMap<String, BTreeSet<Instant>>,
-) -> Telling {
-    let told = |facts: InputFacts<'_>| Told {
+/// What the inputs of deals can tell, now that they are read.
+pub(super) fn telling(source: &DealSource, mut read: Read) -> Result<Telling, Error> {
+    let unit = |facts: &InputFacts<'_>| {
+        let span = read.probabilities.get(facts.name).copied().unwrap_or_default();
+        span.unit(facts.probability_unit).map_err(|problem| {
+            let (file, place) = (facts.root.to_path_buf(), "column \"probability\"".to_owned());
+            Error::Faults(vec![Fault { file, place, problem, hint: unit_hint(facts.name) }])
+        })
+    };
+    let units = source.facts().map(|facts| unit(&facts)).collect::<Result<Vec<_>, Error>>()?;
+    let told = |(facts, probability_unit): (InputFacts<'_>, ProbabilityUnit)| Told {
         shape: facts.shape,
         quality: Quality::of(facts.shape),
         has_amount: facts.has_amount,
         has_ends: facts.has_ends,
         is_created_told: facts.has_created,
-        extracts: extracts.remove(facts.name).unwrap_or_default().into_iter().collect(),
+        probability_unit,
+        extracts: read.extracts.remove(facts.name).unwrap_or_default().into_iter().collect(),
     };
-    let inputs = source.facts().map(told).collect();
-    Telling { units: source.inputs_of_units(), inputs, ranks: Ranks::default() }
+    let inputs = source.facts().zip(units).map(told).collect();
+    Ok(Telling { units: source.inputs_of_units(), inputs, ranks: Ranks::default() })
 }
 
 /// The order of all names, where a table of current deals may have several rows of one deal.
@@ -158,6 +165,19 @@ pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &
     ledger.record(name, &counts);
 }
 
+/// Names the stages that are not in the pipeline, with their events, where that is asked for.
+pub(super) fn mention_stages(stages: &StageTable, ledger: &Ledger) {
+    let (names, finals) = stages.finish();
+    for profile in ledger.profiles().values() {
+        for (code, n) in &profile.unknown_stages {
+            let place = finals.get(usize::from(*code));
+            if let Some(name) = place.and_then(|place| names.get(usize::from(*place))) {
+                ledger.mention(Rule::UnknownStages, name, *n);
+            }
+        }
+    }
+}
+
 /// How good the histories of each input are, by its name.
 pub(super) fn qualities(source: &DealSource) -> Vec<(String, Quality)> {
     source.facts().map(|facts| (facts.name.to_owned(), Quality::of(facts.shape))).collect()
@@ -172,7 +192,7 @@ pub(super) fn judge_registry(
 ) -> Result<Option<Registry>, Error> {
     let registry = Registry::open(config, resolved.calendar)?;
     if let Some(registry) = &registry {
-        registry.pipeline(config, ledger)?;
+        registry.complete(&mut config.clone(), resolved.as_of, ledger)?;
     }
     Ok(registry)
 }
@@ -188,12 +208,13 @@ pub(super) fn with_registry(resolved: &Resolved) -> Result<Cow<'_, Resolved>, Er
     };
     let ledger = Ledger::new(&config.quality.severity);
     let mut settled = resolved.clone();
-    settled.config.pipeline = registry.pipeline(&config, &ledger)?;
-    let stages = settled.config.pipeline.stages.len();
+    registry.complete(&mut settled.config, resolved.as_of, &ledger)?;
+    let all = settled.config.pipelines.values().chain([&settled.config.pipeline]);
+    let stages = all.map(|pipeline| pipeline.stages.len()).max().unwrap_or(0);
     if stages > STAGES_MAX {
         let problem = format!(
-            "inputs.stages: {stages} open stages, of at most {STAGES_MAX}; choose pipelines in \
-             [pipeline] only, or list the stages in [pipeline]"
+            "inputs.stages: {stages} open stages of one pipeline, of at most {STAGES_MAX}; map \
+             pipeline_id, choose pipelines in [pipeline] only, or list the stages in [pipeline]"
         );
         return Err(Error::Config(vec![problem]));
     }
@@ -216,16 +237,16 @@ pub(super) fn deal_counts(source: &DealSource, ledger: &Ledger) -> Counts {
 pub(super) fn all(
     source: DealSource,
     lookups: Vec<Lookup>,
-    spend: Option<Spend>,
-    rates: FxRates,
     merges: Merges,
+    given: Given,
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
-    inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
-    inputs.extend(rates.inputs);
+    inputs.extend(given.spend.map(|s| s.inputs).unwrap_or_default());
+    inputs.extend(given.rates.inputs);
     inputs.extend(merges.inputs);
+    inputs.extend(given.tables.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()

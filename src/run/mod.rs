@@ -2,12 +2,14 @@
 
 mod account;
 mod explain;
+mod focus;
 mod history;
 mod inputs;
 mod needs;
 mod memory;
 mod orders;
 mod pricing;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,16 +18,18 @@ use std::time::Instant as Stopwatch;
 use crate::config::{Config, Resolved};
 use crate::engine::{self, Backend, Execution, Finished, Outcome, Plan, Prepared};
 use crate::error::Error;
+use crate::fold::Quality;
 use crate::metrics;
-use crate::quality::{Ledger, Profile};
-use crate::relations::{Dictionaries, Relations};
+use crate::quality::{Examples, Ledger, Profile, Rule};
+use crate::relations::{Dictionaries, Relation, Relations};
 use crate::sink::{self, Heading, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
 use crate::time::Instant;
 
-pub use explain::explain_deal;
+pub use explain::{ExplainBy, explain_deal};
 pub use history::{History, Taker, carried, mill, read_history};
 pub use memory::Memory;
+pub use tables::{OptionalInput, Spans};
 
 /// What a run is told besides its configuration.
 #[derive(Clone, Copy)]
@@ -113,13 +117,26 @@ pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Er
     })?;
     let verdict = judge(&computed.history, &computed.ledger);
     let mut summary = computed.summary;
-    summary.skipped = would_skip(&computed.history);
+    summary.skipped = would_skip(&computed.history, &resolved.config);
     summary.seconds = stopwatch.elapsed().as_secs_f64();
     let table = computed.tables.iter().find(|t| t.name() == metrics::QUALITY);
     let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?.table()?.into_owned();
-    let unused = computed.history.inputs.iter();
+    let Computed { history, ledger, .. } = computed;
+    let unused = history.inputs.iter();
     let unused = unused.map(|(input, _)| (input.name.clone(), input.unused_columns())).collect();
-    Ok(Judged { summary, table, verdict, profiles: computed.ledger.profiles(), unused })
+    let optional = tables::optional_inputs(&resolved.config, &ledger, &history.spans);
+    Ok(Judged {
+        summary,
+        table,
+        verdict,
+        profiles: ledger.profiles(),
+        unused,
+        optional,
+        examples: ledger.examples(),
+        mentions: ledger.mentions(),
+        notes: account::notes(&history),
+        qualities: history.qualities,
+    })
 }
 
 /// What [`check`] found.
@@ -135,6 +152,16 @@ pub struct Judged {
     pub profiles: BTreeMap<String, Profile>,
     /// Columns of each input that nothing reads.
     pub unused: BTreeMap<String, Vec<String>>,
+    /// The inputs that a run can do without, those that there are and those that there are not.
+    pub optional: Vec<OptionalInput>,
+    /// The first rows of each input that break each rule, whether they are kept or not.
+    pub examples: BTreeMap<String, Examples>,
+    /// Values that break a rule, with how often each occurs; 0 where that is not known.
+    pub mentions: BTreeMap<Rule, BTreeMap<String, u64>>,
+    /// What else a reader should know, one sentence each.
+    pub notes: Vec<String>,
+    /// How good the histories of each input of deals are.
+    pub qualities: Vec<(String, Quality)>,
 }
 
 /// When broken rules of severity `fail` end the work.
@@ -176,6 +203,7 @@ fn plan(resolved: &Resolved, options: &RunOptions<'_>) -> Plan {
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),
+        calendar: resolved.calendar,
         execution: match resolved.config.run.shards {
             0 | 1 => Execution::Whole,
             n => Execution::Sharded(n),
@@ -245,17 +273,19 @@ fn selection(config: &Config) -> (Vec<&'static metrics::Metric>, Vec<crate::conf
 }
 
 /// Which tables the inputs cannot give, each with the reason.
-fn would_skip(history: &History) -> Vec<(String, String)> {
-    metrics::REGISTRY
-        .iter()
-        .filter_map(|metric| {
-            let missing = metric.states.iter().find(|state| {
-                state.absent == metrics::Absent::SkipTable
-                    && !history.present.contains(&state.relation)
-            })?;
-            Some((metric.name.to_owned(), missing.relation.missing_because().to_owned()))
-        })
-        .collect()
+fn would_skip(history: &History, config: &Config) -> Vec<(String, String)> {
+    let own = metrics::REGISTRY.iter().filter_map(|metric| {
+        let missing = metric.states.iter().find(|state| {
+            state.absent == metrics::Absent::SkipTable && !history.present.contains(&state.relation)
+        })?;
+        Some((metric.name.to_owned(), missing.relation))
+    });
+    let custom = config.metrics.iter().filter_map(|metric| {
+        let relation = Relation::EVERY.into_iter().find(|r| r.name() == metric.relation)?;
+        (!history.present.contains(&relation)).then(|| (metric.name.clone(), relation))
+    });
+    let missing = own.chain(custom);
+    missing.map(|(name, relation)| (name, relation.missing_because().to_owned())).collect()
 }
 
 fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<Published, Error> {

@@ -25,6 +25,17 @@ pub(super) fn needed(
         if matches!(relation, Relation::Orders | Relation::Customers | Relation::CustomerPeriods) {
             needed.extend([Attribute::Customer, Attribute::Amount]);
         }
+        if *relation == Relation::Bookings {
+            // How many entries there are depends on what can change.
+            needed.insert(Attribute::Amount);
+            let all = config.dimensions.columns.iter();
+            needed.extend(all.filter_map(|name| of_dimension(config, name.clone())));
+        }
+        if let Some(joined_by) = named_by(*relation) {
+            // Whether a deal has what their rows name; their own columns are not of the events.
+            needed.insert(joined_by);
+            continue;
+        }
         for column in columns.iter().filter(|_| *relation != Relation::Spend) {
             needed.extend(attribute(column));
             let channel = channel.filter(|_| column == "channel").map(str::to_owned);
@@ -37,11 +48,23 @@ pub(super) fn needed(
     Some(needed)
 }
 
+/// What the rows of an optional table name of the deals.
+fn named_by(relation: Relation) -> Option<Attribute> {
+    match relation {
+        Relation::Targets => Some(Attribute::Owner),
+        Relation::Surveys | Relation::Touches | Relation::Contracts => Some(Attribute::Customer),
+        _ => None,
+    }
+}
+
 /// The attribute that a relation's column is made of.
 fn attribute(column: &str) -> Option<Attribute> {
     match column {
         "has_customer" | "shard" => Some(Attribute::Customer),
-        "is_overdue" | "pushes_n" => Some(Attribute::ExpectedClose),
+        "is_overdue" | "pushes_n" | "expected_close_on" | "expected_close_period" => {
+            Some(Attribute::ExpectedClose)
+        }
+        "probability_ppm" | "has_probability" => Some(Attribute::Probability),
         _ if column.starts_with("owner") => Some(Attribute::Owner),
         _ if column.ends_with("amount") => Some(Attribute::Amount),
         _ => None,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::tables::Given;
 use crate::config::{MoneyPolicy, Resolved};
 use crate::error::{Error, Fault};
 use crate::fold::pricing::{Pricing, Worth};
@@ -68,7 +69,7 @@ impl Spending<'_> {
         Ok((spend, foreign.into_inner()))
     }
 
-    fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
+    pub(super) fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
         let Spending { resolved, rates, as_of, names } = *self;
         let currency = spent.currency.map(str::to_uppercase);
         if let Some(name) = &currency {
@@ -98,21 +99,41 @@ fn currencies(names: &Interners) -> BTreeSet<String> {
     names.currency.freeze().iter().map(|(_, name)| name.to_uppercase()).collect()
 }
 
-/// Refuses amounts in other currencies where none is converted: their sums would mean nothing.
-pub(super) fn refuse_mixed(
+/// Refuses amounts in other currencies where none is converted, and counts the currencies that have
+/// no rate.
+pub(super) fn judge(
     resolved: &Resolved,
     names: &Interners,
-    (deals, spend): (u64, u64),
+    deals: u64,
+    given: &Given,
+    ledger: &Ledger,
 ) -> Result<(), Error> {
-    if resolved.config.money.policy != MoneyPolicy::None || deals + spend == 0 {
+    refuse_mixed(resolved, names, deals, given)?;
+    record_missing(resolved, names, &given.rates, ledger);
+    Ok(())
+}
+
+/// Refuses amounts in other currencies where none is converted: their sums would mean nothing.
+fn refuse_mixed(
+    resolved: &Resolved,
+    names: &Interners,
+    deals: u64,
+    given: &Given,
+) -> Result<(), Error> {
+    let (spend, tables) = (given.foreign_spend, given.foreign_rows);
+    if resolved.config.money.policy != MoneyPolicy::None || deals + spend + tables == 0 {
         return Ok(());
     }
     let base = &resolved.currency.code;
     let known = currencies(names);
     let others: Vec<&str> =
         known.iter().filter(|name| *name != base).map(String::as_str).take(NAMED_MAX).collect();
-    let found = if deals > 0 { format!("{deals} deals") } else { format!("{spend} rows of spend") };
-    let input = if deals > 0 { "deal_events" } else { "spend" };
+    let table = if resolved.inputs.contains_key("targets") { "targets" } else { "contracts" };
+    let (found, input) = match (deals, spend) {
+        (0, 0) => (format!("{tables} rows of targets and contracts"), table),
+        (0, spend) => (format!("{spend} rows of spend"), "spend"),
+        (deals, _) => (format!("{deals} deals"), "deal_events"),
+    };
     let file = resolved.inputs.get(input).map(|i| i.path.clone()).unwrap_or_default();
     let listed = if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
     Err(Error::Faults(vec![Fault {
@@ -130,19 +151,16 @@ pub(super) fn refuse_mixed(
 const NAMED_MAX: usize = 5;
 
 /// Counts the currencies that have no rate at all.
-pub(super) fn record_missing(
-    resolved: &Resolved,
-    names: &Interners,
-    rates: &FxRates,
-    ledger: &Ledger,
-) {
+fn record_missing(resolved: &Resolved, names: &Interners, rates: &FxRates, ledger: &Ledger) {
     let Some(input) = rates.inputs.first() else { return };
     let known = currencies(names);
     let has_rate = |name: &&String| {
         **name == resolved.currency.code || rates.rates.contains_key(name.as_str())
     };
-    let missing = known.iter().filter(|name| !has_rate(name)).count();
     let mut counts = Counts::default();
-    counts.add(Rule::CurrenciesWithoutRate, missing as u64);
+    for name in known.iter().filter(|name| !has_rate(name)) {
+        counts.add(Rule::CurrenciesWithoutRate, 1);
+        ledger.mention(Rule::CurrenciesWithoutRate, name, 0);
+    }
     ledger.record(&input.name, &counts);
 }

@@ -30,8 +30,9 @@ impl FinishedRun {
     pub fn expect_table(&self, name: &str) -> Result<&TableEntry, Error> {
         if let Some(skipped) = self.manifest.account.skipped_tables.iter().find(|t| t.name == name)
         {
-            return Err(Error::NotYet {
-                what: format!("table {name:?} of run {}", self.manifest.run_id),
+            return Err(Error::TableNotMade {
+                table: name.to_owned(),
+                run: self.manifest.run_id.clone(),
                 hint: format!("it was skipped: {}", skipped.reason),
             });
         }

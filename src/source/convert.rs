@@ -275,6 +275,19 @@ fn to_micros(array: &ArrayRef) -> Result<Vec<Instant>, Error> {
     Ok(raw.iter().map(|v| v.map_or(NO_INSTANT, scale)).collect())
 }
 
+/// Whether what a `strftime` format writes of a time is read as one by the same format. Parts such as
+/// the quarter can be written only.
+#[must_use]
+pub fn can_be_read(format: &str) -> bool {
+    use std::fmt::Write;
+    let calendar = Calendar::UTC;
+    let clock = Clock { reporting: calendar, naive: Some(calendar), format: Some(format.into()) };
+    let time = chrono::DateTime::from_timestamp(1_700_000_000, 0);
+    let mut text = String::new();
+    time.is_some_and(|time| write!(text, "{}", time.fixed_offset().format(format)).is_ok())
+        && parse_instant(&text, &clock) != BAD_INSTANT
+}
+
 fn parse_instant(text: &str, clock: &Clock) -> Instant {
     use chrono::{DateTime, NaiveDate, NaiveDateTime};
     let naive = |t: NaiveDateTime| match &clock.naive {
@@ -349,20 +362,18 @@ pub(crate) fn as_text(array: &ArrayRef) -> Result<ArrayRef, Error> {
     cast(array, &DataType::Utf8).map_err(cast_error)
 }
 
-/// Yes, no or nothing, a row: a boolean, 0 or 1, or a word for one of them.
-///
-/// # Errors
-/// [`Error::Faults`] without a place for a value that is neither: taken as either it would change
-/// outcomes without a word.
-pub(crate) fn flags(array: &ArrayRef) -> Result<Vec<Option<bool>>, Error> {
+/// Yes, no or nothing, a row: a boolean, 0 or 1, or a word for one of them. The positions of rows
+/// with a value that is neither are added to `bad`: taken as either it would change outcomes
+/// without a word.
+pub(crate) fn flags(array: &ArrayRef, bad: &mut Vec<usize>) -> Result<Vec<Option<bool>>, Error> {
     let mut flags = Vec::with_capacity(array.len());
     each_text(array, |text| {
         let text = text.map(str::trim).filter(|text| !text.is_empty());
         // A probability between the two is the one of an open stage, and neither.
         let is_between = |text: &str| text.parse().is_ok_and(|p: f64| 0.0 < p && p < 1.0);
         let known = text.and_then(flag);
-        if let (None, Some(text)) = (known, text.filter(|text| !is_between(text))) {
-            return Err(no_flag(text));
+        if known.is_none() && text.is_some_and(|text| !is_between(text)) {
+            bad.push(flags.len());
         }
         flags.push(known);
         Ok(())
@@ -370,7 +381,8 @@ pub(crate) fn flags(array: &ArrayRef) -> Result<Vec<Option<bool>>, Error> {
     Ok(flags)
 }
 
-fn no_flag(text: &str) -> Error {
+/// That a value is neither yes nor no, where that cannot be; without a place.
+pub(crate) fn no_flag(text: &str) -> Error {
     Error::Faults(vec![Fault {
         file: PathBuf::new(),
         place: String::new(),

@@ -42,7 +42,7 @@ fn read_batch(
     first_row: u64,
 ) -> Result<(), Error> {
     let common = state.decode_common(arrays)?;
-    let standings = Standings::decode(state, seen, arrays)?;
+    let standings = Standings::decode(state, seen, arrays, &common)?;
     let layout = state.layout;
     let ends = Ends {
         closed: state.instants(layout.closed_at, arrays)?,
@@ -102,6 +102,7 @@ fn judge(
     }
     let mut stage = standings.stage.get(row).copied().unwrap_or(NO_STAGE);
     state.judge_kept(common, row, stage)?;
+    state.judge_flags(&standings.bad_flags, row)?;
     let mut standing = standings.standing(row);
     if standing == Standing::Unknown {
         state.counts.add(Rule::UnknownOutcome, 1);

@@ -11,7 +11,7 @@ use super::sheet::{Sheet, SheetBatch};
 use crate::config::{Config, Shape};
 use crate::error::Error;
 use crate::money::{NO_AMOUNT, RATE_SCALE, Rates};
-use crate::quality::{Ledger, Rule};
+use crate::quality::{Counts, Ledger, Rule};
 use crate::time::{Calendar, Day, NO_DAY};
 
 /// All exchange rates of a run.
@@ -28,7 +28,8 @@ pub struct FxSource {
     sheets: Vec<Sheet>,
 }
 
-type ByDay = BTreeMap<String, BTreeMap<Day, i64>>;
+/// Every rate given, by currency and day.
+type ByDay = BTreeMap<String, BTreeMap<Day, Vec<i64>>>;
 
 impl FxSource {
     /// Lists and checks every input of shape `fx_rates`.
@@ -39,7 +40,8 @@ impl FxSource {
         Ok(Self { sheets: Sheet::open(config, calendar, Shape::FxRates)? })
     }
 
-    /// Reads every rate. Of several rates of a currency on a day the first one counts.
+    /// Reads every rate. Of several rates of a currency on a day the lowest counts, whatever the
+    /// order of the files.
     ///
     /// # Errors
     /// The first file that cannot be decoded.
@@ -48,7 +50,21 @@ impl FxSource {
         for sheet in &self.sheets {
             sheet.read(ledger, |batch| read_batch(batch, &mut rates))?;
         }
-        let rates = rates.into_iter().map(|(currency, days)| (currency, Rates::new(days)));
+        if let Some(sheet) = self.sheets.first() {
+            let mut counts = Counts::default();
+            let others = |values: &Vec<i64>| {
+                let least = values.iter().min();
+                values.iter().filter(|value| Some(*value) != least).count() as u64
+            };
+            let others = rates.values().flat_map(BTreeMap::values).map(others).sum();
+            counts.add(Rule::DuplicateRates, others);
+            ledger.record(&sheet.checked.name, &counts);
+        }
+        let least = |days: BTreeMap<Day, Vec<i64>>| {
+            days.into_iter().filter_map(|(day, values)| Some((day, values.into_iter().min()?)))
+        };
+        let rates = rates.into_iter();
+        let rates = rates.map(|(currency, days)| (currency, Rates::new(least(days).collect())));
         let inputs = self.sheets.into_iter().map(|sheet| sheet.checked).collect();
         Ok(FxRates { rates: rates.collect(), inputs })
     }
@@ -66,9 +82,7 @@ fn read_batch(batch: &mut SheetBatch<'_>, rates: &mut ByDay) -> Result<(), Error
         };
         batch.keep();
         let known = rates.entry(currency.to_uppercase()).or_default();
-        if *known.entry(day).or_insert(value) != value {
-            batch.note(Rule::DuplicateRates, 1);
-        }
+        known.entry(day).or_default().push(value);
     }
     Ok(())
 }

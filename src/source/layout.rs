@@ -2,11 +2,12 @@
 //! tell of its deals.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::preflight::{CheckedFile, Origin, Wanted};
 use super::read::CheckedInput;
 use super::{Present, Sources, clock, source_name, wanted_columns};
-use crate::config::{Initial, Input, Outcome, Shape};
+use crate::config::{Initial, Input, Outcome, ProbabilityUnit, Shape};
 use crate::contract::{self, CanonicalColumn, ColumnType, Need, StageTable};
 use crate::error::{Error, Fault};
 use crate::time::Calendar;
@@ -20,6 +21,7 @@ pub(super) struct DealInput {
     /// Positions of everything the files have.
     pub(super) full_layout: Layout,
     pub(super) values: BTreeMap<String, BTreeMap<String, String>>,
+    pub(super) probability_unit: ProbabilityUnit,
 }
 
 /// What an input can tell of its deals.
@@ -35,6 +37,10 @@ pub struct InputFacts<'a> {
     pub has_ends: bool,
     /// Whether it tells when deals were created.
     pub has_created: bool,
+    /// In what its probabilities are said to be.
+    pub probability_unit: ProbabilityUnit,
+    /// Where it is.
+    pub root: &'a Path,
 }
 
 impl DealInput {
@@ -56,6 +62,8 @@ impl DealInput {
             has_amount: self.layout.amount.is_some(),
             has_ends: self.layout.valid_to.is_some(),
             has_created: self.layout.created_at.is_some(),
+            probability_unit: self.probability_unit,
+            root: self.checked.root(),
         }
     }
 }
@@ -74,6 +82,7 @@ pub(crate) struct Layout {
     pub(super) owner_id: Option<usize>,
     pub(super) customer_id: Option<usize>,
     pub(super) expected_close: Option<usize>,
+    pub(super) probability: Option<usize>,
     pub(super) seq: Option<usize>,
     pub(super) event_id: Option<usize>,
     pub(super) ingested_at: Option<usize>,
@@ -112,6 +121,8 @@ pub(super) enum Target {
     Customer,
     ExpectedClose,
     IsDeleted,
+    Pipeline,
+    Probability,
     /// The dimension at this position.
     Dimension(usize),
 }
@@ -128,6 +139,8 @@ impl Target {
             "customer_id" => Self::Customer,
             "expected_close" => Self::ExpectedClose,
             "is_deleted" => Self::IsDeleted,
+            "pipeline_id" => Self::Pipeline,
+            "probability" => Self::Probability,
             other => Self::Dimension(dimensions.iter().position(|d| d == other)?),
         })
     }
@@ -141,6 +154,8 @@ impl Target {
             Self::Dimension(own) => own == place,
             Self::Owner => matches!(dimension, "owner" | "owner_id"),
             Self::Customer => matches!(dimension, "customer" | "customer_id"),
+            Self::Pipeline => dimension == "pipeline_id",
+            Self::Probability => dimension == "probability",
             _ => false,
         }
     }
@@ -159,6 +174,8 @@ impl Present {
         self.owner |= layout.owner_id.is_some() || is_field(Target::Owner);
         self.customer |= layout.customer_id.is_some() || is_field(Target::Customer);
         self.expected_close |= layout.expected_close.is_some() || is_field(Target::ExpectedClose);
+        self.pipeline |= layout.pipeline_id.is_some() || is_field(Target::Pipeline);
+        self.probability |= layout.probability.is_some() || is_field(Target::Probability);
         self.seq |= layout.seq.is_some() || input.shape == Shape::Intervals;
         self.event_id |= layout.event_id.is_some();
         self.ingested |=
@@ -230,7 +247,8 @@ pub(super) fn open_input(
     layout.fields = input.fields.iter().filter_map(target).collect();
     layout.initial = input.initial;
     let (shape, values) = (input.shape, input.values.clone());
-    Ok(DealInput { checked, shape, full_layout: layout.clone(), layout, values })
+    let probability_unit = input.probability_unit;
+    Ok(DealInput { checked, shape, full_layout: layout.clone(), layout, values, probability_unit })
 }
 
 /// The dimensions that no input has; none of them may be unknown for every deal in silence.
@@ -269,6 +287,7 @@ fn canonical(position: &impl Fn(&str) -> Option<usize>) -> Layout {
         owner_id: position("owner_id"),
         customer_id: position("customer_id"),
         expected_close: position("expected_close"),
+        probability: position("probability"),
         seq: position("seq"),
         event_id: position("event_id"),
         ingested_at: position("ingested_at"),

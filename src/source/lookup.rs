@@ -204,10 +204,12 @@ fn validity(from: Option<&Instant>, to: Option<&Instant>) -> Option<(Instant, In
 }
 
 /// Puts the rows of a key in order of time, so that no two hold at once: of rows that begin together
-/// the first counts, else the later one from its beginning.
+/// the one whose values come first in order counts, else the later one from its beginning. So no
+/// name or order of files decides.
 fn settle(held: &mut Vec<Held>, counts: &mut Counts) {
-    // Stable, so that the first row of the source is the first.
-    held.sort_by_key(|row| row.from);
+    held.sort_by(|a, b| {
+        a.from.cmp(&b.from).then_with(|| a.values.cmp(&b.values)).then(b.to.cmp(&a.to))
+    });
     let before = held.len();
     held.dedup_by_key(|row| row.from);
     counts.add(Rule::DuplicateKeys, (before - held.len()) as u64);
@@ -232,9 +234,24 @@ mod tests {
     #[test]
     fn no_two_rows_of_a_key_hold_at_once() {
         let (rows, counts) = held(&[(20, 40), (0, 30), (50, 60), (50, 90)]);
-        assert_eq!(rows, [(0, 20), (20, 40), (50, 60)]);
+        assert_eq!(rows, [(0, 20), (20, 40), (50, 90)]);
         assert_eq!(counts.of(Rule::OverlappingValidity), 1);
         assert_eq!(counts.of(Rule::DuplicateKeys), 1);
+    }
+
+    #[test]
+    fn of_rows_that_begin_together_the_order_of_files_decides_nothing() {
+        let row = |value: &str| Held {
+            from: 0,
+            to: Instant::MAX,
+            values: vec![Some(value.to_owned()), None],
+        };
+        for given in [["b", "a", "c"], ["c", "b", "a"]] {
+            let (mut rows, mut counts) = (given.map(row).to_vec(), Counts::default());
+            settle(&mut rows, &mut counts);
+            assert_eq!(rows, [row("a")]);
+            assert_eq!(counts.of(Rule::DuplicateKeys), 2);
+        }
     }
 
     #[test]

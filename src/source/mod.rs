@@ -3,7 +3,10 @@
 //!
 //! It judges rows one by one and counts what it keeps out; it knows nothing of the order of events.
 
+mod alike;
+mod calendar;
 mod chunks;
+mod contracts;
 mod convert;
 mod current;
 mod csv;
@@ -22,25 +25,32 @@ mod needs;
 mod pages;
 mod partitions;
 mod preflight;
+mod probability;
 mod read;
 mod registry;
 mod rows;
 mod sheet;
 mod spend;
 mod stage_dates;
+mod surveys;
+mod tables;
+mod targets;
 mod task;
 mod tasks;
+mod touches;
 #[cfg(test)]
 mod tests;
 pub mod synthetic;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::ArrayRef;
 use rayon::prelude::*;
 
+pub use calendar::Workdays;
+pub use contracts::ContractRow;
+pub use convert::can_be_read;
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use footprint::Footprint;
 pub use fx_rates::{FxRates, FxSource};
@@ -49,9 +59,14 @@ pub use intern::{Interner, Names};
 pub use lookup::{Held, Lookup, LookupKey, LookupSource};
 pub use merges::{Merge, MergeSource, Merges};
 pub use needs::{Attribute, Width};
+pub use probability::{in_millionths, unit_hint};
 pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
+pub use surveys::{SCORE_SCALE, SurveyKind, SurveyRow};
+pub use tables::{TableSettings, Tables, TablesSource};
+pub use targets::{NET_WON_AMOUNT, TargetRow};
+pub use touches::TouchRow;
 
 use crate::config::{Config, Input, Shape, Ties};
 use crate::contract::{CanonicalColumn, EventBatch, Id, StageTable};
@@ -63,6 +78,7 @@ use convert::Clock;
 pub use layout::InputFacts;
 use layout::{DealInput, Layout};
 use preflight::Wanted;
+use probability::Span;
 use task::TaskState;
 use tasks::Task;
 
@@ -164,6 +180,10 @@ pub struct Present {
     pub customer: bool,
     /// The expected close date.
     pub expected_close: bool,
+    /// The pipeline, where there are several.
+    pub pipeline: bool,
+    /// The chance of winning.
+    pub probability: bool,
     /// The order within one instant.
     pub seq: bool,
     /// Identifiers of events.
@@ -188,6 +208,8 @@ pub struct DealSource {
     pub dimensions: Vec<String>,
     /// Which optional columns there are.
     pub present: Present,
+    /// Whether the run has several pipelines.
+    has_pipelines: bool,
     /// Whether events carry row numbers: by default where deals may be rejected for their ties.
     pub row_numbers: RowNumbers,
     /// How many events a thread holds before it hands them over as a piece.
@@ -210,6 +232,31 @@ pub struct Read {
     pub latest: Instant,
     /// When the extracts of each input of snapshots were made, by its name.
     pub extracts: BTreeMap<String, BTreeSet<Instant>>,
+    /// What the probabilities of each input look like, by its name.
+    pub probabilities: BTreeMap<String, Span>,
+}
+
+impl Read {
+    /// Adds what a task of an input gave.
+    fn add(
+        &mut self,
+        input: &DealInput,
+        latest: Instant,
+        dates: BTreeSet<Instant>,
+        span: &Span,
+    ) -> Result<(), Error> {
+        self.latest = self.latest.max(latest);
+        let name = &input.checked.name;
+        self.probabilities.entry(name.clone()).or_default().merge(span);
+        if !dates.is_empty() {
+            let own = self.extracts.entry(name.clone()).or_default();
+            own.extend(dates);
+            if own.len() > EXTRACTS_MAX {
+                return Err(input.too_many_extracts(EXTRACTS_MAX));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The zone and format by which an input's times are read.
@@ -284,6 +331,7 @@ impl DealSource {
                 let source = source_name(&input, "pipeline_id");
                 input.columns.insert("pipeline_id".into(), source);
             }
+            probability::hide_unsaid(&mut input);
             match layout::open_input(name, &input, calendar, stages, event_dimensions, sources) {
                 Ok(opened) => inputs.push(opened),
                 Err(Error::Faults(more)) => faults.extend(more),
@@ -303,8 +351,9 @@ impl DealSource {
         let (dimensions, present) = (event_dimensions.to_vec(), Present::default());
         let merges = config.inputs.values().any(|input| input.shape == Shape::Merges);
         let sources = if merges { Sources::Several } else { sources };
-        let piece_rows = PIECE_ROWS;
-        let mut source = Self { inputs, dimensions, present, row_numbers, piece_rows, sources };
+        let (has_pipelines, piece_rows) = (stages.has_pipelines(), PIECE_ROWS);
+        let mut source =
+            Self { inputs, dimensions, present, has_pipelines, row_numbers, piece_rows, sources };
         source.note_present();
         Ok(source)
     }
@@ -314,6 +363,7 @@ impl DealSource {
         for input in &self.inputs {
             self.present.note(input);
         }
+        self.present.pipeline &= self.has_pipelines;
     }
 
     /// The position of each unit's input among [`Self::inputs`].
@@ -368,10 +418,9 @@ impl DealSource {
     ) -> Result<(Vec<T>, Read), Error> {
         // What could not be taken; then nothing more need be read.
         let failed: OnceLock<Error> = OnceLock::new();
-        let latest = AtomicI64::new(NO_INSTANT);
+        let read: Mutex<Read> = Mutex::new(Read { latest: NO_INSTANT, ..Read::default() });
         // Room that tasks leave to the next ones, so that pages are asked for once a thread.
         let rooms: Mutex<Vec<EventBatch>> = Mutex::default();
-        let extracts: Mutex<BTreeMap<String, BTreeSet<Instant>>> = Mutex::default();
         let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
         for input in &self.inputs {
             ledger.record(&input.checked.name, &crate::quality::Counts::default());
@@ -413,16 +462,10 @@ impl DealSource {
                 }
                 read_unit(input.shape, &mut state)?;
             }
-            let (room, last, dates) = state.finish();
-            latest.fetch_max(last, Ordering::Relaxed);
-            if !dates.is_empty() {
-                let mut all = extracts.lock().unwrap_or_else(PoisonError::into_inner);
-                let own = all.entry(input.checked.name.clone()).or_default();
-                own.extend(dates);
-                if own.len() > EXTRACTS_MAX {
-                    return Err(input.too_many_extracts(EXTRACTS_MAX));
-                }
-            }
+            let (room, last, dates, span) = state.finish();
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.add(input, last, dates, &span)?;
+            drop(read);
             rooms().push(room);
             Ok(taken)
         };
@@ -439,7 +482,6 @@ impl DealSource {
         for input in &self.inputs {
             input.checked.settle_refused(ledger);
         }
-        let extracts = extracts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((all, Read { latest: latest.load(Ordering::Relaxed), extracts }))
+        Ok((all, read.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -25,6 +25,8 @@ pub enum Attribute {
     Customer,
     /// The expected close date.
     ExpectedClose,
+    /// The chance of winning.
+    Probability,
     /// A dimension that comes with the events.
     Dimension(String),
 }
@@ -79,6 +81,7 @@ fn leave_out(layout: &mut Layout, needed: &BTreeSet<Attribute>, judged: bool) ->
         (&mut layout.owner_id, Attribute::Owner),
         (&mut layout.customer_id, Attribute::Customer),
         (&mut layout.expected_close, Attribute::ExpectedClose),
+        (&mut layout.probability, Attribute::Probability),
     ];
     if !judged && !needed.contains(&Attribute::Amount) {
         drop(&mut layout.amount);

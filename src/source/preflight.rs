@@ -329,7 +329,14 @@ fn check_types(
                 column.canonical,
                 column.holds.accepted()
             );
-            refuse(problem, "map another column to it in [inputs.….columns]");
+            let hint = match (column.holds, class) {
+                (ColumnType::Id | ColumnType::Text, Class::Float | Class::Decimal) => {
+                    "identifiers become such numbers where a column has gaps or other numbers: \
+                     write them as integers or as text"
+                }
+                _ => "map another column to it in [inputs.….columns]",
+            };
+            refuse(problem, hint);
         } else if class == Class::NaiveTime && naive == NaiveTimes::Undeclared {
             let problem = "holds timestamps without a zone".to_owned();
             refuse(problem, NAIVE_HINT);

@@ -18,6 +18,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::reader::ChunkReader;
 
+use super::alike;
 use super::chunks::{self, Chunks};
 use super::convert::{self, Clock};
 use super::csv::{self, Broken, Dialect, Piece, RefusedLine};
@@ -117,6 +118,7 @@ impl CheckedInput {
             let keys = "delimiter, quote, encoding and null_values";
             warnings.push(format!("{keys} are about CSV files, and there are none"));
         }
+        warnings.extend(alike::columns(&files, wanted, input));
         let skipped = Mutex::default();
         let unread = BTreeSet::new();
         Ok(Self {
@@ -249,6 +251,9 @@ impl CheckedInput {
     pub(crate) fn settle_refused(&self, ledger: &Ledger) {
         let refused =
             std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.files.iter().any(|file| file.footer.is_none()) {
+            ledger.declare_csv(&self.name);
+        }
         if refused.is_empty() {
             return;
         }
@@ -310,19 +315,6 @@ impl CheckedInput {
         array: &ArrayRef,
     ) -> Result<Vec<Day>, Error> {
         convert::days(array, &self.clock).map_err(|e| self.placed(unit, wanted, e))
-    }
-
-    /// Yes, no or nothing, a row of a wanted column.
-    ///
-    /// # Errors
-    /// A value that is neither yes nor no, with its file and column.
-    pub(crate) fn flags(
-        &self,
-        unit: &Unit,
-        wanted: usize,
-        array: &ArrayRef,
-    ) -> Result<Vec<Option<bool>>, Error> {
-        convert::flags(array).map_err(|e| self.placed(unit, wanted, e))
     }
 
     /// A fault found by its values only, with the file and column it is in.

@@ -9,7 +9,7 @@ use arrow::array::ArrayRef;
 use super::convert::{self, BAD_INSTANT, Seen};
 use super::task::{Decoded, Rows, TaskState};
 use crate::config::Shape;
-use crate::contract::{EventKind, NO_STAGE, OPEN_END};
+use crate::contract::{EventKind, NO_STAGE, OPEN_END, StageClass};
 use crate::error::Error;
 use crate::quality::Rule;
 use crate::time::{Instant, MICROS_PER_DAY, NO_INSTANT};
@@ -70,6 +70,8 @@ pub(super) struct Standings {
     is_won: Vec<Option<bool>>,
     pub(super) is_deleted: Vec<Option<bool>>,
     pub(super) created: Vec<Instant>,
+    /// Rows with a flag that is neither yes nor no, ascending.
+    pub(super) bad_flags: Vec<usize>,
 }
 
 /// The columns of a batch beside the shared ones.
@@ -221,6 +223,7 @@ fn judge(
     let standings = &columns.standings;
     let (stage, is_gone) = standings.settle(state, row)?;
     state.judge_kept(common, row, stage)?;
+    state.judge_flags(&standings.bad_flags, row)?;
     let created = standings.created.get(row).copied().unwrap_or(NO_INSTANT);
     let created = TaskState::judge_optional(created)?.filter(|at| *at <= as_of);
     Ok(Some(Kept {
@@ -255,6 +258,7 @@ impl Standings {
         state: &TaskState<'_>,
         seen: &mut SeenNames,
         arrays: &[Option<ArrayRef>],
+        common: &Decoded,
     ) -> Result<Self, Error> {
         let (d, layout) = (state.decoding, state.layout);
         let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
@@ -266,6 +270,7 @@ impl Standings {
                 convert::named(name, replace).map_or(Ok(NO_STAGE), |name| d.stages.code(name))
             };
             standings.stage = convert::each_name(array, &mut seen.stage, code, NO_STAGE)?;
+            state.place_stages(common, &mut standings.stage)?;
         }
         if let Some(array) = get(layout.outcome_name) {
             let replace = d.replacement("outcome");
@@ -278,10 +283,11 @@ impl Standings {
             (layout.is_won, &mut standings.is_won),
             (layout.is_deleted, &mut standings.is_deleted),
         ] {
-            if let (Some(index), Some(array)) = (index, get(index)) {
-                *flags = state.input.flags(&state.unit, index, array)?;
+            if let Some(array) = get(index) {
+                *flags = convert::flags(array, &mut standings.bad_flags)?;
             }
         }
+        standings.bad_flags.sort_unstable();
         Ok(standings)
     }
 
@@ -301,8 +307,8 @@ impl Standings {
         let is_gone = self.is_deleted.get(row).copied().flatten() == Some(true);
         Ok(match self.standing(row) {
             Standing::Untold | Standing::Open => (stage, is_gone),
-            Standing::Won => (stages.won_or(stage), is_gone),
-            Standing::Lost => (stages.lost_or(stage), is_gone),
+            Standing::Won => (stages.end_or(stage, StageClass::Won), is_gone),
+            Standing::Lost => (stages.end_or(stage, StageClass::Lost), is_gone),
             Standing::Deleted => (stage, true),
             Standing::Unknown => {
                 state.counts.add(Rule::UnknownOutcome, 1);
@@ -321,13 +327,16 @@ fn decode(
     let layout = state.layout;
     let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
     state.decode_identity(arrays, common)?;
+    let mut standings = Standings::decode(state, seen, arrays, common)?;
+    let is_active = match get(layout.is_active) {
+        Some(array) => convert::flags(array, &mut standings.bad_flags)?,
+        None => Vec::new(),
+    };
+    standings.bad_flags.sort_unstable();
     Ok(Columns {
-        standings: Standings::decode(state, seen, arrays)?,
+        standings,
         from: state.instants(layout.event_time, arrays)?,
         to: state.instants(layout.valid_to, arrays)?,
-        is_active: match (layout.is_active, get(layout.is_active)) {
-            (Some(index), Some(array)) => state.input.flags(&state.unit, index, array)?,
-            _ => Vec::new(),
-        },
+        is_active,
     })
 }

@@ -132,10 +132,12 @@ impl<'a> SheetBatch<'a> {
         self.column(name, i64::MIN, |_, array| convert::integers(array))
     }
 
-    /// Yes, no or nothing.
-    pub(crate) fn flags(&self, name: &str) -> Result<Vec<Option<bool>>, Error> {
-        let checked = &self.sheet.checked;
-        self.column(name, None, |at, array| checked.flags(&self.unit, at, array))
+    /// Yes, no or nothing; what is neither is counted and taken as nothing.
+    pub(crate) fn flags(&mut self, name: &str) -> Result<Vec<Option<bool>>, Error> {
+        let mut bad = Vec::new();
+        let flags = self.column(name, None, |_, array| convert::flags(array, &mut bad))?;
+        self.note(Rule::BadFlag, bad.len() as u64);
+        Ok(flags)
     }
 
     /// Amounts in units of 10^-`scale`: [`NO_AMOUNT`], [`convert::BAD_AMOUNT`] where it cannot be
@@ -149,11 +151,6 @@ impl<'a> SheetBatch<'a> {
             Ok(amounts)
         })?;
         Ok((amounts, inexact))
-    }
-
-    /// How many rows it has.
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     /// The row counts.

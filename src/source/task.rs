@@ -8,13 +8,16 @@ use std::collections::BTreeSet;
 use arrow::array::ArrayRef;
 
 use super::convert::{self, BAD_AMOUNT, BAD_INSTANT, Seen};
+use super::probability::{self, Span};
 use super::read::{CheckedInput, Unit};
 use super::{Decoding, Layout, RowNumbers};
 use crate::config::{Severity, Shape};
-use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_STAGE, StageClass};
+use crate::contract::{
+    EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageClass,
+};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
-use crate::quality::{Counts, Profile, QuarantinedRow, Rule};
+use crate::quality::{Counts, Examples, Profile, QuarantinedRow, Rule};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 
 /// One decoded batch: canonical columns of equal length; empty where the input has none.
@@ -28,12 +31,15 @@ pub(super) struct Decoded {
     pub(super) owner: Vec<u32>,
     pub(super) customer: Vec<Id>,
     pub(super) expected_close: Vec<i32>,
+    pub(super) probability: Vec<i32>,
     pub(super) seq: Vec<i64>,
     pub(super) event_id: Vec<Id>,
     pub(super) ingested: Vec<Instant>,
     pub(super) dimensions: Vec<Vec<u32>>,
     /// Whether each row's pipeline is asked for; empty where all are.
     pub(super) wanted_pipeline: Vec<bool>,
+    /// The pipelines, where the run has several.
+    pub(super) pipeline: Vec<u16>,
 }
 
 impl Decoded {
@@ -50,11 +56,13 @@ impl Decoded {
             owner: pick(&self.owner, rows),
             customer: pick(&self.customer, rows),
             expected_close: pick(&self.expected_close, rows),
+            probability: pick(&self.probability, rows),
             seq: pick(&self.seq, rows),
             event_id: pick(&self.event_id, rows),
             ingested: pick(&self.ingested, rows),
             dimensions: self.dimensions.iter().map(|d| pick(d, rows)).collect(),
             wanted_pipeline: Vec::new(),
+            pipeline: pick(&self.pipeline, rows),
         }
     }
 }
@@ -72,6 +80,7 @@ impl Decoded {
         clear(&mut self.owner, row, NO_CODE);
         clear(&mut self.customer, row, Id::NONE);
         clear(&mut self.expected_close, row, NO_DAY);
+        clear(&mut self.probability, row, NO_PROBABILITY);
         self.dimensions.iter_mut().for_each(|codes| clear(codes, row, NO_CODE));
     }
 }
@@ -81,7 +90,8 @@ impl Decoded {
 struct SeenNames {
     currency: Seen<u32>,
     owner: Seen<u32>,
-    pipeline: Seen<bool>,
+    wanted_pipeline: Seen<bool>,
+    pipeline: Seen<u16>,
     dimensions: Vec<Seen<u32>>,
 }
 
@@ -110,10 +120,18 @@ pub(super) struct TaskState<'a> {
     take: &'a mut dyn FnMut(&EventBatch),
     pub(super) counts: Counts,
     quarantine: Vec<QuarantinedRow>,
+    /// Rows of the batch that break a rule and are kept, where somebody wants to see some.
+    noted: Vec<(Rule, usize)>,
+    /// The row being judged, where what is judged is not the batch.
+    pub(super) noted_row: Option<usize>,
+    /// The first of them.
+    examples: Examples,
     /// The latest instant of an event.
     pub(super) latest: Instant,
     /// When the extracts were made whose rows were kept; of snapshots only.
     pub(super) extracts: BTreeSet<Instant>,
+    /// What the probabilities look like.
+    span: Span,
     /// Rules that are counted by default and whose rows this run keeps out.
     strict: Vec<Rule>,
     seen: SeenNames,
@@ -130,10 +148,11 @@ impl<'a> TaskState<'a> {
     ) -> Self {
         events.clear();
         events.dimensions.resize_with(layout.dimensions.len(), Vec::new);
-        let strict = [Rule::BadAmount, Rule::InexactAmount, Rule::UnknownStageEvents]
-            .into_iter()
-            .filter(|rule| decoding.ledger.severity(*rule) == Severity::Quarantine)
-            .collect();
+        let strict =
+            [Rule::BadAmount, Rule::BadFlag, Rule::InexactAmount, Rule::UnknownStageEvents]
+                .into_iter()
+                .filter(|rule| decoding.ledger.severity(*rule) == Severity::Quarantine)
+                .collect();
         let mut seen = SeenNames::default();
         seen.dimensions.resize_with(layout.dimensions.len(), Seen::default);
         Self {
@@ -146,8 +165,12 @@ impl<'a> TaskState<'a> {
             take,
             counts: Counts::default(),
             quarantine: Vec::new(),
+            noted: Vec::new(),
+            noted_row: None,
+            examples: Examples::default(),
             latest: NO_INSTANT,
             extracts: BTreeSet::new(),
+            span: Span::default(),
             strict,
             seen,
         }
@@ -167,6 +190,7 @@ impl<'a> TaskState<'a> {
         let (input, unit) = (self.input, self.unit);
         input.read(&unit, |arrays, first_row| {
             read(self, arrays, first_row)?;
+            self.settle_noted(arrays, first_row);
             self.hand_over_if_many();
             Ok(())
         })
@@ -181,18 +205,19 @@ impl<'a> TaskState<'a> {
 
     fn hand_over(&mut self) {
         self.counts.events += self.events.len() as u64;
-        self.decoding.stages.mark_used(&self.events.stage);
+        self.span.note(&self.events.probability);
+        self.decoding.stages.mark_used(&self.events.stage, &self.events.pipeline);
         if self.decoding.ledger.is_profiling() {
             let dimensions = self.layout.dimensions.iter().map(|(name, _)| name.as_str());
             let mut profile = Profile::default();
             let kinds = self.events.kind.iter().enumerate();
             let told: Vec<usize> =
                 kinds.filter(|(_, kind)| **kind != EventKind::Seen).map(|(row, _)| row).collect();
-            let calendar = &self.input.clock.reporting;
+            let (calendar, stages) = (&self.input.clock.reporting, self.decoding.stages);
             if told.len() == self.events.len() {
-                profile.add(&self.events, calendar, dimensions);
+                profile.add(&self.events, calendar, stages, dimensions);
             } else {
-                profile.add(&self.events.pick(&told), calendar, dimensions);
+                profile.add(&self.events.pick(&told), calendar, stages, dimensions);
             }
             self.decoding.ledger.note(&self.input.name, &profile);
         }
@@ -201,8 +226,8 @@ impl<'a> TaskState<'a> {
     }
 
     /// Hands the last events over and records what became of the rows; gives back the room, the
-    /// latest instant and the extracts.
-    pub(super) fn finish(mut self) -> (EventBatch, Instant, BTreeSet<Instant>) {
+    /// latest instant, the extracts, and what the probabilities look like.
+    pub(super) fn finish(mut self) -> (EventBatch, Instant, BTreeSet<Instant>, Span) {
         if !self.events.is_empty() {
             self.hand_over();
         }
@@ -213,7 +238,8 @@ impl<'a> TaskState<'a> {
         let ledger = self.decoding.ledger;
         ledger.record(&self.input.name, &self.counts);
         ledger.quarantine(&self.input.name, self.quarantine);
-        (self.events, self.latest, self.extracts)
+        ledger.exemplify(&self.input.name, self.examples);
+        (self.events, self.latest, self.extracts, self.span)
     }
 
     /// Whether the statistics show that no row of the unit can be needed. What is then counted is
@@ -275,13 +301,27 @@ impl<'a> TaskState<'a> {
         {
             decoded.expected_close = self.input.days(&self.unit, index, array)?;
         }
+        if let Some(array) = get(self.layout.probability) {
+            decoded.probability = probability::decode(array, self.input.decimal)?;
+        }
         if !d.pipelines.is_empty() {
             let asked = |name: Option<&str>| Ok(d.is_wanted_pipeline(name));
             decoded.wanted_pipeline = match get(self.layout.pipeline_id) {
-                Some(array) => convert::each_name(array, &mut self.seen.pipeline, asked, false)?,
+                Some(array) => {
+                    convert::each_name(array, &mut self.seen.wanted_pipeline, asked, false)?
+                }
                 // A file without the column says of no row that its pipeline is asked for.
                 None => vec![false; decoded.deal.len()],
             };
+        }
+        if let Some(array) = get(self.layout.pipeline_id).filter(|_| d.present.pipeline) {
+            let replace = d.replacement("pipeline_id");
+            let code = |name: Option<&str>| {
+                convert::named(name, replace)
+                    .map_or(Ok(NO_PIPELINE), |name| d.stages.pipeline(name))
+            };
+            let seen = &mut self.seen.pipeline;
+            decoded.pipeline = convert::each_name(array, seen, code, NO_PIPELINE)?;
         }
         let dimensions = self.layout.dimensions.iter().zip(&d.names.dimensions);
         for (((name, index), interner), seen) in dimensions.zip(&mut self.seen.dimensions) {
@@ -329,6 +369,10 @@ impl<'a> TaskState<'a> {
         extend(&mut events.customer, &decoded.customer, rows, none);
         let none = present.expected_close.then_some(NO_DAY);
         extend(&mut events.expected_close, &decoded.expected_close, rows, none);
+        let none = present.probability.then_some(NO_PROBABILITY);
+        extend(&mut events.probability, &decoded.probability, rows, none);
+        let none = present.pipeline.then_some(NO_PIPELINE);
+        extend(&mut events.pipeline, &decoded.pipeline, rows, none);
         extend(&mut events.seq, &decoded.seq, rows, present.seq.then_some(i64::MIN));
         let none = present.event_id.then_some(Id::NONE);
         extend(&mut events.event_id, &decoded.event_id, rows, none);
@@ -380,10 +424,53 @@ impl<'a> TaskState<'a> {
         } else {
             return Ok(());
         };
+        self.break_mildly(rule, row)
+    }
+
+    /// Judges a row's flags; `bad` are the rows with one that is neither yes nor no.
+    pub(super) fn judge_flags(&mut self, bad: &[usize], row: usize) -> Result<(), Rule> {
+        if bad.binary_search(&row).is_err() {
+            return Ok(());
+        }
+        self.break_mildly(Rule::BadFlag, row)
+    }
+
+    /// Counts the breach of a rule that need not keep a row out, or gives the rule where it does.
+    fn break_mildly(&mut self, rule: Rule, row: usize) -> Result<(), Rule> {
         if self.strict.contains(&rule) {
             return Err(rule);
         }
         self.counts.add(rule, 1);
+        if self.decoding.ledger.is_profiling() {
+            self.noted.push((rule, self.noted_row.unwrap_or(row)));
+        }
+        Ok(())
+    }
+
+    /// Keeps the first of the noted rows as examples.
+    fn settle_noted(&mut self, arrays: &[Option<ArrayRef>], first_row: u64) {
+        for (rule, row) in std::mem::take(&mut self.noted) {
+            if self.examples.wants(rule) {
+                let found = self.found(rule, arrays, row, first_row);
+                self.examples.add(rule, found);
+            }
+        }
+        self.noted_row = None;
+    }
+
+    /// Finds the stages that the rows mean in the pipelines that they tell.
+    pub(super) fn place_stages(&self, decoded: &Decoded, stages: &mut [u16]) -> Result<(), Error> {
+        // Neighbours are mostly alike.
+        let mut last = ((NO_STAGE, NO_PIPELINE), NO_STAGE);
+        for (stage, pipeline) in stages.iter_mut().zip(&decoded.pipeline) {
+            if *stage != NO_STAGE {
+                let asked = (*stage, *pipeline);
+                if last.0 != asked {
+                    last = (asked, self.decoding.stages.within(*stage, *pipeline)?);
+                }
+                *stage = last.1;
+            }
+        }
         Ok(())
     }
 
@@ -426,11 +513,23 @@ impl<'a> TaskState<'a> {
         row: usize,
         first_row: u64,
     ) {
+        self.counts.add(rule, 1);
+        let found = self.found(rule, arrays, row, first_row);
+        self.quarantine.push(found);
+    }
+
+    /// A row with its place and what stands in it.
+    fn found(
+        &self,
+        rule: Rule,
+        arrays: &[Option<ArrayRef>],
+        row: usize,
+        first_row: u64,
+    ) -> QuarantinedRow {
         let text = |index: Option<usize>| {
             convert::display(index.and_then(|i| arrays.get(i)?.as_ref()), row)
         };
-        self.counts.add(rule, 1);
-        self.quarantine.push(QuarantinedRow {
+        QuarantinedRow {
             file: self.input.path(&self.unit).to_path_buf(),
             row: first_row + row as u64,
             rule: rule.name(),
@@ -441,7 +540,7 @@ impl<'a> TaskState<'a> {
             amount: text(self.layout.amount),
             line: None,
             text: None,
-        });
+        }
     }
 }
 

@@ -111,9 +111,29 @@ fn generate(cli: &Cli, args: &GenerateArgs, err: &mut dyn Write) -> Result<(), E
 
 fn show(args: &ShowArgs, out: &mut dyn Write) -> Result<(), Error> {
     let run = sink::open_latest(&args.from)?;
+    expect_made(&run, &args.table)?;
     let condition = args.condition.as_deref();
     let text = report::show(&run, &args.table, condition, args.limit, session::width())?;
     written(out.write_all(text.as_bytes()))
+}
+
+/// Tells a table that a run was not asked for from one that there is not.
+fn expect_made(run: &sink::FinishedRun, table: &str) -> Result<(), Error> {
+    let account = &run.manifest.account;
+    let is_skipped = account.skipped_tables.iter().any(|skipped| skipped.name == table);
+    let is_known = REGISTRY.iter().any(|metric| metric.name == table);
+    if !is_known || is_skipped || run.table(table).is_some() {
+        return Ok(());
+    }
+    let made: Vec<&str> = run.manifest.tables.iter().map(|entry| entry.name.as_str()).collect();
+    Err(Error::TableNotMade {
+        table: table.to_owned(),
+        run: run.manifest.run_id.clone(),
+        hint: format!(
+            "that run was of these tables only: {}; run again without --only, or with this one",
+            made.join(", ")
+        ),
+    })
 }
 
 /// A count with separators between thousands.

@@ -11,7 +11,7 @@ use crate::engine::Backend;
 use crate::error::Error;
 use crate::metrics::REGISTRY;
 use crate::report;
-use crate::run::{self, RunOptions, Summary};
+use crate::run::{self, ExplainBy, RunOptions, Summary};
 use crate::sink;
 use crate::source::synthetic::{self, GenerateOptions};
 use crate::time::{Calendar, Period, instant_text};
@@ -40,23 +40,19 @@ pub(super) fn check(
     err: &mut dyn Write,
 ) -> Result<(), Error> {
     let resolved = config::load(&args.config.flags())?;
-    let judged = with_steps(cli, |options| run::check(&resolved, options))?;
-    let run::Judged { mut summary, table, verdict, profiles, unused } = judged;
+    let mut judged = with_steps(cli, |options| run::check(&resolved, options))?;
     let custom = resolved.config.metrics.iter().map(|metric| metric.name.as_str());
-    let skipped = |name: &str| summary.skipped.iter().any(|(table, _)| table == name);
-    let possible: Vec<&str> = REGISTRY
-        .iter()
-        .map(|metric| metric.name)
-        .chain(custom)
-        .filter(|name| !skipped(name))
-        .collect();
-    written(out.write_all(findings::text(&table).as_bytes()))?;
-    written(out.write_all(findings::profiles(&profiles, &unused).as_bytes()))?;
-    written(writeln!(out, "\nTables that would come out: {}.", possible.join(", ")))?;
+    let tables: Vec<&str> = REGISTRY.iter().map(|metric| metric.name).chain(custom).collect();
+    written(out.write_all(findings::text(&judged, &tables).as_bytes()))?;
     // Nothing was written.
-    summary.tables.clear();
-    summarise(cli, &summary, &resolved.output, err);
-    verdict
+    judged.summary.tables.clear();
+    if cli.log_format == LogFormat::Text {
+        // The report has told them.
+        judged.summary.skipped.clear();
+        judged.summary.warnings.clear();
+    }
+    summarise(cli, &judged.summary, &resolved.output, err);
+    judged.verdict
 }
 
 pub(super) fn explain_deal(
@@ -65,7 +61,8 @@ pub(super) fn explain_deal(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let resolved = config::load(&args.config.flags())?;
-    let story = with_steps(cli, |options| run::explain_deal(&resolved, &args.id, options))?;
+    let by = if args.all { ExplainBy::Slices } else { ExplainBy::Total };
+    let story = with_steps(cli, |options| run::explain_deal(&resolved, &args.id, by, options))?;
     written(out.write_all(story.as_bytes()))
 }
 

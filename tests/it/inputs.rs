@@ -10,9 +10,11 @@ mod forms;
 mod histories;
 mod layout;
 mod money;
+mod pipelines;
 mod pruning;
 mod rules;
 mod shapes;
+mod tables;
 mod trust;
 
 use std::collections::BTreeMap;

@@ -3,10 +3,12 @@
 //! One small generated history is computed in every way that must not matter; a small dirty one is
 //! made up of anything at all.
 
+mod closed;
 pub(crate) mod dirty;
 mod forms;
 mod wild;
 mod narrow;
+mod pipelines;
 pub(crate) mod sample;
 
 use std::collections::BTreeSet;
@@ -30,7 +32,7 @@ static COMPUTED: LazyLock<Computed> = LazyLock::new(|| compute(&SAMPLE.hive(""))
 #[test]
 fn sample_is_telling() {
     // A law over missing or empty tables says nothing.
-    assert_eq!(COMPUTED.tables.len(), REGISTRY.len() + 3);
+    assert_eq!(COMPUTED.tables.len(), REGISTRY.len() + sample::CUSTOM_N);
     for table in &COMPUTED.tables {
         assert!(table.rows() > 0, "{}", table.name);
     }

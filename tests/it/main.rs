@@ -14,10 +14,14 @@
 mod bad_input;
 // The command line as a user meets it.
 mod cli;
+// The story of one deal.
+mod explain;
 // Scenarios as text, expected tables as text.
 mod golden;
 // Every way an input may be given, and determinism of the whole.
 mod inputs;
+// What is said of inputs that are not as they should be.
+mod judging;
 // What every metric of the registry keeps.
 mod laws;
 // What is spilled, and limits.

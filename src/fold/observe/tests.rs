@@ -2,8 +2,8 @@
 //! day, and for an interval the day of its end; `*` before an amount.
 
 use super::*;
-use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, Ties};
-use crate::fold::{Rules, order};
+use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, ProbabilityUnit, Ties};
+use crate::fold::{Booking, Rules, order};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -63,6 +63,7 @@ fn told(shape: Shape, extracts: &[i64]) -> Told {
         has_amount: true,
         has_ends: true,
         is_created_told: false,
+        probability_unit: ProbabilityUnit::Share,
         extracts: extracts.iter().map(|day| day * DAY).collect(),
     }
 }
@@ -89,6 +90,7 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         as_of: 100 * DAY,
         pricing: None,
         telling: &telling,
+        booking: Booking::Unread,
         merges: None,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);

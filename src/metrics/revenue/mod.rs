@@ -2,3 +2,4 @@
 
 #[expect(clippy::module_inception, reason = "one file per metric, named by the metric")]
 pub mod revenue;
+pub mod revenue_clocks;

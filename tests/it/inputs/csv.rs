@@ -169,13 +169,13 @@ fn lines_that_are_no_rows_are_kept_out_with_file_row_line_and_text() {
             other => panic!("{other:?}"),
         })
         .collect();
-    // The header is line 1 and followed by an empty line; rows are counted from 0.
+    // The header is line 1 and followed by an empty line; rows are counted from 1.
     let expected = [
-        "1 4 ragged_rows 5,2024-01-05T10:00:00Z,lead,1,1,eve,no,rth",
-        "4 8 ragged_rows 6,2024-01-05T10:00:00Z,lead",
-        "6 10 bad_quotes 7,2024-01-05T10:00:00Z,lead,1,1,\"e\"ve,north",
-        "8 12 undecodable_text 8,2024-01-05T10:00:00Z,lead,1,1,\u{fffd}ve,north",
-        "13 20 ragged_rows Total: 9",
+        "2 4 ragged_rows 5,2024-01-05T10:00:00Z,lead,1,1,eve,no,rth",
+        "5 8 ragged_rows 6,2024-01-05T10:00:00Z,lead",
+        "7 10 bad_quotes 7,2024-01-05T10:00:00Z,lead,1,1,\"e\"ve,north",
+        "9 12 undecodable_text 8,2024-01-05T10:00:00Z,lead,1,1,\u{fffd}ve,north",
+        "14 20 ragged_rows Total: 9",
     ];
     assert_eq!(told, expected);
     // What is left is the plain history, also where deals with ties are found by their rows.

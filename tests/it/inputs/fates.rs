@@ -142,6 +142,13 @@ fn an_event_of_type_merged_leaves_its_deal_out_without_a_table_of_merges() {
         assert_eq!(outcomes(&tables), [1, 1, 0, 0], "{policy}");
         check(&tables, "deal_events", &[("merged_deals", 1), ("deleted_deals", 0)]);
     }
+    // Taken back it is a deal of its own again, where it was.
+    let restored = format!("{events}2,2024-02-20T10:00:00Z,restored,,\n");
+    let header = "deal_id,event_time,event_type,stage_id,amount";
+    scratch.write("events/e.csv", &format!("{header}\n{restored}"));
+    let tables = tables_of(&scratch, &config);
+    assert_eq!(outcomes(&tables), [2, 1, 0, 1]);
+    check(&tables, "deal_events", &[("merged_deals", 0), ("deleted_deals", 0)]);
 }
 
 #[test]
@@ -422,7 +429,8 @@ fn the_story_of_a_deal_says_what_it_was_merged_into() {
         let resolved = scratch.resolve(&config).unwrap();
         let backend = dealmill::engine::Backend::Kernel;
         let options = dealmill::run::RunOptions { on_step: &|_| (), backend };
-        dealmill::run::explain_deal(&resolved, deal, &options).unwrap()
+        let by = dealmill::run::ExplainBy::Total;
+        dealmill::run::explain_deal(&resolved, deal, by, &options).unwrap()
     };
     let merged = "deal 2 was merged into deal 1 at 2024-02-10T10:00:00Z";
     let (one, two) = (story("drop", "1"), story("drop", "2"));

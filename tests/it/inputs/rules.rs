@@ -56,7 +56,7 @@ fn rows_kept_out_are_counted_and_written_with_file_row_and_rule() {
         quarantine.iter().map(|r| (text(r, "file"), int(r, "row"), text(r, "rule"))).collect();
     let expected: Vec<(String, i64, String)> = KEPT_OUT
         .iter()
-        .zip(HISTORY.len() as i64..)
+        .zip(HISTORY.len() as i64 + 1..)
         .map(|(rule, row)| (path.display().to_string(), row, (*rule).to_owned()))
         .collect();
     assert_eq!(listed, expected);
@@ -214,7 +214,7 @@ fn tied_stage_events_are_ordered_as_configured_or_their_deal_is_kept_out() {
     assert_eq!(first_stages(&rejected), [("lead".to_owned(), 4)]);
     assert_eq!(affected(&rejected, "deal_events", "tied_deals"), 1);
     let rows = rows_of(&scratch.path("out/latest/quarantine/deal_events.parquet"));
-    assert_eq!(rows.iter().map(|r| int(r, "row")).collect::<Vec<_>>(), [9, 10]);
+    assert_eq!(rows.iter().map(|r| int(r, "row")).collect::<Vec<_>>(), [10, 11]);
     assert!(rows.iter().all(|r| r["rule"] == Cell::Text("tied_deals".into())));
 }
 

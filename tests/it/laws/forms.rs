@@ -11,7 +11,7 @@ use dealmill::config::{self, Flags, Resolved};
 use dealmill::engine::{Backend, Execution};
 use dealmill::error::Error;
 use dealmill::metrics::QUALITY;
-use dealmill::run::RunOptions;
+use dealmill::run::{ExplainBy, RunOptions};
 use dealmill::source::synthetic::{Form, GenerateOptions, generate};
 use dealmill::table::Table;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -289,7 +289,7 @@ fn check_dirt((shape, columns): (&str, &str), policy: usize, rows: &[Dirt], deal
     for deal in DEALS.iter().filter(|deal| !deal.is_empty()) {
         // Whether it is there or not, it must not fail otherwise.
         let options = RunOptions { on_step: &|_| (), backend: Backend::Kernel };
-        let story = dealmill::run::explain_deal(&resolved, deal, &options);
+        let story = dealmill::run::explain_deal(&resolved, deal, ExplainBy::Slices, &options);
         assert!(matches!(story, Ok(_) | Err(Error::UnknownName { .. })), "{:?}", story.err());
     }
 }

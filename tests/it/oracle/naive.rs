@@ -15,6 +15,7 @@ pub(crate) struct Told {
     pub(crate) deals: Vec<Cells>,
     pub(crate) visits: Vec<Cells>,
     pub(crate) orders: Vec<Cells>,
+    pub(crate) bookings: Vec<Cells>,
 }
 
 /// Tells every deal by itself.
@@ -26,6 +27,7 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         }
     }
     let (mut deals, mut visits, mut orders) = (Vec::new(), Vec::new(), Vec::new());
+    let mut bookings = Vec::new();
     for (tag, events) in by_deal {
         let events = order(distinct(events), shape);
         if shape.ties == "reject" && has_ties(&events) {
@@ -37,9 +39,10 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         }
         visits.extend(deal.visit_cells(tag, &events, shape));
         orders.extend(deal.order(tag, &events, shape));
+        bookings.extend(book(tag, &events, shape));
         deals.push(deal.cells(tag, &events, shape));
     }
-    Told { deals, visits, orders: mark_first(&orders, shape) }
+    Told { deals, visits, orders: mark_first(&orders, shape), bookings }
 }
 
 /// What a row does.
@@ -447,6 +450,7 @@ impl Deal {
         let closed = self.closed().filter(|_| self.deleted.is_none());
         let entered = self.visits.iter().find(|v| v.stage == "s1").map(|v| v.entered);
         let first_close = changes.first().copied();
+        let first_win = self.visits.iter().find(|v| class(v.stage) == "won");
         let (cycle, status, negative) = self.cycle(events, shape);
         let created = Some(events[0].minute);
         let closed_at = closed.map(|(v, _)| v.entered);
@@ -473,6 +477,11 @@ impl Deal {
             ("is_first_won", flag(first_close.is_some_and(|(_, o)| o == "won"))),
             ("is_first_lost", flag(first_close.is_some_and(|(_, o)| o == "lost"))),
             ("ever_won", flag(self.ever_won())),
+            ("first_won_on", date(first_win.map(|v| v.entered), shape)),
+            ("first_won_period", month(first_win.map(|v| v.entered), shape)),
+            ("first_won_amount", first_win.and_then(|v| v.amount).unwrap_or(0).to_string()),
+            ("expected_close_on", self.close.map_or_else(String::new, |d| on(d).to_string())),
+            ("expected_close_period", self.close.map_or_else(String::new, month_of)),
             ("is_overdue", flag(overdue)),
             ("cycle", cycle.to_string()),
             ("cycle_status", status.to_owned()),
@@ -547,6 +556,9 @@ impl Deal {
         put("strict_level", strict.unwrap_or(0));
         put("furthest_final_level", if self.outcome() == "won" { won } else { last });
         put("first_level", first.unwrap_or(if self.ever_won() { won } else { 0 }));
+        cells.insert("pipeline", "default".to_owned());
+        cells.insert("probability_ppm", "0".to_owned());
+        cells.insert("has_probability", "0".to_owned());
     }
 
     fn visit_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
@@ -566,6 +578,7 @@ impl Deal {
                 ("stage", v.stage.to_owned()),
                 ("stage_class", class(v.stage).to_owned()),
                 ("stage_order", place(v.stage).to_string()),
+                ("pipeline", "default".to_owned()),
                 ("visit_no", (earlier + 1).to_string()),
                 ("prev_stage", v.prev.to_owned()),
                 ("arrival", v.arrival.to_owned()),
@@ -593,6 +606,57 @@ impl Deal {
         });
         each.collect()
     }
+}
+
+/// What a deal counts for after some of its events: amount, owner at the win, region.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Held {
+    amount: i64,
+    owner: &'static str,
+    region: &'static str,
+}
+
+/// The ledger, by telling the deal again after every event and comparing.
+fn book(tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
+    let mut rows = Vec::new();
+    let mut before: Option<Held> = None;
+    for (number, event) in events.iter().enumerate() {
+        let known = &events[..=number];
+        let deal = Deal::tell(known, shape);
+        let held = (deal.outcome() == "won").then(|| Held {
+            amount: deal.amount.unwrap_or(0),
+            owner: before.map_or(deal.owner, |b| b.owner),
+            region: deal.region(known, shape),
+        });
+        let mut put = |kind: &str, deals: i64, amount: i64, of: Held| {
+            rows.push(Cells::from([
+                ("tag", tag.to_owned()),
+                ("region", of.region.to_owned()),
+                ("booked_on", date(Some(event.minute), shape)),
+                ("booked_period", month(Some(event.minute), shape)),
+                ("booking_kind", kind.to_owned()),
+                ("won_deals_n", deals.to_string()),
+                ("amount", amount.to_string()),
+                ("owner", of.owner.to_owned()),
+            ]));
+        };
+        match (before, held) {
+            (None, Some(new)) => put("booking", 1, new.amount, new),
+            (Some(old), None) => put("reversal", -1, -old.amount, old),
+            (Some(old), Some(new)) => {
+                if old.region != new.region {
+                    put("transfer", -1, -old.amount, old);
+                    put("transfer", 1, old.amount, new);
+                }
+                if old.amount != new.amount {
+                    put("adjustment", 0, new.amount - old.amount, new);
+                }
+            }
+            (None, None) => {}
+        }
+        before = held;
+    }
+    rows
 }
 
 /// What is an order, before it is known whether it is its customer's first.
@@ -639,8 +703,16 @@ fn day(minute: i64, shape: &Shape) -> i64 {
 }
 
 fn civil(minute: i64, shape: &Shape) -> NaiveDate {
+    on(day(minute, shape))
+}
+
+fn on(day: i64) -> NaiveDate {
     let start = NaiveDate::from_ymd_opt(2024, 1, 1).unwrap();
-    start.checked_add_days(Days::new(day(minute, shape) as u64)).unwrap()
+    start.checked_add_days(Days::new(day as u64)).unwrap()
+}
+
+fn month_of(day: i64) -> String {
+    on(day).with_day(1).unwrap().to_string()
 }
 
 fn date(minute: Option<i64>, shape: &Shape) -> String {
