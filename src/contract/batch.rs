@@ -63,7 +63,8 @@ pub enum EventKind {
     CurrentLost = 16,
     /// Not an event: by the table of current deals the deal is deleted; `ingested` says when.
     CurrentGone = 17,
-    /// Not an event: an extract shows the deal, in a row that is kept out.
+    /// Not an event: a row that is kept out shows that the deal is there; `seq` is the end of an
+    /// interval.
     Seen = 18,
 }
 

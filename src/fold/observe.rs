@@ -207,7 +207,7 @@ impl<'a> Observer<'a> {
             }
             if own.kind == EventKind::Seen {
                 let slot = self.slot(deal, input, is_merged);
-                self.sighted(slot, input, own.time);
+                self.sighted(events, slot, input, (at, own.time));
                 continue;
             }
             if own.kind == EventKind::CurrentGone {
@@ -295,6 +295,14 @@ impl<'a> Observer<'a> {
         self.steps.push(Step { event, row, gives, place });
     }
 
+    /// Until when a row holds.
+    fn until(events: &EventBatch, told: &Told, row: usize) -> Instant {
+        match told.shape {
+            Shape::Intervals => events.seq.get(row).copied().unwrap_or(OPEN_END),
+            _ => OPEN_END,
+        }
+    }
+
     /// Compares a full row with the one before of its input.
     fn observed(&mut self, events: &EventBatch, told: &Told, slot: usize, at: usize, own: &Event) {
         let Some(mut seen) = self.seen.get(slot).copied() else { return };
@@ -304,10 +312,7 @@ impl<'a> Observer<'a> {
         {
             self.born = Some((*born, at));
         }
-        let until = match told.shape {
-            Shape::Intervals => events.seq.get(at).copied().unwrap_or(OPEN_END),
-            _ => OPEN_END,
-        };
+        let until = Self::until(events, told, at);
         if seen.is_seen {
             self.since(told, &mut seen, own.time);
         } else if told.shape == Shape::Snapshots && told.extracts.first() == Some(&own.time) {
@@ -338,8 +343,14 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// An extract shows the deal in a row that is kept out: it is there, however it stands.
-    fn sighted(&mut self, slot: usize, input: usize, time: Instant) {
+    /// A row that is kept out shows the deal: it is there, however it stands.
+    fn sighted(
+        &mut self,
+        events: &EventBatch,
+        slot: usize,
+        input: usize,
+        (row, time): (usize, Instant),
+    ) {
         let (Some(mut seen), Some(told)) =
             (self.seen.get(slot).copied(), self.telling.inputs.get(input))
         else {
@@ -349,11 +360,13 @@ impl<'a> Observer<'a> {
             return;
         }
         self.since(told, &mut seen, time);
+        let until = Self::until(events, told, row);
         if seen.is_gone {
             self.push(bare(time, EventKind::Restored), seen.row, Gives::Nothing, Place::Row);
         }
         if let Some(slot) = self.seen.get_mut(slot) {
             slot.at = time;
+            slot.until = if seen.is_gone { until } else { until.max(seen.until) };
         }
     }
 

@@ -154,6 +154,7 @@ const OPTIONAL: &[(&str, &str, &str)] = &[
         "what the histories lack, and how far they disagree with the current deals",
     ),
     ("stages", "stage_id, stage_order, class", "the pipeline's stages, in place of [pipeline]"),
+    ("merges", "loser_id, winner_id, at", "deals that were merged into others, counted once"),
     ("customers", "customer_id, segment, region, tier", "dimensions of customers"),
     ("users", "owner_id, team_id, valid_from, valid_to", "dimensions of owners: teams as of then"),
     ("spend", "date, channel, amount", "the table cac"),

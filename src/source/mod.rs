@@ -10,6 +10,7 @@ mod contracts;
 mod convert;
 mod current;
 mod csv;
+mod decoded;
 mod deltas;
 mod discover;
 mod events;

@@ -112,16 +112,29 @@ fn read_batch(
     let mut kept: Vec<u32> = Vec::with_capacity(rows);
     let (mut ends, mut created) = (vec![NO_INSTANT; rows], vec![NO_INSTANT; rows]);
     for row in 0..rows {
-        if common.wanted_pipeline.get(row) == Some(&false) {
-            sight(state, shape, &mut common, &columns, row, &mut kept);
-            continue;
-        }
-        state.counts.rows_in += 1;
-        match judge(state, shape, &common, &columns, row) {
-            Err(rule) => {
-                state.refuse(rule, arrays, row, first_row);
-                sight(state, shape, &mut common, &columns, row, &mut kept);
+        let is_wanted = common.wanted_pipeline.get(row) != Some(&false);
+        let judged = if is_wanted {
+            state.counts.rows_in += 1;
+            judge(state, shape, &common, &columns, row)
+        } else {
+            Ok(None)
+        };
+        let is_kept_out = !is_wanted || judged.is_err();
+        if is_kept_out && let Some((from, to)) = sighted(state, shape, &common, &columns, row) {
+            common.forget(row);
+            state.latest = state.latest.max(from);
+            state.extracts.extend((shape == Shape::Snapshots).then_some(from));
+            kept.push(row as u32);
+            state.events.time.push(from);
+            state.events.kind.push(EventKind::Seen);
+            state.events.stage.push(NO_STAGE);
+            if let Some(slot) = ends.get_mut(row) {
+                *slot = to;
             }
+        }
+        match judged {
+            Err(rule) => state.refuse(rule, arrays, row, first_row),
+            Ok(None) if !is_wanted => {}
             Ok(None) => state.counts.after_as_of += 1,
             Ok(Some(made)) => {
                 let ended = if made.to == OPEN_END { made.from } else { made.to };
@@ -153,29 +166,33 @@ fn read_batch(
     Ok(())
 }
 
-/// Notes that an extract shows the deal of a row that is kept out, so that it has not vanished.
-fn sight(
-    state: &mut TaskState<'_>,
+/// From when to when a row that is kept out shows its deal, so that it has not vanished meanwhile;
+/// nothing where the row says that it is deleted, or of a shape in which no deal vanishes.
+fn sighted(
+    state: &TaskState<'_>,
     shape: Shape,
-    common: &mut Decoded,
+    common: &Decoded,
     columns: &Columns,
     row: usize,
-    kept: &mut Vec<u32>,
-) {
-    let at = columns.from.get(row).copied().unwrap_or(NO_INSTANT);
-    let is_later = state.decoding.as_of.is_some_and(|as_of| at > as_of);
+) -> Option<(Instant, Instant)> {
+    let from = columns.from.get(row).copied().unwrap_or(NO_INSTANT);
+    let as_of = state.decoding.as_of.unwrap_or(Instant::MAX);
+    let standings = &columns.standings;
+    let is_gone = standings.is_deleted.get(row).copied().flatten() == Some(true)
+        || standings.standing(row) == Standing::Deleted;
     let is_named = common.deal.get(row).is_some_and(|deal| !deal.is_none());
-    let is_dated = TaskState::judge_time(at).is_none() && !is_later;
-    if shape != Shape::Snapshots || !is_named || !is_dated {
-        return;
+    if is_gone || !is_named || TaskState::judge_time(from).is_some() || from > as_of {
+        return None;
     }
-    common.forget(row);
-    state.latest = state.latest.max(at);
-    state.extracts.insert(at);
-    kept.push(row as u32);
-    state.events.time.push(at);
-    state.events.kind.push(EventKind::Seen);
-    state.events.stage.push(NO_STAGE);
+    let to = match shape {
+        Shape::Snapshots => OPEN_END,
+        Shape::Intervals => {
+            let to = columns.to.get(row).copied().unwrap_or(NO_INSTANT);
+            end(from, to, columns.is_active.get(row).copied().flatten(), as_of).ok()?
+        }
+        _ => return None,
+    };
+    Some((from, to))
 }
 
 /// What a row says, the rule that it breaks, or `None` where it is later than `as_of`.

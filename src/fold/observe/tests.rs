@@ -169,6 +169,10 @@ fn a_deal_whose_row_is_kept_out_has_not_vanished() {
     let (said, compared) = steps(extracts.clone(), "L0 s2 L3");
     assert_eq!(said, "stagel@0 deleted@1 restored@2");
     assert_eq!(compared.vanished_deals, 1);
+    // Nor has one that an interval shows which is kept out; after the last one it is gone.
+    check(Shape::Intervals, "L0-2 s2-4 Q4", "stagel@0 stageq@4");
+    check(Shape::Intervals, "L0-2 s2-4", "stagel@0 deleted@4");
+    check(Shape::Intervals, "L0-2 s3-4 Q4", "stagel@0 deleted@2 restored@3 stageq@4");
     // What was never told before says nothing.
     assert_eq!(steps(extracts, "s0 s1 L2 L3").0, "stagel@2");
 }

@@ -142,6 +142,13 @@ fn an_event_of_type_merged_leaves_its_deal_out_without_a_table_of_merges() {
         assert_eq!(outcomes(&tables), [1, 1, 0, 0], "{policy}");
         check(&tables, "deal_events", &[("merged_deals", 1), ("deleted_deals", 0)]);
     }
+    // Taken back it is a deal of its own again, where it was.
+    let restored = format!("{events}2,2024-02-20T10:00:00Z,restored,,\n");
+    let header = "deal_id,event_time,event_type,stage_id,amount";
+    scratch.write("events/e.csv", &format!("{header}\n{restored}"));
+    let tables = tables_of(&scratch, &config);
+    assert_eq!(outcomes(&tables), [2, 1, 0, 1]);
+    check(&tables, "deal_events", &[("merged_deals", 0), ("deleted_deals", 0)]);
 }
 
 #[test]
@@ -434,5 +441,31 @@ fn the_story_of_a_deal_says_what_it_was_merged_into() {
         assert!(story.contains("advances to proposal"), "{story}");
         assert!(story.contains("outcome: won"), "{story}");
         assert!(story.contains("does not count (G17)"), "{story}");
+    }
+}
+
+#[test]
+fn united_histories_are_those_of_the_same_rows_under_one_name() {
+    // By a table of merges, or renamed in the file.
+    for pairs in [&[(4, 3)][..], &[(3, 1)], &[(1, 2)], &[(1, 4), (2, 4)], &[(1, 3), (3, 4)]] {
+        let winner = |mut deal: i64| {
+            while let Some((_, next)) = pairs.iter().find(|(loser, _)| *loser == deal) {
+                deal = *next;
+            }
+            deal
+        };
+        let renamed: Vec<super::Event> =
+            HISTORY.iter().map(|e| (winner(e.0), e.1, e.2, e.3, e.4, e.5, e.6)).collect();
+        let plain = Scratch::new();
+        plain.parquet("events/a.parquet", &columns(&renamed), 100);
+        let mut expected = tables_of(&plain, CONFIG);
+        let lines: String = pairs.iter().map(|(a, b)| format!("{a},{b}\n")).collect();
+        let scratch = merged(&format!("loser_id,winner_id\n{lines}"));
+        let union = format!("{CONFIG}{MERGES}[fold]\nmerged = \"union\"\n");
+        let mut found = tables_of(&scratch, &union);
+        for tables in [&mut expected, &mut found] {
+            tables.insert("data_quality".into(), Vec::new());
+        }
+        super::assert_same(&found, &expected);
     }
 }
