@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Severity, Shape, inputs, tables};
+use super::{Config, CustomMetric, Severity, Shape, clv, inputs, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
 use crate::relations::deals::STAGES_MAX;
@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     tables::check(config, problems);
     inputs::check(config, problems);
     check_quality(config, problems);
+    clv::check(&config.clv, problems);
     let channel = config.acquisition.channel.iter();
     for name in channel.filter(|name| !config.dimensions.columns.contains(name)) {
         unknown_dimension("acquisition.channel", name, config, problems);

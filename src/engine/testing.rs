@@ -39,6 +39,7 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         rate_floor: 10,
         quantile_floor: 5,
         money_scale: 2,
+        clv: crate::metrics::Valuation::default(),
         dictionaries: relations.dictionaries.clone(),
     }
 }

@@ -26,6 +26,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
+pub use self::lifetime::valuation::Valuation;
 use crate::error::Error;
 use crate::relations::{Dictionaries, Relation};
 use crate::table::{ColumnSpec, Follows, TableBuilder, Value};
@@ -42,6 +43,9 @@ pub static REGISTRY: &[&Metric] = &[
     &cycle::cycle_curve::METRIC,
     &cycle::cycle_histogram::METRIC,
     &lifetime::clv_cohorts::METRIC,
+    &lifetime::clv_models::METRIC,
+    &lifetime::clv_holdout::METRIC,
+    &lifetime::customer_value::METRIC,
     &customers::customer_growth::METRIC,
     &acquisition::cac::METRIC,
     &quality::data_quality::METRIC,
@@ -243,6 +247,8 @@ pub struct Settings {
     pub quantile_floor: i64,
     /// Minor digits of the currency.
     pub money_scale: u8,
+    /// By which model customers are valued, and how far ahead.
+    pub clv: Valuation,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
 }

@@ -26,6 +26,7 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         rate_floor: 10,
         quantile_floor: 5,
         money_scale: 2,
+        clv: crate::metrics::Valuation::default(),
         dictionaries,
     }
 }

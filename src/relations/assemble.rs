@@ -65,6 +65,8 @@ pub struct Parts<'a> {
     pub base: Period,
     /// Configured periods.
     pub periods: &'a [Period],
+    /// So many days before the run's instant are held out of the calibration of models.
+    pub holdout_days: u32,
     /// The run's instant.
     pub as_of: Instant,
     /// Where missing keys are counted.
@@ -95,6 +97,7 @@ pub struct Assembler<'a> {
     /// First days of every configured period.
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
+    pub(super) holdout_days: u32,
     pub(super) dimension_at: DimensionAt,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
@@ -168,6 +171,7 @@ impl<'a> Assembler<'a> {
             resolution: parts.resolution,
             period_starts: period_starts.collect(),
             as_of: parts.as_of,
+            holdout_days: parts.holdout_days,
             dimension_at: parts.dimension_at,
             ledger: parts.ledger,
             wanted: parts.wanted,
@@ -212,7 +216,12 @@ impl<'a> Assembler<'a> {
                 take(&self.visits(&deals, rows)?)?;
             }
         }
-        let customers = [Relation::Orders, Relation::Customers, Relation::CustomerPeriods];
+        let customers = [
+            Relation::Orders,
+            Relation::Customers,
+            Relation::CustomerIds,
+            Relation::CustomerPeriods,
+        ];
         if has_deals && customers.into_iter().any(|relation| self.wanted.relation(relation)) {
             return Ok(self.orders_of(&deals));
         }
@@ -385,5 +394,7 @@ fn dictionaries(
     }
     names.insert("channel".into(), channels);
     names.insert("cost_type".into(), Arc::new(cost_types));
-    Dictionaries { names }
+    let asked = parts.wanted.relation(Relation::CustomerIds);
+    let long_customers = if asked { parts.names.customer.freeze().all() } else { Vec::new() };
+    Dictionaries { names, long_customers: Arc::new(long_customers) }
 }

@@ -12,6 +12,7 @@
 
 pub mod assemble;
 pub mod batch;
+pub mod customer_ids;
 pub mod customer_periods;
 pub mod customers;
 mod customers_emit;
@@ -50,6 +51,8 @@ pub enum Relation {
     Orders,
     /// One row per customer.
     Customers,
+    /// One row per customer, with the identifier.
+    CustomerIds,
     /// One row per customer, period length and active period.
     CustomerPeriods,
     /// One row per row of the spend input.
@@ -60,11 +63,12 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 7] = [
+    pub const EVERY: [Self; 8] = [
         Self::Visits,
         Self::Deals,
         Self::Orders,
         Self::Customers,
+        Self::CustomerIds,
         Self::CustomerPeriods,
         Self::Spend,
         Self::Findings,
@@ -78,10 +82,17 @@ impl Relation {
             Self::Deals => "deals",
             Self::Orders => "orders",
             Self::Customers => "customers",
+            Self::CustomerIds => "customer_ids",
             Self::CustomerPeriods => "customer_periods",
             Self::Spend => "spend",
             Self::Findings => "findings",
         }
+    }
+
+    /// Whether it carries the run's dimensions, or those of them that it has.
+    #[must_use]
+    pub fn has_dimensions(self) -> bool {
+        !matches!(self, Self::CustomerIds | Self::Findings)
     }
 
     /// What is missing in the inputs when there is no such relation.
@@ -89,7 +100,7 @@ impl Relation {
     pub fn missing_because(self) -> &'static str {
         match self {
             Self::Visits | Self::Deals | Self::Findings => "the inputs have no deal events",
-            Self::Orders | Self::Customers | Self::CustomerPeriods => {
+            Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
             Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
@@ -104,6 +115,7 @@ impl Relation {
             Self::Deals => deals::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
+            Self::CustomerIds => customer_ids::COLUMNS,
             Self::CustomerPeriods => customer_periods::COLUMNS,
             Self::Spend => spend::COLUMNS,
             Self::Findings => findings::COLUMNS,
@@ -153,6 +165,9 @@ pub struct Dictionaries {
     /// Names of every dictionary by key: `stage`, `owner`, `channel`, and each dimension.
     /// `stage` alone is in pipeline order: pseudo-states, open stages, won, lost, ignored, unknown.
     pub names: BTreeMap<String, Arc<Vec<String>>>,
+    /// Identifiers of customers that are too long to be packed, by the number in their words, where
+    /// anybody asks for identifiers.
+    pub long_customers: Arc<Vec<String>>,
 }
 
 impl Dictionaries {

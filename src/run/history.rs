@@ -55,6 +55,7 @@ impl History {
             rate_floor: resolved.config.quality.rate_floor,
             quantile_floor: resolved.config.quality.quantile_floor,
             money_scale: resolved.currency.scale,
+            clv: super::valuation(&resolved.config.clv),
             dictionaries: self.relations.dictionaries.clone(),
         }
     }
@@ -423,7 +424,12 @@ fn fold_events<T: Taker>(
 fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
     let mut present = BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Findings]);
     if assembler.has_customers() {
-        present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
+        present.extend([
+            Relation::Orders,
+            Relation::Customers,
+            Relation::CustomerIds,
+            Relation::CustomerPeriods,
+        ]);
     }
     present.extend(spend.map(|_| Relation::Spend));
     present
@@ -473,6 +479,7 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         resolution: of.config.run.resolution,
         base: Calendar::base(of.periods),
         periods: of.periods,
+        holdout_days: of.config.clv.holdout_days,
         as_of: of.as_of,
         ledger: of.ledger,
         wanted: of.wanted,
@@ -485,7 +492,7 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
     let config = &resolved.config;
     let all = &config.dimensions.columns;
     let of = |relation: Relation| match relation {
-        Relation::Findings => Some(Vec::new()),
+        Relation::CustomerIds | Relation::Findings => Some(Vec::new()),
         Relation::Spend => {
             // As resolved: an input named `spend` need not say its shape.
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);
