@@ -51,6 +51,11 @@ pub static REGISTRY: &[&Metric] = &[
     &quality::data_quality::METRIC,
 ];
 
+/// Metrics that fit models: they are split by dimensions only where the configuration asks it of
+/// the table, because a fit costs the same for a slice of ten customers and for all.
+static SPLIT_WHEN_ASKED: &[&Metric] =
+    &[&lifetime::clv_models::METRIC, &lifetime::clv_holdout::METRIC];
+
 /// Name of the table that judges the inputs.
 pub const QUALITY: &str = "data_quality";
 
@@ -75,6 +80,14 @@ pub struct Metric {
     pub finish: fn(&Group<'_>, &mut Rows<'_>) -> Result<(), Error>,
     /// Laws that every output row obeys; checked in every run.
     pub identities: &'static [Identity],
+}
+
+impl Metric {
+    /// Whether it is split by the run's slices, and not only by slices of its own.
+    #[must_use]
+    pub fn is_split_by_default(&self) -> bool {
+        !SPLIT_WHEN_ASKED.iter().any(|metric| std::ptr::eq(*metric, self))
+    }
 }
 
 /// One additive state: a `GROUP BY` over one relation.
