@@ -220,6 +220,8 @@ fn compute(
     };
     timings.push(("tables".to_owned(), since.elapsed().as_secs_f64()));
     timings.extend(outcome.timings.iter().map(|(t, d)| (t.clone(), d.as_secs_f64())));
+    let mut warnings = account::warnings(&history, &ledger);
+    warnings.extend(account::failed_fits(&outcome.tables)?);
     let summary = Summary {
         as_of: history.as_of,
         rows_in: history.counts.rows_in,
@@ -228,7 +230,7 @@ fn compute(
         deals: history.deals,
         tables: outcome.tables.iter().map(|t| (t.name().to_owned(), t.rows())).collect(),
         skipped: outcome.skipped,
-        warnings: account::warnings(&history, &ledger),
+        warnings,
         timings,
         ..Summary::default()
     };

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::valuation::{self, Known, Outcome, Valuation, decimals};
+use super::valuation::{self, InDays, Known, Outcome, Valuation, decimals};
 use crate::error::Error;
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View};
 use crate::relations::Relation;
@@ -116,9 +116,7 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
 }
 
 /// Repeats, recency, age and customers before the hold-out, and their purchase days in it.
-fn read<'a>(
-    state: &StateView<'a>,
-) -> Result<impl Iterator<Item = ((i64, i64, i64, i64), i64)> + use<'a>, Error> {
+fn read<'a>(state: &StateView<'a>) -> Result<impl Iterator<Item = (InDays, i64)> + use<'a>, Error> {
     let columns =
         ["calibration_repeats_n", "calibration_recency_days", "calibration_age_days", "buyers_n"];
     let held_out = state.value("held_out_n")?.iter().copied();

@@ -153,26 +153,25 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
 }
 
 fn read(state: &StateView<'_>) -> Result<Vec<Customer>, Error> {
-    let ids = state.key("id_high")?.iter().zip(state.key("id_low")?);
-    let counts = state.value("order_n")?.iter().zip(state.value("purchase_day_n")?);
-    let history = state.value("repeat_n")?.iter().zip(state.value("recency")?);
-    let history = history.zip(state.value("age")?);
-    let amounts = state.value("net_amount")?.iter().zip(state.value("repeat_net_amount")?);
-    let all = ids.zip(counts).zip(history.zip(amounts));
-    let customer = |((id, counts), (((repeats_n, recency), age), amounts)): (
-        ((&i64, &i64), (&i64, &i64)),
-        (((&i64, &i64), &i64), (&i64, &i64)),
-    )| Customer {
-        id: (*id.0, *id.1),
-        orders_n: *counts.0,
-        purchase_days_n: *counts.1,
-        repeats_n: *repeats_n,
-        recency: *recency,
-        age: *age,
-        amount: *amounts.0,
-        repeat_amount: *amounts.1,
+    let (high, low) = (state.key("id_high")?, state.key("id_low")?);
+    let (orders_n, purchase_days_n) = (state.value("order_n")?, state.value("purchase_day_n")?);
+    let (repeats_n, recency, age) =
+        (state.value("repeat_n")?, state.value("recency")?, state.value("age")?);
+    let (amount, repeat_amount) = (state.value("net_amount")?, state.value("repeat_net_amount")?);
+    let customer = |row: usize| {
+        let at = |column: &[i64]| column.get(row).copied().unwrap_or_default();
+        Customer {
+            id: (at(high), at(low)),
+            orders_n: at(orders_n),
+            purchase_days_n: at(purchase_days_n),
+            repeats_n: at(repeats_n),
+            recency: at(recency),
+            age: at(age),
+            amount: at(amount),
+            repeat_amount: at(repeat_amount),
+        }
     };
-    Ok(all.map(customer).collect())
+    Ok((0..state.rows()).map(customer).collect())
 }
 
 /// Judges every customer by all of them.

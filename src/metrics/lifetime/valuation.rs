@@ -101,6 +101,9 @@ impl<const N: usize> Outcome<N> {
     }
 }
 
+/// Repeats, recency and age in days, and how many customers.
+pub(super) type InDays = (i64, i64, i64, i64);
+
 /// What is known of some customers' purchases before models are fitted to it.
 #[derive(Debug, Clone)]
 pub struct Known {
@@ -114,7 +117,7 @@ pub struct Known {
 
 impl Known {
     /// From customers in days: repeats, recency, age, and how many.
-    pub fn new(rows: impl Iterator<Item = (i64, i64, i64, i64)>, valuation: &Valuation) -> Self {
+    pub fn new(rows: impl Iterator<Item = InDays>, valuation: &Valuation) -> Self {
         let (mut customers_n, mut repeaters_n) = (0, 0);
         let groups = rows.map(|(repeats_n, recency, age, n)| {
             customers_n += n;
@@ -164,7 +167,7 @@ pub struct Spenders {
 pub(super) fn histories<'a>(
     state: &StateView<'a>,
     [repeats, recency, age, customers]: [&str; 4],
-) -> Result<impl Iterator<Item = (i64, i64, i64, i64)> + use<'a>, Error> {
+) -> Result<impl Iterator<Item = InDays> + use<'a>, Error> {
     let keys = state.key(repeats)?.iter().zip(state.key(recency)?).zip(state.key(age)?);
     let rows = keys.zip(state.value(customers)?);
     Ok(rows.map(|(((x, t_x), age), n)| (*x, *t_x, *age, *n)))

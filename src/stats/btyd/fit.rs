@@ -159,7 +159,11 @@ impl<F: Fn(&[f64; N]) -> f64, const N: usize> Objective<'_, F, N> {
     }
 
     /// By central differences.
-    #[expect(clippy::indexing_slicing, reason = "rows and columns are below N")]
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::needless_range_loop,
+        reason = "rows and columns are below N, and each pair of them is one number"
+    )]
     fn hessian(&self, point: &[f64; N]) -> Matrix<N> {
         const H: f64 = 1e-3;
         let here = self.value(point);

@@ -107,6 +107,7 @@ mod tests {
     fn sums_of_exponentials_do_not_overflow() {
         close(ln_add_exp(1000.0, 1000.0), 1000.0 + 2.0_f64.ln(), 1e-15);
         close(ln_add_exp(-2000.0, -3000.0), -2000.0, 1e-15);
-        assert_eq!(ln_add_exp(f64::NEG_INFINITY, f64::NEG_INFINITY), f64::NEG_INFINITY);
+        let none = ln_add_exp(f64::NEG_INFINITY, f64::NEG_INFINITY);
+        assert!(none.is_infinite() && none < 0.0);
     }
 }
