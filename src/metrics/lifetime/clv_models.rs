@@ -208,7 +208,11 @@ fn push_fit<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TableOptions;
+    use crate::engine::testing::{plan, table as table_of};
+    use crate::metrics::Settings;
     use crate::metrics::testing::{cells, check, finish as table, settings, state};
+    use crate::relations::fixture::Fixture;
     use crate::stats::btyd::testing::cdnow;
     use crate::table::Table;
 
@@ -257,6 +261,27 @@ mod tests {
         check(&table, &["clv_model=gamma_gamma", "clv_parameter=p"], "customers_n", "946");
         check(&table, &["clv_model=mbg_nbd", "clv_parameter=r"], "is_used", "true");
         check(&table, &["clv_model=bg_nbd", "clv_parameter=r"], "is_used", "false");
+    }
+
+    #[test]
+    fn fits_are_split_only_where_the_table_is_asked_to_be() {
+        let relations = Fixture::new(&["L", "Won", "Lost"])
+            .dimensions(&["region"])
+            .line(Relation::Customers, "customer=1 is_buyer=1 repeats_n=1 region=east")
+            .line(Relation::Customers, "customer=2 is_buyer=1 repeats_n=0 region=west")
+            .build();
+        let settings =
+            Settings { dictionaries: relations.dictionaries.clone(), ..settings(&["L"], 100) };
+        let mut plan = plan(&[&[], &["region"]], &[]);
+        let at = ["clv_model=bg_nbd", "clv_parameter=r"];
+        let table = table_of(&relations, &METRIC, &plan, &settings);
+        check(&table, &at, "slice", "all");
+        check(&table, &at, "customers_n", "2");
+        let slices = Some(vec![vec!["region".to_owned()]]);
+        plan.tables.insert(METRIC.name.into(), TableOptions { slices, ..Default::default() });
+        let table = table_of(&relations, &METRIC, &plan, &settings);
+        check(&table, &at, "region", "east west");
+        check(&table, &at, "repeaters_n", "1 0");
     }
 
     #[test]
