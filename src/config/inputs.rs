@@ -63,6 +63,14 @@ pub(super) fn shape_by_name(name: &str) -> Option<Shape> {
         FX_RATES => Some(Shape::FxRates),
         DEALS => Some(Shape::Deals),
         STAGES => Some(Shape::Stages),
+        "payments" => Some(Shape::Payments),
+        "deal_splits" => Some(Shape::DealSplits),
+        "merges" => Some(Shape::Merges),
+        "targets" => Some(Shape::Targets),
+        "surveys" => Some(Shape::Surveys),
+        "touches" => Some(Shape::Touches),
+        "calendar" => Some(Shape::Calendar),
+        "contracts" => Some(Shape::Contracts),
         _ => None,
     }
 }

@@ -82,6 +82,8 @@ pub struct Run {
     pub fiscal_start_month: u8,
     /// Unit in which durations are counted; output is in days whatever the unit.
     pub resolution: Resolution,
+    /// After how many days `win_horizons` says what share of deals is won, each above 0.
+    pub horizons_days: Vec<u32>,
     /// Output folder.
     pub output: PathBuf,
     /// How many finished runs to keep; older ones are removed after a successful run.
@@ -115,6 +117,7 @@ impl Default for Run {
             week_start: Weekday::default(),
             fiscal_start_month: 1,
             resolution: Resolution::default(),
+            horizons_days: vec![30, 90, 180, 365],
             output: "out".into(),
             keep_runs: 10,
             format: Format::default(),
@@ -442,13 +445,38 @@ pub enum Shape {
     Deals,
     /// The registry of stages, one row each.
     Stages,
+    /// One row per payment or refund.
+    Payments,
+    /// One row per deal and owner who has a share in it.
+    DealSplits,
+    /// One row per deal that was merged into another.
+    Merges,
+    /// One row per owner or team, period and what is to be reached.
+    Targets,
+    /// One row per answer to a survey.
+    Surveys,
+    /// One row per contact with a customer or a lead.
+    Touches,
+    /// One row per day: whether it is worked, its fiscal period.
+    Calendar,
+    /// One row per contract of a customer.
+    Contracts,
 }
 
 impl Shape {
     /// Whether its rows are of deals: their histories, or their current state.
     #[must_use]
     pub fn tells_of_deals(self) -> bool {
-        !matches!(self, Self::Spend | Self::Lookup | Self::Stages | Self::FxRates)
+        matches!(
+            self,
+            Self::Events
+                | Self::StageDates
+                | Self::FieldHistory
+                | Self::RowHistory
+                | Self::Intervals
+                | Self::Snapshots
+                | Self::Deals
+        )
     }
 }
 

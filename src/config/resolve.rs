@@ -1,7 +1,7 @@
 //! The configuration in the form the program works with: zone, instant, currency and slices
 //! parsed, paths joined, defaults filled in. Whoever holds a [`Resolved`] need not check again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate};
@@ -63,6 +63,14 @@ pub struct ResolvedInput {
 }
 
 impl Resolved {
+    /// The horizons of win rates in days, each once, ascending.
+    #[must_use]
+    pub fn horizons_days(&self) -> Vec<i64> {
+        let given: BTreeSet<i64> =
+            self.config.run.horizons_days.iter().map(|days| i64::from(*days)).collect();
+        given.into_iter().collect()
+    }
+
     /// Every period length that some table reports, without repetition and the whole history.
     #[must_use]
     pub fn every_period(&self) -> Vec<Period> {

@@ -60,8 +60,15 @@ fn check_quality(config: &Config, problems: &mut Problems<'_>) {
     }
 }
 
+/// A century: no deal is planned longer.
+const DAYS_MAX: u32 = 36_525;
+
 fn check_run(config: &Config, problems: &mut Problems<'_>) {
     let run = &config.run;
+    if let Some(days) = run.horizons_days.iter().find(|d| !(1..=DAYS_MAX).contains(*d)) {
+        let problem = format!("expected 1 to {DAYS_MAX} days, found {days}");
+        problems.add("run.horizons_days", problem);
+    }
     if let Some(threads) = run.threads
         && !(1..=THREADS_MAX).contains(&threads)
     {

@@ -6,11 +6,15 @@
 mod batch;
 mod id;
 mod shapes;
+mod sheets;
 mod stages;
 
 pub use batch::{EventBatch, EventKind, NO_CODE, NO_CREATION, NO_STAGE, OPEN_END};
 pub use id::{Id, Spelling, hash_integer, hash_text};
 pub use shapes::{DEALS, FIELD_HISTORY, FIELD_TARGETS, INTERVALS, ROW_HISTORY, SNAPSHOTS, STAGES};
+pub use sheets::{
+    CALENDAR, CONTRACTS, DEAL_SPLITS, FX_RATES, MERGES, PAYMENTS, SPEND, SURVEYS, TARGETS, TOUCHES,
+};
 pub use stages::{STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable};
 
 use crate::config::Shape;
@@ -125,22 +129,6 @@ pub static STAGE_DATES: &[CanonicalColumn] = &[
     optional("expected_close", ColumnType::Date, "the expected close date"),
 ];
 
-/// `spend`: one row per date, channel and cost type.
-pub static SPEND: &[CanonicalColumn] = &[
-    required("date", ColumnType::Instant, "the day of the spend, or the first day of its period"),
-    required("amount", ColumnType::Money, "what was spent"),
-    optional("channel", ColumnType::Text, "the acquisition channel"),
-    optional("cost_type", ColumnType::Text, "kind of cost: media, salaries, tools, …"),
-    optional("currency", ColumnType::Text, "currency of the amount"),
-];
-
-/// `fx_rates`: one row per day and currency.
-pub static FX_RATES: &[CanonicalColumn] = &[
-    required("date", ColumnType::Date, "the day from which the rate holds, until the next one"),
-    required("currency", ColumnType::Text, "the currency, an ISO 4217 code"),
-    required("rate_to_base", ColumnType::Money, "what one unit is worth in the reporting currency"),
-];
-
 /// The columns that an input can have by the contract; a look-up table may have any.
 #[must_use]
 pub fn columns_of(shape: Shape) -> Option<&'static [CanonicalColumn]> {
@@ -155,6 +143,14 @@ pub fn columns_of(shape: Shape) -> Option<&'static [CanonicalColumn]> {
         Shape::Stages => STAGES,
         Shape::Spend => SPEND,
         Shape::FxRates => FX_RATES,
+        Shape::Payments => PAYMENTS,
+        Shape::DealSplits => DEAL_SPLITS,
+        Shape::Merges => MERGES,
+        Shape::Targets => TARGETS,
+        Shape::Surveys => SURVEYS,
+        Shape::Touches => TOUCHES,
+        Shape::Calendar => CALENDAR,
+        Shape::Contracts => CONTRACTS,
         Shape::Lookup => return None,
     })
 }

@@ -42,6 +42,9 @@ pub static REGISTRY: &[&Metric] = &[
     &cycle::cycle_length::METRIC,
     &cycle::cycle_curve::METRIC,
     &cycle::cycle_histogram::METRIC,
+    &cycle::cycle_outcomes::METRIC,
+    &cycle::outcome_curve::METRIC,
+    &cycle::win_horizons::METRIC,
     &lifetime::clv_cohorts::METRIC,
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
@@ -258,6 +261,8 @@ pub struct Settings {
     pub rate_floor: i64,
     /// Quantiles of fewer values are `low_n`.
     pub quantile_floor: i64,
+    /// Days after the start at which win rates are given, ascending.
+    pub horizons_days: Vec<i64>,
     /// Minor digits of the currency.
     pub money_scale: u8,
     /// By which model customers are valued, and how far ahead.

@@ -25,6 +25,7 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         stages: stages.iter().map(|s| (*s).to_owned()).collect(),
         rate_floor: 10,
         quantile_floor: 5,
+        horizons_days: vec![3, 10, 15],
         money_scale: 2,
         clv: crate::metrics::Valuation::default(),
         dictionaries,

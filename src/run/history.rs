@@ -54,6 +54,7 @@ impl History {
             stages: resolved.config.pipeline.stages.clone(),
             rate_floor: resolved.config.quality.rate_floor,
             quantile_floor: resolved.config.quality.quantile_floor,
+            horizons_days: resolved.horizons_days(),
             money_scale: resolved.currency.scale,
             clv: super::valuation(&resolved.config.clv),
             dictionaries: self.relations.dictionaries.clone(),

@@ -5,17 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::ArrayRef;
-
-use super::convert::{self, BAD_AMOUNT};
-use super::read::{CheckedInput, Unit};
-use super::spend::{Part, texts};
-use super::{clock, wanted_columns};
-use crate::config::{Config, Input, Shape};
-use crate::contract::FX_RATES;
+use super::convert::BAD_AMOUNT;
+use super::read::CheckedInput;
+use super::sheet::{Sheet, SheetBatch};
+use crate::config::{Config, Shape};
 use crate::error::Error;
-use crate::money::{Currency, NO_AMOUNT, RATE_SCALE, Rates};
-use crate::quality::{Ledger, QuarantinedRow, Rule};
+use crate::money::{NO_AMOUNT, RATE_SCALE, Rates};
+use crate::quality::{Ledger, Rule};
 use crate::time::{Calendar, Day, NO_DAY};
 
 /// All exchange rates of a run.
@@ -29,8 +25,10 @@ pub struct FxRates {
 
 /// The checked inputs of shape `fx_rates`.
 pub struct FxSource {
-    inputs: Vec<(CheckedInput, Input)>,
+    sheets: Vec<Sheet>,
 }
+
+type ByDay = BTreeMap<String, BTreeMap<Day, i64>>;
 
 impl FxSource {
     /// Lists and checks every input of shape `fx_rates`.
@@ -38,13 +36,7 @@ impl FxSource {
     /// # Errors
     /// Everything that is wrong with the files of the first input that has faults.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        let mut inputs = Vec::new();
-        for (name, input) in config.inputs.iter().filter(|(_, i)| i.shape == Shape::FxRates) {
-            let wanted = wanted_columns(input, FX_RATES);
-            let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
-            inputs.push((checked, input.clone()));
-        }
-        Ok(Self { inputs })
+        Ok(Self { sheets: Sheet::open(config, calendar, Shape::FxRates)? })
     }
 
     /// Reads every rate. Of several rates of a currency on a day the first one counts.
@@ -52,61 +44,30 @@ impl FxSource {
     /// # Errors
     /// The first file that cannot be decoded.
     pub fn read(self, ledger: &Ledger) -> Result<FxRates, Error> {
-        let mut rates: BTreeMap<String, BTreeMap<Day, i64>> = BTreeMap::new();
-        for (checked, input) in &self.inputs {
-            let mut part = Part::default();
-            for unit in checked.units() {
-                checked.read(&unit, |arrays, first_row| {
-                    read_batch(checked, input, &unit, arrays, first_row, &mut rates, &mut part)
-                })?;
-            }
-            part.settle(checked, ledger);
+        let mut rates = ByDay::new();
+        for sheet in &self.sheets {
+            sheet.read(ledger, |batch| read_batch(batch, &mut rates))?;
         }
         let rates = rates.into_iter().map(|(currency, days)| (currency, Rates::new(days)));
-        let inputs = self.inputs.into_iter().map(|(checked, _)| checked).collect();
+        let inputs = self.sheets.into_iter().map(|sheet| sheet.checked).collect();
         Ok(FxRates { rates: rates.collect(), inputs })
     }
 }
 
-/// Positions of the columns of [`FX_RATES`].
-const DATE: usize = 0;
-
-fn read_batch(
-    checked: &CheckedInput,
-    input: &Input,
-    unit: &Unit,
-    arrays: &[Option<ArrayRef>],
-    first_row: u64,
-    rates: &mut BTreeMap<String, BTreeMap<Day, i64>>,
-    part: &mut Part,
-) -> Result<(), Error> {
-    let [Some(date), Some(currency), Some(rate)] = arrays else {
-        return Err(Error::Bug("exchange rates have three columns".into()));
-    };
-    let days = checked.days(unit, DATE, date)?;
-    let currencies = texts(currency, input.values.get("currency"))?;
-    let scaled = Currency { code: String::new(), scale: RATE_SCALE };
-    let (values, _) = checked.money(rate, &scaled)?;
-    for (row, ((day, currency), value)) in days.iter().zip(currencies).zip(values).enumerate() {
-        part.counts.rows_in += 1;
-        let is_rate = ![NO_AMOUNT, BAD_AMOUNT].contains(&value) && value > 0 && *day != NO_DAY;
+fn read_batch(batch: &mut SheetBatch<'_>, rates: &mut ByDay) -> Result<(), Error> {
+    let (days, currencies) = (batch.days("date")?, batch.texts("currency")?);
+    let (values, _) = batch.decimals("rate_to_base", RATE_SCALE)?;
+    for (row, ((day, currency), value)) in days.into_iter().zip(currencies).zip(values).enumerate()
+    {
+        let is_rate = ![NO_AMOUNT, BAD_AMOUNT].contains(&value) && value > 0 && day != NO_DAY;
         let Some(currency) = currency.filter(|_| is_rate) else {
-            part.counts.add(Rule::BadRate, 1);
-            part.quarantine.push(QuarantinedRow {
-                event_time: convert::display(Some(date), row),
-                amount: convert::display(Some(rate), row),
-                ..QuarantinedRow::of_fold(
-                    checked.path(unit).to_path_buf(),
-                    first_row + row as u64,
-                    Rule::BadRate,
-                )
-            });
+            batch.refuse(row, Rule::BadRate);
             continue;
         };
-        part.counts.folded += 1;
+        batch.keep();
         let known = rates.entry(currency.to_uppercase()).or_default();
-        if *known.entry(*day).or_insert(value) != value {
-            part.counts.add(Rule::DuplicateRates, 1);
+        if *known.entry(day).or_insert(value) != value {
+            batch.note(Rule::DuplicateRates, 1);
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::read::CheckedInput;
-use super::spend::texts;
+use super::sheet::texts;
 use super::{clock, source_name};
 use crate::config::{Config, Input, Shape};
 use crate::contract::{ColumnType, Need};

@@ -24,6 +24,7 @@ mod preflight;
 mod read;
 mod registry;
 mod rows;
+mod sheet;
 mod spend;
 mod stage_dates;
 mod task;

@@ -9,7 +9,7 @@ use arrow::array::ArrayRef;
 use super::convert;
 use super::read::CheckedInput;
 use super::rows::Standing;
-use super::spend::texts;
+use super::sheet::texts;
 use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Pipeline, Shape};
 use crate::contract::STAGES;

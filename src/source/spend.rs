@@ -1,18 +1,13 @@
 //! Shape `spend`: what was spent by day, channel and cost type.
 
-use std::collections::BTreeMap;
-
-use arrow::array::ArrayRef;
-
-use super::convert::{self, BAD_AMOUNT};
-use super::read::{CheckedInput, Unit};
+use super::convert::BAD_AMOUNT;
+use super::read::CheckedInput;
+use super::sheet::{Sheet, SheetBatch};
 use super::task::TaskState;
-use super::{clock, wanted_columns};
-use crate::config::{Config, Input, Severity, Shape};
-use crate::contract::SPEND;
+use crate::config::{Config, Severity, Shape};
 use crate::error::Error;
 use crate::money::{Currency, NO_AMOUNT, UNPRICED};
-use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
+use crate::quality::{Ledger, Rule};
 use crate::time::{Calendar, Day, Instant};
 
 /// One row of spend.
@@ -50,7 +45,7 @@ pub struct Spend {
 
 /// The checked inputs of shape `spend`.
 pub struct SpendSource {
-    inputs: Vec<(CheckedInput, Input)>,
+    sheets: Vec<Sheet>,
 }
 
 impl SpendSource {
@@ -59,13 +54,7 @@ impl SpendSource {
     /// # Errors
     /// Everything that is wrong with the files of the first input that has faults.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        let mut inputs = Vec::new();
-        for (name, input) in config.inputs.iter().filter(|(_, i)| i.shape == Shape::Spend) {
-            let wanted = wanted_columns(input, SPEND);
-            let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
-            inputs.push((checked, input.clone()));
-        }
-        Ok(Self { inputs })
+        Ok(Self { sheets: Sheet::open(config, calendar, Shape::Spend)? })
     }
 
     /// Reads every row, of which there are few. Returns `None` if there is no such input. `price`
@@ -82,16 +71,10 @@ impl SpendSource {
         ledger: &Ledger,
     ) -> Result<Option<Spend>, Error> {
         let mut reading = Reading { calendar, currency, price, as_of, ledger, rows: Vec::new() };
-        for (checked, input) in &self.inputs {
-            let mut part = Part::default();
-            for unit in checked.units() {
-                checked.read(&unit, |arrays, first_row| {
-                    reading.batch(checked, input, &unit, arrays, first_row, &mut part)
-                })?;
-            }
-            part.settle(checked, ledger);
+        for sheet in &self.sheets {
+            sheet.read(ledger, |batch| reading.batch(batch))?;
         }
-        let inputs: Vec<CheckedInput> = self.inputs.into_iter().map(|(c, _)| c).collect();
+        let inputs: Vec<CheckedInput> = self.sheets.into_iter().map(|s| s.checked).collect();
         Ok((!inputs.is_empty()).then_some(Spend { rows: reading.rows, inputs }))
     }
 }
@@ -105,70 +88,20 @@ struct Reading<'a> {
     rows: Vec<SpendRow>,
 }
 
-/// What became of the rows of one small input.
-#[derive(Default)]
-pub(super) struct Part {
-    pub(super) counts: Counts,
-    pub(super) quarantine: Vec<QuarantinedRow>,
-}
-
-impl Part {
-    /// Records it when the input has been read.
-    pub(super) fn settle(mut self, checked: &CheckedInput, ledger: &Ledger) {
-        self.counts.quarantined = self.quarantine.len() as u64;
-        ledger.record(&checked.name, &self.counts);
-        ledger.quarantine(&checked.name, self.quarantine);
-        checked.settle_refused(ledger);
-    }
-}
-
-/// Positions of the columns of [`SPEND`].
-const DATE: usize = 0;
-
 impl Reading<'_> {
-    fn batch(
-        &mut self,
-        checked: &CheckedInput,
-        input: &Input,
-        unit: &Unit,
-        arrays: &[Option<ArrayRef>],
-        first_row: u64,
-        part: &mut Part,
-    ) -> Result<(), Error> {
-        let [date, amount, channel, cost_type, currency] = arrays else {
-            return Err(Error::Bug("spend has five columns".into()));
-        };
-        let (Some(date), Some(amount)) = (date, amount) else {
-            return Err(Error::Bug("required columns of spend are missing".into()));
-        };
-        let dates = checked.instants(unit, DATE, date)?;
-        let (amounts, inexact) = checked.money(amount, self.currency)?;
-        let names = |array: &Option<_>, column: &str| match array {
-            Some(array) => texts(array, input.values.get(column)),
-            None => Ok(vec![None; dates.len()]),
-        };
-        let (channels, cost_types) = (names(channel, "channel")?, names(cost_type, "cost_type")?);
-        let currencies = names(currency, "currency")?;
+    fn batch(&mut self, batch: &mut SheetBatch<'_>) -> Result<(), Error> {
+        let dates = batch.instants("date")?;
+        let (amounts, inexact) = batch.decimals("amount", self.currency.scale)?;
+        let (channels, cost_types) = (batch.texts("channel")?, batch.texts("cost_type")?);
+        let currencies = batch.texts("currency")?;
         let columns = dates.iter().zip(amounts).zip(channels).zip(cost_types).zip(currencies);
         for (row, ((((at, amount), channel), cost_type), currency)) in columns.enumerate() {
-            part.counts.rows_in += 1;
             let is_inexact = inexact.binary_search(&row).is_ok();
-            match self.judge(*at, amount, is_inexact, &mut part.counts) {
-                Err(rule) => {
-                    part.counts.add(rule, 1);
-                    part.quarantine.push(QuarantinedRow {
-                        event_time: convert::display(Some(date), row),
-                        amount: convert::display(arrays.get(1).and_then(Option::as_ref), row),
-                        ..QuarantinedRow::of_fold(
-                            checked.path(unit).to_path_buf(),
-                            first_row + row as u64,
-                            rule,
-                        )
-                    });
-                }
-                Ok(Fate::AfterAsOf) => part.counts.after_as_of += 1,
+            match self.judge(*at, amount, is_inexact, batch) {
+                Err(rule) => batch.refuse(row, rule),
+                Ok(Fate::AfterAsOf) => batch.after_as_of(),
                 Ok(Fate::Kept) => {
-                    part.counts.folded += 1;
+                    batch.keep();
                     let day = self.calendar.day(*at);
                     let amount = match amount {
                         BAD_AMOUNT | NO_AMOUNT => NO_AMOUNT,
@@ -177,7 +110,7 @@ impl Reading<'_> {
                             (self.price)(&SpentIn { day, amount, currency })
                         }
                     };
-                    part.counts.add(Rule::UnpricedSpend, u64::from(amount == UNPRICED));
+                    batch.note(Rule::UnpricedSpend, u64::from(amount == UNPRICED));
                     let amount = if amount == UNPRICED { NO_AMOUNT } else { amount };
                     self.rows.push(SpendRow { day, amount, channel, cost_type });
                 }
@@ -192,7 +125,7 @@ impl Reading<'_> {
         at: Instant,
         amount: i64,
         is_inexact: bool,
-        counts: &mut Counts,
+        batch: &mut SheetBatch<'_>,
     ) -> Result<Fate, Rule> {
         if let Some(rule) = TaskState::judge_time(at) {
             return Err(rule);
@@ -209,7 +142,7 @@ impl Reading<'_> {
         if self.ledger.severity(rule) == Severity::Quarantine {
             return Err(rule);
         }
-        counts.add(rule, 1);
+        batch.note(rule, 1);
         Ok(Fate::Kept)
     }
 }
@@ -218,17 +151,4 @@ impl Reading<'_> {
 enum Fate {
     Kept,
     AfterAsOf,
-}
-
-/// Names of a column, trimmed and replaced; empty text is none.
-pub(super) fn texts(
-    array: &ArrayRef,
-    replace: Option<&BTreeMap<String, String>>,
-) -> Result<Vec<Option<String>>, Error> {
-    let mut texts = Vec::new();
-    convert::each_text(array, |text| {
-        texts.push(convert::named(text, replace).map(str::to_owned));
-        Ok(())
-    })?;
-    Ok(texts)
 }

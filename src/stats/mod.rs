@@ -2,9 +2,10 @@
 //!
 //! Nothing here knows Polars, a file, a clock or a metric. Values are integers with counts, because
 //! that is what additive states hold; results are floats. Models of purchase behaviour are in
-//! [`btyd`]; competing risks find their place here as a module of their own.
+//! [`btyd`].
 
 pub mod btyd;
+pub mod competing;
 pub mod interval;
 pub mod quantile;
 pub mod survival;

@@ -4,7 +4,7 @@
 //! It is made for the whole history only, per slice: a curve per period has too few deals to read
 //! and many points to store, and `cycle_length` gives its quartiles per period.
 
-use super::read_cycles;
+use super::{ALL_CYCLES, read_cycles};
 use crate::error::Error;
 use crate::metrics::durations::days;
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, View};
@@ -28,12 +28,7 @@ pub static METRIC: Metric = Metric {
     name: "cycle_curve",
     question: "What share of deals is still open after each length of time?",
     grain: "one row per slice, endpoint and time since the start, for the whole history",
-    states: &[State {
-        relation: Relation::Deals,
-        sql: "SELECT CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, \
-              cycle_status, COUNT(*) AS deals_n FROM deals GROUP BY duration, cycle_status",
-        absent: Absent::SkipTable,
-    }],
+    states: &[State { relation: Relation::Deals, sql: ALL_CYCLES, absent: Absent::SkipTable }],
     output: OUTPUT,
     view: View::Steps("survival_rate"),
     references: &[
@@ -122,7 +117,7 @@ fn push_curve(
 
 /// Whether a point stays when a curve is thinned: the places `0, …, POINTS_MAX − 1` are stretched
 /// over the points, so the first and the last stay and the rest are evenly spread.
-fn is_kept(position: usize, points: usize) -> bool {
+pub(super) fn is_kept(position: usize, points: usize) -> bool {
     if points <= POINTS_MAX {
         return true;
     }

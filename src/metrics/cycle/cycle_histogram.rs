@@ -2,7 +2,7 @@
 //!
 //! Open deals are shown in the bin of their age so far, beside and never among the closed ones.
 
-use super::{Ending, NO_DURATION, endings};
+use super::{CYCLES, Ending, NO_DURATION, endings};
 use crate::error::Error;
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View};
 use crate::relations::Relation;
@@ -23,13 +23,7 @@ pub static METRIC: Metric = Metric {
     name: "cycle_histogram",
     question: "How are the lengths of sales cycles spread?",
     grain: "one row per slice, period of creation and bin of days",
-    states: &[State {
-        relation: Relation::Deals,
-        sql: "SELECT created_period AS period, \
-              CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, cycle_status, \
-              COUNT(*) AS deals_n FROM deals GROUP BY period, duration, cycle_status",
-        absent: Absent::SkipTable,
-    }],
+    states: &[State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable }],
     output: OUTPUT,
     view: View::Bars("closed_n"),
     references: &[],

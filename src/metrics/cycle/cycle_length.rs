@@ -5,7 +5,7 @@
 //! that the bias is seen. Time to a win is a Kaplan–Meier estimate with lost deals censored: read it
 //! as "if deals were not lost"; the share that will ever be won needs competing risks.
 
-use super::{Cycles, read_cycles};
+use super::{CYCLES, Cycles, read_cycles};
 use crate::error::Error;
 use crate::metrics::durations::{curve_days, days, limits_days};
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View};
@@ -24,13 +24,7 @@ pub static METRIC: Metric = Metric {
     name: "cycle_length",
     question: "How long do deals take to close, counting those that are still open?",
     grain: "one row per slice and period of creation",
-    states: &[State {
-        relation: Relation::Deals,
-        sql: "SELECT created_period AS period, \
-              CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, cycle_status, \
-              COUNT(*) AS deals_n FROM deals GROUP BY period, duration, cycle_status",
-        absent: Absent::SkipTable,
-    }],
+    states: &[State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable }],
     output: OUTPUT,
     view: View::Line("close_days_km_p50"),
     references: &[

@@ -6,12 +6,28 @@
 pub mod cycle_curve;
 pub mod cycle_histogram;
 pub mod cycle_length;
+pub mod cycle_outcomes;
+pub mod outcome_curve;
+pub mod win_horizons;
 
 use crate::error::Error;
 use crate::metrics::StateView;
 use crate::metrics::durations::{Durations, tally};
 use crate::relations::deals::CYCLE_STATUS;
+use crate::stats::competing::{self, Incidence};
 use crate::stats::survival::{Curve, Tally};
+
+/// Deals by the period of creation, the length of their cycle and how it ended; the same text in
+/// every metric, so that it is computed once.
+const CYCLES: &str = "SELECT created_period AS period, \
+                      CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, \
+                      cycle_status, COUNT(*) AS deals_n FROM deals \
+                      GROUP BY period, duration, cycle_status";
+
+/// As [`CYCLES`], for what is made of the whole history only.
+const ALL_CYCLES: &str = "SELECT CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, \
+                          cycle_status, COUNT(*) AS deals_n FROM deals \
+                          GROUP BY duration, cycle_status";
 
 /// What stands for "no duration" in a key: real durations are not negative.
 const NO_DURATION: i64 = -1;
@@ -101,4 +117,49 @@ fn read_cycles(state: &StateView<'_>) -> Result<Cycles, Error> {
         }
     }
     Ok(cycles)
+}
+
+/// The cycles of one group of deals as a race between a win and a loss.
+#[derive(Debug, Default)]
+struct Race {
+    tallies: Vec<competing::Tally>,
+    won_n: i64,
+    lost_n: i64,
+    censored_n: i64,
+    negative_n: i64,
+}
+
+impl Race {
+    fn read(state: &StateView<'_>) -> Result<Self, Error> {
+        let mut race = Self::default();
+        for row in endings(state)? {
+            let (duration, ending, n) = row?;
+            if duration == NO_DURATION {
+                race.negative_n += n;
+                continue;
+            }
+            if race.tallies.last().is_none_or(|last| last.duration != duration) {
+                race.tallies.push(competing::Tally { duration, ended: [0, 0], censored: 0 });
+            }
+            let Some(tally) = race.tallies.last_mut() else { continue };
+            let [won, lost] = &mut tally.ended;
+            let (here, all) = match ending {
+                Ending::Won => (won, &mut race.won_n),
+                Ending::Lost => (lost, &mut race.lost_n),
+                Ending::Censored => (&mut tally.censored, &mut race.censored_n),
+            };
+            *here += n;
+            *all += n;
+        }
+        Ok(race)
+    }
+
+    fn incidence(&self) -> Incidence {
+        Incidence::fit(&self.tallies)
+    }
+
+    /// Deals followed.
+    fn subjects(&self) -> i64 {
+        self.won_n + self.lost_n + self.censored_n
+    }
 }

@@ -39,6 +39,7 @@ fn run(cycle_end: &str) -> Tables {
         [run]
         as_of = "2024-01-21"
         periods = []
+        horizons_days = [9, 20, 21]
         resolution = "day"
         [pipeline]
         stages = ["L", "Q", "P"]
@@ -157,38 +158,36 @@ fn won_cycles_depend_on_the_close_that_counts() {
     same(&row, "won_days_mean", Some(4.0), 0.0);
 }
 
-/// Cumulative incidence of wins and losses, and what is open, at a day. There is no table of it
-/// yet, so it is added up from the points of the curve, `F += S(before) · d/n`.
+/// Cumulative incidence of wins and losses, and what is open, at a day.
 #[track_caller]
-fn check_incidence(tables: &Tables, day: f64, won: f64, lost: f64, open: f64) {
-    let points = |endpoint| filter(&tables["cycle_curve"], &[("endpoint", endpoint)]);
-    let (mut f_won, mut f_lost, mut survival) = (0.0, 0.0, 1.0);
-    let (mut closed_before, mut won_before) = (0, 0);
-    for (any, win) in points("any").iter().zip(&points("won")) {
-        assert_eq!(float(any, "duration_days"), float(win, "duration_days"));
-        if float(any, "duration_days").unwrap() > day {
-            break;
-        }
-        let wins = int(win, "observed_n") - won_before;
-        let losses = int(any, "observed_n") - closed_before - wins;
-        let at_risk = int(any, "at_risk_n") as f64;
-        f_won += survival * wins as f64 / at_risk;
-        f_lost += survival * losses as f64 / at_risk;
-        survival = float(any, "survival_rate").unwrap();
-        (closed_before, won_before) = (int(any, "observed_n"), int(win, "observed_n"));
-    }
-    let off = (f_won - won).abs() + (f_lost - lost).abs() + (survival - open).abs();
-    assert!(off < 1e-12, "day {day}: won {f_won}, lost {f_lost}, open {survival}");
+fn check_incidence(tables: &Tables, day: f64, won: f64, lost: f64, open: f64) -> Row {
+    let points = filter(&tables["outcome_curve"], &[]);
+    let until = |row: &&Row| float(row, "duration_days").unwrap() <= day;
+    let last = points.iter().take_while(until).last().expect("a point").clone();
+    same(&last, "win_share", Some(won), 1e-12);
+    same(&last, "loss_share", Some(lost), 1e-12);
+    same(&last, "open_share", Some(open), 1e-12);
+    last
 }
 
 #[test]
 fn competing_risks_of_the_first_close() {
-    check_incidence(&FIRST_CLOSE, 9.0, 0.5, 0.125, 0.375);
+    let nine = check_incidence(&FIRST_CLOSE, 9.0, 0.5, 0.125, 0.375);
+    // Losses censored instead overstate the wins.
+    same(&nine, "win_share_naive", Some(0.53125), 1e-12);
     check_incidence(&FIRST_CLOSE, 10.0, 0.5, 0.25, 0.25);
-    // Losses censored instead: 1 − S overstates the wins.
-    let curve = filter(&FIRST_CLOSE["cycle_curve"], &[("endpoint", "won")]);
-    let nine = curve.iter().find(|row| float(row, "duration_days") == Some(9.0)).unwrap();
-    same(nine, "survival_rate", Some(1.0 - 0.53125), 1e-12);
+    let outcomes = only(&FIRST_CLOSE["cycle_outcomes"], &[]);
+    ints(&outcomes, &[("won_n", 4), ("lost_n", 2), ("censored_n", 2)]);
+    same(&outcomes, "win_share_eventual", Some(0.5), 1e-12);
+    same(&outcomes, "win_days_p50", Some(9.0), 0.0);
+    same(&outcomes, "winner_days_p50", Some(3.0), 0.0);
+    let at = |days| only(&FIRST_CLOSE["win_horizons"], &[("horizon_days", days)]);
+    same(&at("9"), "win_rate", Some(0.5), 1e-12);
+    ints(&at("9"), &[("won_n", 4), ("lost_n", 1), ("censored_n", 0)]);
+    // Both deals still open have been followed for 20 days, and nobody for longer.
+    same(&at("20"), "open_rate", Some(0.25), 1e-12);
+    same(&at("21"), "win_rate", None, 0.0);
+    ints(&at("21"), &[("censored_n", 2)]);
 }
 
 #[test]

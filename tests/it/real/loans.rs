@@ -253,6 +253,31 @@ fn loans_survive_as_estimated() {
     }
 }
 
+/// Cumulative incidence of approval and of refusal, at every printed point that is published too.
+#[test]
+fn loans_race_between_approval_and_refusal_as_estimated() {
+    let Some(run) = &*RUN else { return };
+    let points: BTreeMap<i64, Answer> = answers(&run.folder, "outcome_cif.csv")
+        .into_iter()
+        .map(|point| (millis(&point), point))
+        .collect();
+    let mut in_both = 0;
+    for row in filter(run.rows("outcome_curve"), &[("period", "all")]) {
+        let duration = (float(&row, "duration_days").unwrap() * MILLIS_PER_DAY).round() as i64;
+        let Some(point) = points.get(&duration) else { continue };
+        in_both += 1;
+        ints(&row, &[("at_risk_n", point.int("at_risk"))]);
+        same(&row, "win_share", point.number("cif_1"), 1e-9);
+        same(&row, "loss_share", point.number("cif_2"), 1e-9);
+        same(&row, "open_share", point.number("survival"), 1e-9);
+    }
+    assert!(in_both > 20, "{in_both} points");
+    let last = points.last_key_value().expect("points").1;
+    let row = only(run.rows("cycle_outcomes"), &[("period", "all")]);
+    same(&row, "win_share_eventual", last.number("cif_1"), 1e-9);
+    same(&row, "loss_share_eventual", last.number("cif_2"), 1e-9);
+}
+
 /// Every point of the answer, which prints a part of the distinct times, is a step of the curve.
 #[track_caller]
 fn check_curve(curve: &Curve, points: &[Answer]) {

@@ -1,0 +1,205 @@
+//! Small tables beside the histories, read as they are: a batch at a time, columns by their
+//! canonical names, each row kept or refused by whoever knows what it means.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef};
+
+use super::convert;
+use super::intern::Interner;
+use super::read::{CheckedInput, Unit};
+use super::{clock, wanted_columns};
+use crate::config::{Config, Input, Shape};
+use crate::contract::{self, CanonicalColumn, ColumnType, Id};
+use crate::error::Error;
+use crate::money::{Currency, NO_AMOUNT};
+use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
+use crate::time::{Calendar, Day, Instant, NO_DAY, NO_INSTANT};
+
+/// An input of a shape that is no deal history, opened and checked.
+pub(crate) struct Sheet {
+    pub(crate) checked: CheckedInput,
+    input: Input,
+    columns: &'static [CanonicalColumn],
+}
+
+impl Sheet {
+    /// Lists and checks every input of a shape.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files of the first input that has faults.
+    pub(crate) fn open(
+        config: &Config,
+        calendar: Calendar,
+        shape: Shape,
+    ) -> Result<Vec<Self>, Error> {
+        let columns = contract::columns_of(shape).unwrap_or_default();
+        let own = config.inputs.iter().filter(|(_, input)| input.shape == shape);
+        own.map(|(name, input)| {
+            let wanted = wanted_columns(input, columns);
+            let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
+            Ok(Self { checked, input: input.clone(), columns })
+        })
+        .collect()
+    }
+
+    /// Reads every batch and brings what became of its rows into the ledger: `take` settles each
+    /// row by [`SheetBatch::keep`], [`SheetBatch::refuse`] or [`SheetBatch::after_as_of`].
+    ///
+    /// # Errors
+    /// The first file that cannot be decoded; whatever `take` returns.
+    pub(crate) fn read(
+        &self,
+        ledger: &Ledger,
+        mut take: impl FnMut(&mut SheetBatch<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut part = Part::default();
+        for unit in self.checked.units() {
+            self.checked.read(&unit, |arrays, first_row| {
+                let len = arrays.iter().flatten().map(|array| array.len()).next().unwrap_or(0);
+                part.counts.rows_in += len as u64;
+                take(&mut SheetBatch { sheet: self, unit, arrays, first_row, len, part: &mut part })
+            })?;
+        }
+        part.counts.quarantined = part.quarantine.len() as u64;
+        ledger.record(&self.checked.name, &part.counts);
+        ledger.quarantine(&self.checked.name, part.quarantine);
+        self.checked.settle_refused(ledger);
+        Ok(())
+    }
+}
+
+/// What became of the rows of an input.
+#[derive(Default)]
+struct Part {
+    counts: Counts,
+    quarantine: Vec<QuarantinedRow>,
+}
+
+/// Some rows, column by column. A column that the files do not have is none in every row.
+pub(crate) struct SheetBatch<'a> {
+    sheet: &'a Sheet,
+    unit: Unit,
+    arrays: &'a [Option<ArrayRef>],
+    first_row: u64,
+    len: usize,
+    part: &'a mut Part,
+}
+
+impl<'a> SheetBatch<'a> {
+    /// The rows of a column as `convert` makes them, or so many nones.
+    fn column<T: Clone>(
+        &self,
+        name: &str,
+        none: T,
+        convert: impl FnOnce(usize, &'a ArrayRef) -> Result<Vec<T>, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let place = self.sheet.columns.iter().position(|column| column.name == name);
+        let Some(place) = place else {
+            return Err(Error::Bug(format!("{} has no column {name}", self.sheet.checked.name)));
+        };
+        match self.arrays.get(place) {
+            Some(Some(array)) => convert(place, array),
+            _ => Ok(vec![none; self.len]),
+        }
+    }
+
+    /// Names, trimmed and replaced; empty text is none.
+    pub(crate) fn texts(&self, name: &str) -> Result<Vec<Option<String>>, Error> {
+        self.column(name, None, |_, array| texts(array, self.sheet.input.values.get(name)))
+    }
+
+    /// Identifiers; [`Id::NONE`] where there is none.
+    pub(crate) fn ids(&self, name: &str, names: &Interner) -> Result<Vec<Id>, Error> {
+        let replace = self.sheet.input.values.get(name);
+        self.column(name, Id::NONE, |_, array| convert::ids(array, names, replace))
+    }
+
+    /// Instants: none, [`convert::BAD_INSTANT`], or any that [`convert::is_plausible`] has to judge.
+    pub(crate) fn instants(&self, name: &str) -> Result<Vec<Instant>, Error> {
+        let checked = &self.sheet.checked;
+        self.column(name, NO_INSTANT, |at, array| checked.instants(&self.unit, at, array))
+    }
+
+    /// Civil days; [`NO_DAY`] where there is none or it cannot be read.
+    pub(crate) fn days(&self, name: &str) -> Result<Vec<Day>, Error> {
+        let checked = &self.sheet.checked;
+        self.column(name, NO_DAY, |at, array| checked.days(&self.unit, at, array))
+    }
+
+    /// Whole numbers; `i64::MIN` where there is none or it cannot be read.
+    pub(crate) fn integers(&self, name: &str) -> Result<Vec<i64>, Error> {
+        self.column(name, i64::MIN, |_, array| convert::integers(array))
+    }
+
+    /// Yes, no or nothing.
+    pub(crate) fn flags(&self, name: &str) -> Result<Vec<Option<bool>>, Error> {
+        let checked = &self.sheet.checked;
+        self.column(name, None, |at, array| checked.flags(&self.unit, at, array))
+    }
+
+    /// Amounts in units of 10^-`scale`: [`NO_AMOUNT`], [`convert::BAD_AMOUNT`] where it cannot be
+    /// read. With the rows, ascending, that had to be rounded.
+    pub(crate) fn decimals(&self, name: &str, scale: u8) -> Result<(Vec<i64>, Vec<usize>), Error> {
+        let currency = Currency { code: String::new(), scale };
+        let mut inexact = Vec::new();
+        let amounts = self.column(name, NO_AMOUNT, |_, array| {
+            let (amounts, rounded) = self.sheet.checked.money(array, &currency)?;
+            inexact = rounded;
+            Ok(amounts)
+        })?;
+        Ok((amounts, inexact))
+    }
+
+    /// How many rows it has.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The row counts.
+    pub(crate) fn keep(&mut self) {
+        self.part.counts.folded += 1;
+    }
+
+    /// The row is later than the run.
+    pub(crate) fn after_as_of(&mut self) {
+        self.part.counts.after_as_of += 1;
+    }
+
+    /// A rule that keeps no row out is broken so many times.
+    pub(crate) fn note(&mut self, rule: Rule, n: u64) {
+        self.part.counts.add(rule, n);
+    }
+
+    /// The row is kept out: it breaks a rule.
+    pub(crate) fn refuse(&mut self, row: usize, rule: Rule) {
+        self.part.counts.add(rule, 1);
+        let found = |wanted: &dyn Fn(&CanonicalColumn) -> bool| {
+            let place = self.sheet.columns.iter().position(wanted)?;
+            convert::display(self.arrays.get(place).and_then(Option::as_ref), row)
+        };
+        let is_time =
+            |c: &CanonicalColumn| matches!(c.holds, ColumnType::Instant | ColumnType::Date);
+        let (event_time, amount, deal_id) = (
+            found(&is_time),
+            found(&|column| column.holds == ColumnType::Money),
+            found(&|column| column.name == "deal_id"),
+        );
+        let file = self.sheet.checked.path(&self.unit).to_path_buf();
+        let place = QuarantinedRow::of_fold(file, self.first_row + row as u64, rule);
+        self.part.quarantine.push(QuarantinedRow { event_time, amount, deal_id, ..place });
+    }
+}
+
+/// Names of a column, trimmed and replaced; empty text is none.
+pub(super) fn texts(
+    array: &ArrayRef,
+    replace: Option<&BTreeMap<String, String>>,
+) -> Result<Vec<Option<String>>, Error> {
+    let mut texts = Vec::new();
+    convert::each_text(array, |text| {
+        texts.push(convert::named(text, replace).map(str::to_owned));
+        Ok(())
+    })?;
+    Ok(texts)
+}
