@@ -23,7 +23,8 @@ def main() -> None:
 
     names = [
         "revenue", "conversion", "funnel", "stage_transitions", "stage_time", "cycle_length",
-        "cycle_curve", "cycle_histogram", "clv_cohorts", "customer_growth", "cac", "data_quality",
+        "cycle_curve", "cycle_histogram", "clv_cohorts", "clv_models", "clv_holdout",
+        "customer_value", "customer_growth", "cac", "data_quality",
     ]
     for name in names:
         assert (run / f"{name}.parquet").exists(), f"{name}.parquet is missing"

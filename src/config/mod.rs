@@ -5,6 +5,7 @@
 //! keys are refused. [`load()`] lays the layers over each other, [`Resolved`] is what the rest of
 //! the program works with. This is also the one place that reads the environment.
 
+mod clv;
 pub mod environment;
 mod fiscal;
 mod inputs;
@@ -20,6 +21,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use clv::{Clv, ClvModel, ClvUnit};
 pub use fiscal::{FiscalYearEnds, WeekPattern};
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
@@ -56,6 +58,8 @@ pub struct Config {
     pub fold: Fold,
     /// How customers are acquired, for CAC.
     pub acquisition: Acquisition,
+    /// Models of what customers will be worth.
+    pub clv: Clv,
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,

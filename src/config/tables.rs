@@ -18,7 +18,8 @@ use crate::time::Period;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TableOptions {
-    /// Sets of dimensions to report this table by. Default: as `[dimensions] slices`.
+    /// Sets of dimensions to report this table by. Default: as `[dimensions] slices`, but the total
+    /// for tables of fitted models.
     pub slices: Option<Vec<Vec<String>>>,
     /// Reporting periods of this table; the whole history is always there. Default: as `[run]
     /// periods`.

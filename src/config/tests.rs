@@ -299,7 +299,7 @@ fn custom_metrics_have_new_snake_case_names_and_known_relations() {
     let expected = [
         "d.toml:14: metrics.0.name: expected a name in snake_case, found \"Pushed\"",
         "d.toml:15: metrics.0.relation: unknown relation \"deal\", did you mean \"deals\"? (known: \
-         visits, deals, orders, customers, customer_periods, spend, findings)",
+         visits, deals, orders, customers, customer_ids, customer_periods, spend, findings)",
     ];
     check_refused(&text, &Flags::default(), &expected);
 }

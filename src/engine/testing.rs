@@ -41,6 +41,7 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         quantile_floor: 5,
         horizons_days: vec![3, 10, 15],
         money_scale: 2,
+        clv: crate::metrics::Valuation::default(),
         dictionaries: relations.dictionaries.clone(),
     }
 }

@@ -25,6 +25,15 @@ pub(crate) enum Recipe {
     Custom(CustomTable),
 }
 
+impl Recipe {
+    fn is_split_by_default(&self) -> bool {
+        match self {
+            Self::Metric(metric) => metric.is_split_by_default(),
+            Self::Custom(_) => true,
+        }
+    }
+}
+
 /// One table to compute.
 #[derive(Debug)]
 pub(crate) struct Unit {
@@ -68,7 +77,9 @@ impl Unit {
                 "tables.{name}.slices: the table cannot be split by {dimension:?}"
             )]));
         }
-        let asked = asked.unwrap_or(&plan.slices);
+        let total = vec![Vec::new()];
+        let usual = if recipe.is_split_by_default() { &plan.slices } else { &total };
+        let asked = asked.unwrap_or(usual);
         let mut slices: Vec<Vec<String>> =
             asked.iter().filter(|s| s.iter().all(carried)).cloned().collect();
         if slices.is_empty() {

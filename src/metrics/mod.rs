@@ -26,6 +26,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
+pub use self::lifetime::valuation::Valuation;
 use crate::error::Error;
 use crate::relations::{Dictionaries, Relation};
 use crate::table::{ColumnSpec, Follows, TableBuilder, Value};
@@ -46,10 +47,18 @@ pub static REGISTRY: &[&Metric] = &[
     &cycle::outcome_curve::METRIC,
     &cycle::win_horizons::METRIC,
     &lifetime::clv_cohorts::METRIC,
+    &lifetime::clv_models::METRIC,
+    &lifetime::clv_holdout::METRIC,
+    &lifetime::customer_value::METRIC,
     &customers::customer_growth::METRIC,
     &acquisition::cac::METRIC,
     &quality::data_quality::METRIC,
 ];
+
+/// Metrics that fit models: they are split by dimensions only where the configuration asks it of
+/// the table, because a fit costs the same for a slice of ten customers and for all.
+static SPLIT_WHEN_ASKED: &[&Metric] =
+    &[&lifetime::clv_models::METRIC, &lifetime::clv_holdout::METRIC];
 
 /// Name of the table that judges the inputs.
 pub const QUALITY: &str = "data_quality";
@@ -75,6 +84,14 @@ pub struct Metric {
     pub finish: fn(&Group<'_>, &mut Rows<'_>) -> Result<(), Error>,
     /// Laws that every output row obeys; checked in every run.
     pub identities: &'static [Identity],
+}
+
+impl Metric {
+    /// Whether it is split by the run's slices, and not only by slices of its own.
+    #[must_use]
+    pub fn is_split_by_default(&self) -> bool {
+        !SPLIT_WHEN_ASKED.iter().any(|metric| std::ptr::eq(*metric, self))
+    }
 }
 
 /// One additive state: a `GROUP BY` over one relation.
@@ -249,6 +266,8 @@ pub struct Settings {
     pub horizons_days: Vec<i64>,
     /// Minor digits of the currency.
     pub money_scale: u8,
+    /// By which model customers are valued, and how far ahead.
+    pub clv: Valuation,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
 }

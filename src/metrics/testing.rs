@@ -31,6 +31,7 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         quantile_floor: 5,
         horizons_days: vec![3, 10, 15],
         money_scale: 2,
+        clv: crate::metrics::Valuation::default(),
         dictionaries,
     }
 }

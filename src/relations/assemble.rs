@@ -76,6 +76,8 @@ pub struct Parts<'a> {
     pub base: Period,
     /// Configured periods.
     pub periods: &'a [Period],
+    /// So many days before the run's instant are held out of the calibration of models.
+    pub holdout_days: u32,
     /// The run's instant.
     pub as_of: Instant,
     /// Where missing keys are counted.
@@ -110,6 +112,7 @@ pub struct Assembler<'a> {
     /// First days of every configured period.
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
+    pub(super) holdout_days: u32,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
     has_customers: AtomicBool,
@@ -205,6 +208,7 @@ impl<'a> Assembler<'a> {
             resolution: parts.resolution,
             period_starts: period_starts.collect(),
             as_of: parts.as_of,
+            holdout_days: parts.holdout_days,
             ledger: parts.ledger,
             wanted: parts.wanted,
             has_customers: AtomicBool::new(false),
@@ -263,7 +267,12 @@ impl<'a> Assembler<'a> {
                 take(&self.bookings(&deals, number * VISITS_A_BATCH, rows)?)?;
             }
         }
-        let customers = [Relation::Orders, Relation::Customers, Relation::CustomerPeriods];
+        let customers = [
+            Relation::Orders,
+            Relation::Customers,
+            Relation::CustomerIds,
+            Relation::CustomerPeriods,
+        ];
         if has_deals && customers.into_iter().any(|relation| self.wanted.relation(relation)) {
             return Ok(self.orders_of(&deals));
         }
@@ -458,5 +467,7 @@ fn dictionaries(
     for (key, own) in parts.tables.iter().flat_map(|tables| tables_emit::dictionaries(tables)) {
         names.insert(key.into(), own);
     }
-    Dictionaries { names }
+    let asked = parts.wanted.relation(Relation::CustomerIds);
+    let long_customers = if asked { parts.names.customer.freeze().all() } else { Vec::new() };
+    Dictionaries { names, long_customers: Arc::new(long_customers) }
 }

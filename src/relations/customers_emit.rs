@@ -3,7 +3,8 @@
 use super::Relation;
 use super::assemble::{Assembler, shard};
 use super::batch::{Batch, BatchBuilder};
-use super::orders_pass::{self, Order, OrderColumns, PassSettings};
+use super::customer_ids::words;
+use super::orders_pass::{self, CustomerColumns, Order, OrderColumns, PassSettings, Purchases};
 use crate::contract::NO_CODE;
 use crate::error::Error;
 use crate::fold::amount_or_zero;
@@ -33,7 +34,7 @@ impl Assembler<'_> {
                 }
             }
         }
-        let relations = [Relation::Customers, Relation::CustomerPeriods];
+        let relations = [Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods];
         if relations.into_iter().any(|relation| self.wanted.relation(relation)) {
             self.customers_and_periods(orders, &sorted, take)?;
         }
@@ -88,6 +89,9 @@ impl Assembler<'_> {
             base: &self.starts,
             periods: &self.period_starts,
             as_of_day: self.calendar.day(self.as_of),
+            calibrated_day: self
+                .asks_for_purchases()
+                .then(|| self.calendar.day(self.as_of).saturating_sub_unsigned(self.holdout_days)),
         };
         let (c, p) = orders_pass::pass(sorted, orders, &settings);
         let numbers = numbers(sorted);
@@ -117,9 +121,15 @@ impl Assembler<'_> {
             let builder = self.with_dimensions(builder, orders, &firsts);
             take(&builder.finish(&self.dictionaries)?)?;
         }
+        if self.wanted.relation(Relation::CustomerIds) {
+            take(&self.customer_ids(sorted, &shards, &c)?)?;
+        }
         if !self.wanted.relation(Relation::Customers) {
             return Ok(());
         }
+        let of = |all: &[Purchases], value: fn(&Purchases) -> i64| all.iter().map(value).collect();
+        let (all, known) = (&c.purchases, &c.calibration);
+        let held_out = || all.iter().zip(known).map(|(all, own)| all.days_n - own.days_n);
         let firsts = c.first;
         let builder = BatchBuilder::new(Relation::Customers, firsts.len(), self.wanted)
             .small("shard", || shards)
@@ -128,15 +138,52 @@ impl Assembler<'_> {
             .day("last_ordered_on", || c.last_ordered_on)
             .day("cohort_period", || c.cohort_period)
             .int("orders_n", || c.orders_n)
-            .int("purchase_days_n", || c.purchase_days_n)
+            .int("purchase_days_n", || of(all, |p| p.days_n))
             .flag("is_repeat", || c.is_repeat)
             .int("amount", || c.amount)
-            .int("repeat_amount", || c.repeat_amount)
-            .int("recency_days", || c.recency_days)
-            .int("age_days", || c.age_days)
+            .flag("is_buyer", || all.iter().map(Purchases::is_buyer).collect())
+            .int("repeats_n", || of(all, Purchases::repeats_n))
+            .int("repeat_amount", || of(all, |p| p.repeat_amount))
+            .int("recency_days", || of(all, |p| p.recency_days))
+            .int("age_days", || of(all, |p| p.age_days))
+            .flag("is_calibrated", || known.iter().map(Purchases::is_buyer).collect())
+            .int("calibration_repeats_n", || of(known, Purchases::repeats_n))
+            .int("calibration_recency_days", || of(known, |p| p.recency_days))
+            .int("calibration_age_days", || of(known, |p| p.age_days))
+            .int("holdout_days_n", || held_out().collect())
             .name("channel", || self.channels(orders, &firsts));
         let builder = self.with_dimensions(builder, orders, &firsts);
         take(&builder.finish(&self.dictionaries)?)
+    }
+
+    /// Whether anybody asks for more than the orders and their periods.
+    fn asks_for_purchases(&self) -> bool {
+        let of_models = super::customers::OF_PURCHASES;
+        self.wanted.relation(Relation::CustomerIds)
+            || of_models.iter().any(|name| self.wanted.column(Relation::Customers, name))
+    }
+
+    fn customer_ids(
+        &self,
+        sorted: &[Order],
+        shards: &[i16],
+        customers: &CustomerColumns,
+    ) -> Result<Batch, Error> {
+        let firsts = || sorted.chunk_by(Order::same_customer).filter_map(|own| own.first());
+        let words = || firsts().map(|order| words(order.customer));
+        let of = |value: fn(&Purchases) -> i64| customers.purchases.iter().map(value).collect();
+        BatchBuilder::new(Relation::CustomerIds, shards.len(), self.wanted)
+            .small("shard", || shards.to_vec())
+            .int("id_high", || words().map(|(high, _)| high).collect())
+            .int("id_low", || words().map(|(_, low)| low).collect())
+            .int("orders_n", || customers.orders_n.clone())
+            .int("purchase_days_n", || of(|p| p.days_n))
+            .int("repeats_n", || of(Purchases::repeats_n))
+            .int("recency_days", || of(|p| p.recency_days))
+            .int("age_days", || of(|p| p.age_days))
+            .int("amount", || customers.amount.clone())
+            .int("repeat_amount", || of(|p| p.repeat_amount))
+            .finish(&self.dictionaries)
     }
 
     /// The relation of the spend that counts.

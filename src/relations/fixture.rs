@@ -78,7 +78,7 @@ impl Fixture {
     }
 
     fn carried(&self, relation: Relation) -> Vec<String> {
-        if relation == Relation::Findings { Vec::new() } else { self.dimensions.clone() }
+        if relation.has_dimensions() { self.dimensions.clone() } else { Vec::new() }
     }
 
     fn dictionaries(&self) -> Dictionaries {
@@ -105,7 +105,7 @@ impl Fixture {
         let mut names: BTreeMap<String, Arc<Vec<String>>> =
             names.into_iter().map(|(k, v)| (k, Arc::new(v.into_iter().collect()))).collect();
         names.insert("stage".to_owned(), Arc::new(stages));
-        Dictionaries { names }
+        Dictionaries { names, ..Dictionaries::default() }
     }
 
     /// The relations that have been given rows or named.

@@ -156,7 +156,7 @@ impl Relations {
                     _ => builder.name(column.name, Vec::<u32>::new),
                 };
             }
-            if relation != Relation::Findings {
+            if relation.has_dimensions() {
                 builder = dimensions.iter().fold(builder, |b, d| b.dimension(d, Vec::<u32>::new));
             }
             batches.insert(relation, builder.finish(&dictionaries)?);
@@ -177,7 +177,7 @@ mod tests {
         names.insert("channel".to_owned(), list(&["ads", "mail"]));
         names.insert("cost_type".to_owned(), list(&["media"]));
         names.insert("region".to_owned(), list(&["east", "north", "west"]));
-        Dictionaries { names }
+        Dictionaries { names, ..Dictionaries::default() }
     }
 
     fn spend() -> BatchBuilder<'static> {

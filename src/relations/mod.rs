@@ -16,6 +16,7 @@ pub mod assemble;
 pub mod batch;
 pub mod bookings;
 pub mod contracts;
+pub mod customer_ids;
 pub mod customer_periods;
 pub mod customers;
 mod customers_emit;
@@ -61,6 +62,8 @@ pub enum Relation {
     Orders,
     /// One row per customer.
     Customers,
+    /// One row per customer, with the identifier.
+    CustomerIds,
     /// One row per customer, period length and active period.
     CustomerPeriods,
     /// One row per row of the spend input.
@@ -79,12 +82,13 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 12] = [
+    pub const EVERY: [Self; 13] = [
         Self::Visits,
         Self::Deals,
         Self::Bookings,
         Self::Orders,
         Self::Customers,
+        Self::CustomerIds,
         Self::CustomerPeriods,
         Self::Spend,
         Self::Targets,
@@ -103,6 +107,7 @@ impl Relation {
             Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
+            Self::CustomerIds => "customer_ids",
             Self::CustomerPeriods => "customer_periods",
             Self::Spend => "spend",
             Self::Targets => "targets",
@@ -113,6 +118,12 @@ impl Relation {
         }
     }
 
+    /// Whether it carries the run's dimensions, or those of them that it has.
+    #[must_use]
+    pub fn has_dimensions(self) -> bool {
+        !matches!(self, Self::CustomerIds | Self::Findings)
+    }
+
     /// What is missing in the inputs when there is no such relation.
     #[must_use]
     pub fn missing_because(self) -> &'static str {
@@ -120,7 +131,7 @@ impl Relation {
             Self::Visits | Self::Deals | Self::Bookings | Self::Findings => {
                 "the inputs have no deal events"
             }
-            Self::Orders | Self::Customers | Self::CustomerPeriods => {
+            Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
             Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
@@ -147,6 +158,7 @@ impl Relation {
             Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
+            Self::CustomerIds => customer_ids::COLUMNS,
             Self::CustomerPeriods => customer_periods::COLUMNS,
             Self::Spend => spend::COLUMNS,
             Self::Targets => targets::COLUMNS,
@@ -200,6 +212,9 @@ pub struct Dictionaries {
     /// Names of every dictionary by key: `stage`, `owner`, `channel`, and each dimension.
     /// `stage` alone is in pipeline order: pseudo-states, open stages, won, lost, ignored, unknown.
     pub names: BTreeMap<String, Arc<Vec<String>>>,
+    /// Identifiers of customers that are too long to be packed, by the number in their words, where
+    /// anybody asks for identifiers.
+    pub long_customers: Arc<Vec<String>>,
 }
 
 impl Dictionaries {

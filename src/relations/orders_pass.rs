@@ -182,12 +182,49 @@ pub(super) struct CustomerColumns {
     pub(super) last_ordered_on: Vec<i32>,
     pub(super) cohort_period: Vec<i32>,
     pub(super) orders_n: Vec<i64>,
-    pub(super) purchase_days_n: Vec<i64>,
     pub(super) is_repeat: Vec<i8>,
     pub(super) amount: Vec<i64>,
-    pub(super) repeat_amount: Vec<i64>,
-    pub(super) recency_days: Vec<i64>,
-    pub(super) age_days: Vec<i64>,
+    /// Of all days, where models ask for it.
+    pub(super) purchases: Vec<Purchases>,
+    /// Of the days before the hold-out, likewise.
+    pub(super) calibration: Vec<Purchases>,
+}
+
+/// The purchase days of a customer up to a day, as models ask for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Purchases {
+    pub(super) days_n: i64,
+    /// Net amount of those after the first.
+    pub(super) repeat_amount: i64,
+    /// From the first to the last.
+    pub(super) recency_days: i64,
+    /// From the first to the day up to which they are counted.
+    pub(super) age_days: i64,
+}
+
+impl Purchases {
+    /// Those up to a day.
+    fn until(last: Day, days: &[OrderDay]) -> Self {
+        let mut all = Self::default();
+        let mut first: Option<Day> = None;
+        for day in days.iter().filter(|d| d.day <= last && d.is_purchase()) {
+            let since = *first.get_or_insert(day.day);
+            all.days_n += 1;
+            all.recency_days = i64::from(day.day - since);
+            all.repeat_amount += if day.day > since { day.amount } else { 0 };
+        }
+        let since = first.or_else(|| days.first().map(|d| d.day)).unwrap_or(last);
+        all.age_days = i64::from(last) - i64::from(since);
+        all
+    }
+
+    pub(super) fn repeats_n(&self) -> i64 {
+        (self.days_n - 1).max(0)
+    }
+
+    pub(super) fn is_buyer(&self) -> i8 {
+        i8::from(self.days_n > 0)
+    }
 }
 
 /// Columns of `customer_periods`; `customer` is the row of the customer.
@@ -217,6 +254,8 @@ pub(super) struct PassSettings<'a> {
     /// First days of every configured period, none for the whole history.
     pub(super) periods: &'a [Starts],
     pub(super) as_of_day: Day,
+    /// The last day before the hold-out, where models ask for the customers' purchase days.
+    pub(super) calibrated_day: Option<Day>,
 }
 
 /// Customers and their periods from orders and their order.
@@ -270,12 +309,12 @@ fn push_customer(
     out.last_ordered_on.push(last.day);
     out.cohort_period.push(settings.base.start(earliest.day));
     out.orders_n.push(orders as i64);
-    out.purchase_days_n.push(days.iter().filter(|d| d.is_purchase()).count() as i64);
     out.is_repeat.push(i8::from(days.len() > 1));
     out.amount.push(amount);
-    out.repeat_amount.push(amount - earliest.amount);
-    out.recency_days.push(i64::from(last.day - earliest.day));
-    out.age_days.push(i64::from(settings.as_of_day - earliest.day));
+    if let Some(calibrated_day) = settings.calibrated_day {
+        out.purchases.push(Purchases::until(settings.as_of_day, days));
+        out.calibration.push(Purchases::until(calibrated_day, days));
+    }
 }
 
 fn push_periods(
@@ -365,11 +404,17 @@ mod tests {
             base: &Starts::new(Calendar::UTC, Period::Month),
             periods: &[Starts::new(Calendar::UTC, Period::Month)],
             as_of_day: day("2024-06-01"),
+            calibrated_day: Some(day("2024-04-15")),
         };
         let sorted = in_order(&given, &Interner::default());
         let (customers, periods) = pass(&sorted, &given, &settings);
-        assert_eq!(customers.purchase_days_n, [3], "a refund day is not a purchase day");
-        assert_eq!(customers.repeat_amount, [-100]);
+        // A refund day is not a purchase day: 5 January, 1 February and 30 April are.
+        let purchases =
+            Purchases { days_n: 3, repeat_amount: 80, recency_days: 116, age_days: 148 };
+        assert_eq!(customers.purchases, [purchases]);
+        let calibration =
+            Purchases { days_n: 2, repeat_amount: 50, recency_days: 27, age_days: 101 };
+        assert_eq!(customers.calibration, [calibration]);
         assert_eq!(periods.age, [0, 1, 2, 3, 4]);
         assert_eq!(periods.is_active, [1, 1, 0, 1, 0], "nor is a month of refunds active");
         assert_eq!(periods.is_new, [1, 0, 0, 0, 0]);

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::Summary;
 use super::history::History;
 use crate::config::Severity;
+use crate::engine::Finished;
 use crate::error::Error;
 use crate::fold::Quality;
 use crate::quality::{Ledger, QuarantinedRow, Rule};
@@ -123,6 +124,30 @@ fn severity_name(severity: Severity) -> &'static str {
         Severity::Quarantine => "quarantine",
         Severity::Fail => "fail",
     }
+}
+
+/// Which tables have fits of models that did not converge; what they say of it is in their rows.
+///
+/// # Errors
+/// A table that cannot be read back.
+pub(super) fn failed_fits(tables: &[Finished]) -> Result<Vec<String>, Error> {
+    const STATUS: &str = "fit_status";
+    let mut warnings = Vec::new();
+    for table in tables.iter().filter(|t| t.specs().iter().any(|spec| spec.name == STATUS)) {
+        let mut failed = 0_usize;
+        for batch in &table.table()?.batches {
+            let status = batch.column_by_name(STATUS).and_then(|c| c.as_any().downcast_ref());
+            let status: Option<&StringArray> = status;
+            let own = status.into_iter().flatten().flatten();
+            failed += own.filter(|status| *status == "not_converged").count();
+        }
+        if failed > 0 {
+            let name = table.name();
+            warnings
+                .push(format!("table {name:?}: {failed} rows are of fits that did not converge"));
+        }
+    }
+    Ok(warnings)
 }
 
 /// What a reader should know before trusting the numbers: notes, then what breaks which rule.

@@ -19,7 +19,12 @@ pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Rela
     let mut present =
         BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
     if assembler.has_customers() {
-        present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
+        present.extend([
+            Relation::Orders,
+            Relation::Customers,
+            Relation::CustomerIds,
+            Relation::CustomerPeriods,
+        ]);
     }
     present.extend(given.relations());
     present
@@ -80,6 +85,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         resolution: of.config.run.resolution,
         base: of.resolved.calendar.base(of.periods),
         periods: of.periods,
+        holdout_days: of.config.clv.holdout_days,
         as_of: of.as_of,
         ledger: of.ledger,
         wanted: of.wanted,
@@ -99,7 +105,7 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
     let config = &resolved.config;
     let all = &config.dimensions.columns;
     let of = |relation: Relation| match relation {
-        Relation::Findings => Some(Vec::new()),
+        Relation::CustomerIds | Relation::Findings => Some(Vec::new()),
         Relation::Spend => {
             // As resolved: an input named `spend` need not say its shape.
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);

@@ -65,6 +65,7 @@ impl History {
             quantile_floor: resolved.config.quality.quantile_floor,
             horizons_days: resolved.horizons_days(),
             money_scale: resolved.currency.scale,
+            clv: super::valuation(&resolved.config.clv),
             dictionaries: self.relations.dictionaries.clone(),
         }
     }

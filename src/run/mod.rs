@@ -250,6 +250,8 @@ fn compute(
     };
     timings.push(("tables".to_owned(), since.elapsed().as_secs_f64()));
     timings.extend(outcome.timings.iter().map(|(t, d)| (t.clone(), d.as_secs_f64())));
+    let mut warnings = account::warnings(&history, &ledger);
+    warnings.extend(account::failed_fits(&outcome.tables)?);
     let summary = Summary {
         as_of: history.as_of,
         rows_in: history.counts.rows_in,
@@ -258,7 +260,7 @@ fn compute(
         deals: history.deals,
         tables: outcome.tables.iter().map(|t| (t.name().to_owned(), t.rows())).collect(),
         skipped: outcome.skipped,
-        warnings: account::warnings(&history, &ledger),
+        warnings,
         timings,
         ..Summary::default()
     };
@@ -272,6 +274,28 @@ fn selection(config: &Config) -> (Vec<&'static metrics::Metric>, Vec<crate::conf
     let wanted = metrics::REGISTRY.iter().copied().filter(|m| asked(m.name)).collect();
     let custom = config.metrics.iter().filter(|m| asked(&m.name)).cloned().collect();
     (wanted, custom)
+}
+
+/// How customers are valued, as the metrics are told.
+fn valuation(clv: &crate::config::Clv) -> metrics::Valuation {
+    use crate::config::{ClvModel, ClvUnit};
+    use crate::stats::btyd::Model;
+    metrics::Valuation {
+        model: match clv.model {
+            ClvModel::MbgNbd => Model::MbgNbd,
+            ClvModel::BgNbd => Model::BgNbd,
+            ClvModel::ParetoNbd => Model::ParetoNbd,
+        },
+        days_per_unit: match clv.unit {
+            ClvUnit::Day => 1.0,
+            ClvUnit::Week => 7.0,
+            ClvUnit::Month => 365.25 / 12.0,
+        },
+        horizon_days: clv.horizon_days,
+        discount_rate: clv.discount_rate,
+        margin: clv.margin,
+        holdout_days: clv.holdout_days,
+    }
 }
 
 /// Which tables the inputs cannot give, each with the reason.

@@ -22,7 +22,13 @@ pub(super) fn needed(
     }
     let mut needed = BTreeSet::new();
     for (relation, columns) in columns {
-        if matches!(relation, Relation::Orders | Relation::Customers | Relation::CustomerPeriods) {
+        if matches!(
+            relation,
+            Relation::Orders
+                | Relation::Customers
+                | Relation::CustomerIds
+                | Relation::CustomerPeriods
+        ) {
             needed.extend([Attribute::Customer, Attribute::Amount]);
         }
         if *relation == Relation::Bookings {

@@ -141,6 +141,12 @@ impl Names {
         self.names.iter().enumerate().map(|(code, name)| (code as u32, &**name))
     }
 
+    /// All names by number.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        self.names.iter().map(|name| name.to_string()).collect()
+    }
+
     /// One more than the largest number handed out.
     #[must_use]
     pub fn bound(&self) -> usize {

@@ -1,3 +1,8 @@
-//! What customers bring over their lifetime, observed; models of it find their place here.
+//! What customers bring over their lifetime: observed, and by models of when they buy and stop.
 
 pub mod clv_cohorts;
+pub mod clv_holdout;
+pub mod clv_models;
+pub mod customer_value;
+mod scores;
+pub mod valuation;

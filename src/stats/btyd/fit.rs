@@ -51,41 +51,47 @@ pub struct Fit<const N: usize> {
 
 type Matrix<const N: usize> = [[f64; N]; N];
 
-/// Newton steps from one start.
-const STEPS_MAX: usize = 60;
+/// Newton steps from each start on coarse groups, before the best one goes on.
+const STEPS_TRIED: usize = 5;
+/// Newton steps at most.
+const STEPS_MAX: usize = 40;
 /// A gradient of this length is none: far above the error of differences, far below what would
 /// move a printed digit.
-const GRADIENT_MIN: f64 = 1e-7;
+const GRADIENT_MIN: f64 = 1e-6;
 /// The longest step in the parameters' logarithms.
 const STRIDE_MAX: f64 = 1.5;
-/// Beyond e to this power, or below its inverse, a parameter is at its boundary.
-const LOG_MAX: f64 = 14.0;
+/// Beyond e to this power times its scale, or below its inverse, a parameter is at its boundary.
+const LOG_MAX: f64 = 8.0;
 
 /// Maximises a mean log-likelihood per customer. `coarse` is tried from every start, `fine` decides.
+/// `scales` are what each parameter is measured by.
 pub(super) fn maximise<const N: usize>(
     coarse: &impl Fn(&[f64; N]) -> f64,
     fine: &impl Fn(&[f64; N]) -> f64,
     starts: &[[f64; N]],
+    scales: [f64; N],
     customers: f64,
 ) -> Fit<N> {
-    let mut best: Option<([f64; N], f64)> = None;
+    let tried = Objective { mean: coarse, scales };
+    let mut best: Option<Reached<N>> = None;
     for start in starts {
-        let found = descend(&Objective(coarse), start.map(f64::ln));
-        if best.is_none_or(|(_, value)| found.1 < value) {
+        let found = tried.descend(tried.logarithms(start), STEPS_TRIED);
+        if best.as_ref().is_none_or(|best| found.value < best.value) {
             best = Some(found);
         }
     }
-    let objective = Objective(fine);
-    let start = best.map_or([0.0; N], |(point, _)| point);
-    let (point, value) = descend(&objective, start);
+    let start = best.map_or([0.0; N], |best| tried.descend(best.point, STEPS_MAX).point);
+    let objective = Objective { mean: fine, scales };
+    let Reached { point, value } = objective.descend(start, STEPS_MAX);
     let hessian = objective.hessian(&point);
     let gradient_norm = length(&objective.gradient(&point));
     let inverse = cholesky(&hessian).map(|factor| inverse_diagonal(&factor));
-    let parameters = point.map(f64::exp);
+    let parameters = objective.parameters(&point);
     let is_inside = point.iter().all(|p| p.abs() < LOG_MAX - STRIDE_MAX);
-    let ending = match (is_inside, inverse.is_some() && gradient_norm < 10.0 * GRADIENT_MIN) {
-        (false, _) => Ending::Boundary,
-        (true, true) if value.is_finite() => Ending::Converged,
+    let is_found = inverse.is_some() && gradient_norm < GRADIENT_MIN && value.is_finite();
+    let ending = match (is_inside, is_found) {
+        (true, true) => Ending::Converged,
+        (false, _) if value.is_finite() => Ending::Boundary,
         _ => Ending::NotConverged,
     };
     Fit {
@@ -105,27 +111,44 @@ pub(super) fn maximise<const N: usize>(
     }
 }
 
-/// What is minimised: the negative mean log-likelihood by the logarithms of the parameters.
-struct Objective<'a, F>(&'a F);
+/// Where a descent ended.
+#[derive(Debug, Clone, Copy)]
+struct Reached<const N: usize> {
+    point: [f64; N],
+    value: f64,
+}
 
-impl<F> Objective<'_, F> {
+/// What is minimised: the negative mean log-likelihood by the logarithms of the parameters in terms
+/// of their scales.
+struct Objective<'a, F, const N: usize> {
+    mean: &'a F,
+    scales: [f64; N],
+}
+
+impl<F: Fn(&[f64; N]) -> f64, const N: usize> Objective<'_, F, N> {
+    fn parameters(&self, point: &[f64; N]) -> [f64; N] {
+        let mut parameters = point.map(f64::exp);
+        parameters.iter_mut().zip(self.scales).for_each(|(value, scale)| *value *= scale);
+        parameters
+    }
+
+    fn logarithms(&self, parameters: &[f64; N]) -> [f64; N] {
+        let mut point = *parameters;
+        point.iter_mut().zip(self.scales).for_each(|(value, scale)| *value = (*value / scale).ln());
+        point
+    }
+
     /// Infinite where the parameters leave the range or the likelihood cannot be computed.
-    fn value<const N: usize>(&self, point: &[f64; N]) -> f64
-    where
-        F: Fn(&[f64; N]) -> f64,
-    {
+    fn value(&self, point: &[f64; N]) -> f64 {
         if point.iter().any(|p| p.abs() > LOG_MAX) {
             return f64::INFINITY;
         }
-        let value = -self.0(&point.map(f64::exp));
+        let value = -(self.mean)(&self.parameters(point));
         if value.is_nan() { f64::INFINITY } else { value }
     }
 
     /// By central differences.
-    fn gradient<const N: usize>(&self, point: &[f64; N]) -> [f64; N]
-    where
-        F: Fn(&[f64; N]) -> f64,
-    {
+    fn gradient(&self, point: &[f64; N]) -> [f64; N] {
         const H: f64 = 1e-4;
         let mut gradient = [0.0; N];
         for (place, slope) in gradient.iter_mut().enumerate() {
@@ -136,11 +159,12 @@ impl<F> Objective<'_, F> {
     }
 
     /// By central differences.
-    #[expect(clippy::indexing_slicing, reason = "rows and columns are below N")]
-    fn hessian<const N: usize>(&self, point: &[f64; N]) -> Matrix<N>
-    where
-        F: Fn(&[f64; N]) -> f64,
-    {
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::needless_range_loop,
+        reason = "rows and columns are below N, and each pair of them is one number"
+    )]
+    fn hessian(&self, point: &[f64; N]) -> Matrix<N> {
         const H: f64 = 1e-3;
         let here = self.value(point);
         let mut hessian = [[0.0; N]; N];
@@ -156,36 +180,57 @@ impl<F> Objective<'_, F> {
         }
         hessian
     }
-}
 
-/// Newton's method from one point, damped; the point reached and its value.
-fn descend<const N: usize, F: Fn(&[f64; N]) -> f64>(
-    objective: &Objective<'_, F>,
-    start: [f64; N],
-) -> ([f64; N], f64) {
-    let (mut point, mut value) = (start, objective.value(&start));
-    let mut damping = 1e-3;
-    for _ in 0..STEPS_MAX {
-        let gradient = objective.gradient(&point);
-        let norm = length(&gradient);
-        if !(norm > GRADIENT_MIN / 100.0) || !norm.is_finite() {
-            break;
+    /// Newton's method from one point, damped. A Hessian serves as long as it brings the gradient
+    /// down quickly, because it costs four times as much.
+    fn descend(&self, start: [f64; N], steps_max: usize) -> Reached<N> {
+        let mut reached = Reached { point: start, value: self.value(&start) };
+        let (mut damping, mut last_norm) = (1e-3, f64::INFINITY);
+        let mut kept: Option<Matrix<N>> = None;
+        for _ in 0..steps_max {
+            let gradient = self.gradient(&reached.point);
+            let norm = length(&gradient);
+            if norm < GRADIENT_MIN / 100.0 || !norm.is_finite() {
+                break;
+            }
+            kept = kept.filter(|_| norm < 0.1 * last_norm);
+            last_norm = norm;
+            let hessian = kept.unwrap_or_else(|| self.hessian(&reached.point));
+            kept = Some(hessian);
+            let Some(better) = self.improved(&reached, &hessian, &gradient, &mut damping) else {
+                break;
+            };
+            let gain = reached.value - better.value;
+            reached = better;
+            // What is gained no more is below the precision of the sum.
+            if gain <= 1e-15 * reached.value.abs() {
+                break;
+            }
         }
-        let hessian = objective.hessian(&point);
-        let mut better = None;
-        while better.is_none() && damping < 1e8 {
-            let step = newton_step(&hessian, &gradient, if damping < 1e-9 { 0.0 } else { damping });
-            better = step.map(|step| added(&point, &step)).and_then(|candidate| {
-                let reached = objective.value(&candidate);
-                (reached < value).then_some((candidate, reached))
-            });
-            damping *= if better.is_some() { 0.1 } else { 8.0 };
-        }
-        let Some((candidate, reached)) = better else { break };
-        (point, value) = (candidate, reached);
-        damping = damping.max(1e-12);
+        reached
     }
-    (point, value)
+
+    /// A better point, with as much damping as it takes; `None` if there is none.
+    fn improved(
+        &self,
+        from: &Reached<N>,
+        hessian: &Matrix<N>,
+        gradient: &[f64; N],
+        damping: &mut f64,
+    ) -> Option<Reached<N>> {
+        while *damping < 1e6 {
+            let own = if *damping < 1e-7 { 0.0 } else { *damping };
+            let step = newton_step(hessian, gradient, own);
+            let point = step.map(|step| added(&from.point, &step));
+            let reached = point.map(|point| Reached { point, value: self.value(&point) });
+            if let Some(better) = reached.filter(|reached| reached.value < from.value) {
+                *damping = (*damping * 0.03).max(1e-12);
+                return Some(better);
+            }
+            *damping = (*damping * 10.0).max(1e-6);
+        }
+        None
+    }
 }
 
 /// −(H + damping)⁻¹ g, no longer than a stride; `None` where the sum is not positive definite.
@@ -215,7 +260,7 @@ fn cholesky<const N: usize>(matrix: &Matrix<N>) -> Option<Matrix<N>> {
             let rest = matrix[i][j] - inner;
             if i == j {
                 // Also refuses what is not a number.
-                if !(rest > 1e-14) || !rest.is_finite() {
+                if rest <= 1e-12 || !rest.is_finite() {
                     return None;
                 }
                 factor[i][i] = rest.sqrt();
@@ -286,7 +331,13 @@ mod tests {
             let each = values.map(|v: f64| -p[1].ln() - (v - p[0]).powi(2) / (2.0 * p[1] * p[1]));
             each.iter().sum::<f64>() / 5.0
         };
-        let fit = maximise(&mean_likelihood, &mean_likelihood, &[[1.0, 1.0], [20.0, 30.0]], 5.0);
+        let fit = maximise(
+            &mean_likelihood,
+            &mean_likelihood,
+            &[[1.0, 1.0], [20.0, 30.0]],
+            [1.0; 2],
+            5.0,
+        );
         assert_eq!(fit.ending, Ending::Converged);
         close(fit.parameters[0], 4.0, 1e-6);
         close(fit.parameters[1], 10.0_f64.sqrt(), 1e-6);
@@ -299,14 +350,14 @@ mod tests {
     #[test]
     fn a_likelihood_that_grows_forever_ends_at_the_boundary() {
         let grows = |p: &[f64; 1]| -1.0 / p[0];
-        let fit = maximise(&grows, &grows, &[[1.0]], 10.0);
+        let fit = maximise(&grows, &grows, &[[1.0]], [1.0], 10.0);
         assert_ne!(fit.ending, Ending::Converged);
     }
 
     #[test]
     fn a_likelihood_that_cannot_be_computed_is_no_error() {
         let broken = |_: &[f64; 2]| f64::NAN;
-        let fit = maximise(&broken, &broken, &[[1.0, 1.0]], 10.0);
+        let fit = maximise(&broken, &broken, &[[1.0, 1.0]], [1.0; 2], 10.0);
         assert_eq!(fit.ending, Ending::NotConverged);
         assert!(!fit.is_hessian_pd && fit.standard_errors.is_none());
     }

@@ -48,7 +48,9 @@ impl GammaGamma {
         // Each with the sample's mean as that of the population: p · gamma / (q − 1).
         let starts =
             [(6.0, 4.0), (1.5, 2.5), (20.0, 10.0)].map(|(p, q)| [p, q, typical * (q - 1.0) / p]);
-        Some(fit::maximise(&|p| mean(&coarse, p), &|p| mean(&fine, p), &starts, customers))
+        let scales = [1.0, 1.0, typical];
+        let (coarse, fine) = (|p: &[f64; 3]| mean(&coarse, p), |p: &[f64; 3]| mean(&fine, p));
+        Some(fit::maximise(&coarse, &fine, &starts, scales, customers))
     }
 
     /// The log-likelihood of all customers of a sample.

@@ -107,15 +107,20 @@ impl Model {
                 [2.0, 2.0 * rate, 0.3, 0.1 * ages / customers],
             ],
         };
-        Some(fit::maximise(&|p| mean(&coarse, p), &|p| mean(&fine, p), &starts, customers))
+        let scales = match self {
+            Self::BgNbd | Self::MbgNbd => [1.0, ages / customers, 1.0, 1.0],
+            Self::ParetoNbd => [1.0, ages / customers, 1.0, ages / customers],
+        };
+        let (coarse, fine) = (|p: &[f64; 4]| mean(&coarse, p), |p: &[f64; 4]| mean(&fine, p));
+        Some(fit::maximise(&coarse, &fine, &starts, scales, customers))
     }
 }
 
 /// Groups from which a fit is made at most: enough for every printed digit, few enough that it takes
 /// a fraction of a second.
-pub(super) const GROUPS_MAX: usize = 1 << 13;
+pub(super) const GROUPS_MAX: usize = 1 << 12;
 /// Groups on which starts are tried.
-pub(super) const GROUPS_TRIED: usize = 1 << 8;
+pub(super) const GROUPS_TRIED: usize = 1 << 7;
 
 /// A model of when customers buy, with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -182,7 +187,7 @@ fn sum_by_repeats<G: sample::Grouped + Sync>(
     repeats: impl Fn(&G) -> f64 + Sync,
     own: impl Fn(f64, &[G]) -> f64 + Sync,
 ) -> f64 {
-    const PART: usize = 1 << 11;
+    const PART: usize = 1 << 10;
     let part = |groups: &[G]| -> f64 {
         let runs = groups.chunk_by(|a, b| repeats(a).total_cmp(&repeats(b)).is_eq());
         runs.filter_map(|run| run.first().map(|first| own(repeats(first), run))).sum()

@@ -141,6 +141,12 @@ impl<G: Grouped> Sample<G> {
         self.0.iter().map(Grouped::weight).sum()
     }
 
+    /// The same customers in as many groups as a fit takes.
+    #[must_use]
+    pub fn for_fits(&self) -> Self {
+        self.within(super::GROUPS_MAX)
+    }
+
     /// The same customers in at most so many groups, as far as cells of a size that is still
     /// meaningful can do it.
     #[must_use]

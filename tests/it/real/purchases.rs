@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use super::answers::{Tables, answers, ints, tables, text};
-use crate::support::{Row, Scratch, filter, int, only, shared_data};
+use crate::support::{Row, Scratch, filter, float, int, only, shared_data};
 
 /// A printed cohort of the sample: cohort, customers, active in months 0 to 6, 12 and 15, revenue
 /// in cents of months 0 to 6, and cumulative revenue per customer over all months.
@@ -68,7 +68,10 @@ fn run(folder: &Path, file: &str, as_of: &str) -> Tables {
         as_of = "{as_of}"
         periods = ["month"]
         resolution = "day"
-        only = ["revenue", "clv_cohorts", "customer_growth", "data_quality", "shapes"]
+        only = ["revenue", "clv_cohorts", "customer_growth", "data_quality", "shapes",
+            "clv_models", "clv_holdout", "customer_value"]
+        [clv]
+        holdout_days = 273
         [pipeline]
         stages = ["cart"]
         won = ["won"]
@@ -213,4 +216,42 @@ fn calibration_frequency_recency_and_age_are_as_published() {
     let repeats: i64 = got.iter().map(|((x, _, _), n)| x * n).sum();
     assert_eq!(repeats, 2_457);
     assert_eq!(customers(&shapes, |row| int(row, "purchase_days_n") == 1), 1_411);
+}
+
+/// The models' fits at the end of the calibration half, end to end, and one customer by its own
+/// identifier.
+#[test]
+fn sample_models_and_first_customer_are_as_published() {
+    let Some(folder) = &*FOLDER else { return };
+    let tables = run(folder, "CDNOW_sample.txt", "1997-09-30");
+    for (model, log_likelihood) in [
+        ("bg_nbd", -9582.4292),
+        ("mbg_nbd", -9582.1357),
+        ("pareto_nbd", -9594.9762),
+        ("gamma_gamma", -4055.9177),
+    ] {
+        for row in filter(&tables["clv_models"], &[("clv_model", model)]) {
+            assert_eq!(text(&row, "fit_status"), "converged", "{model}");
+            let found = float(&row, "log_likelihood").unwrap();
+            assert!((found - log_likelihood).abs() < 5e-4, "{model}: {found}");
+        }
+    }
+    assert_eq!(tables["customer_value"].len(), 2_357);
+    let first = only(&tables["customer_value"], &[("customer_id", "C0001")]);
+    ints(&first, &[("repeats_n", 2), ("recency_days", 213), ("age_days", 272)]);
+    // The mean is 22.345, half to even; the spend is printed by the authors of the model.
+    ints(&first, &[("repeat_amount_mean", 2_234), ("expected_spend", 2_465)]);
+}
+
+/// The purchases that came after the calibration half, of those who had come before.
+#[test]
+fn master_hold_out_is_as_counted() {
+    let Some(tables) = &*MASTER else { return };
+    for model in ["bg_nbd", "mbg_nbd", "pareto_nbd"] {
+        let rows = filter(&tables["clv_holdout"], &[("clv_model", model)]);
+        let total = rows.first().unwrap();
+        ints(total, &[("customers_n", 23_570), ("purchases_n", 19_684)]);
+        let repeats: i64 = rows.iter().skip(1).map(|row| int(row, "purchases_n")).sum();
+        assert_eq!(repeats, 19_684);
+    }
 }

@@ -1,0 +1,37 @@
+//! `customer_ids`: one row per customer with at least one order, under the identifier that the inputs
+//! have. It carries no dimensions: what is asked of single customers is not split.
+
+use super::{Dictionaries, Kind, RelationColumn, column};
+use crate::contract::{Id, Spelling};
+
+/// Columns of the relation.
+pub const COLUMNS: &[RelationColumn] = &[
+    column("shard", Kind::Small, "split key of the customer"),
+    column("id_high", Kind::Int, "first word of the identifier, which tables show as text"),
+    column("id_low", Kind::Int, "second word of the identifier"),
+    column("orders_n", Kind::Int, "orders"),
+    column("purchase_days_n", Kind::Int, "as in customers"),
+    column("repeats_n", Kind::Int, "as in customers (x)"),
+    column("recency_days", Kind::Int, "as in customers (t_x)"),
+    column("age_days", Kind::Int, "as in customers (T)"),
+    column("amount", Kind::Int, "net amount of all orders, minor units"),
+    column("repeat_amount", Kind::Int, "as in customers, minor units"),
+];
+
+/// The two words of an identifier as the relation's columns have them.
+#[must_use]
+pub fn words(id: Id) -> (i64, i64) {
+    let (high, low) = id.words();
+    (high.cast_signed(), low.cast_signed())
+}
+
+/// The text of an identifier of these words.
+#[must_use]
+pub fn text(high: i64, low: i64, dictionaries: &Dictionaries) -> Option<String> {
+    match Id::from_words(high.cast_unsigned(), low.cast_unsigned()).spelling() {
+        Spelling::None => None,
+        Spelling::Integer(value) => Some(value.to_string()),
+        Spelling::Text(text) => Some(text),
+        Spelling::Interned(code) => dictionaries.long_customers.get(code as usize).cloned(),
+    }
+}
