@@ -225,6 +225,8 @@ fn taken_by(name: &str) -> Option<String> {
         Relation::Bookings,
         Relation::Orders,
         Relation::Customers,
+        Relation::Credits,
+        Relation::Payments,
     ];
     let mut columns = relations.iter().flat_map(|relation| relation.columns());
     if name != "owner" && columns.any(|column| column.name == name) {

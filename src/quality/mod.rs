@@ -142,6 +142,12 @@ rules! {
     UnpricedDeals "unpriced_deals" Deals Warn "The deal's amount has no exchange rate on its day; the deal counts, its amount is unknown (G16)."
     UnpricedSpend "unpriced_spend" Rows Warn "Spend in a currency without an exchange rate on its day; its amount is unknown (G16)."
     NullSpend "null_spend" Rows Warn "A row of spend without an amount."
+    NullPayment "null_payment" Rows Warn "A payment without an amount; it adds nothing."
+    UnknownPaymentKind "unknown_payment_kind" Rows Quarantine "The kind is neither payment nor refund."
+    DuplicatePayments "duplicate_payments" Rows Warn "The same payment_id again; the last row counts."
+    UnpricedPayments "unpriced_payments" Rows Warn "A payment in a currency without an exchange rate on its day; its amount is unknown (G16)."
+    OrphanPayments "orphan_payments" Rows Warn "The payment's deal is not in the history or is left out; it counts without the deal's dimensions."
+    BadSplits "bad_splits" Deals Warn "The shares of a deal do not add up to 1, or one has no owner or is not above 0; the deal's owner has the whole credit."
 }
 
 impl Rule {

@@ -18,7 +18,7 @@ use crate::fold::machine::Outcome;
 use crate::fold::{Chunk, Content, DealRow};
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{Interners, Lookup, Names, Spend, SpendRow};
+use crate::source::{Interners, Lookup, Names, Payments, Spend, SpendRow, Splits};
 use crate::time::{Calendar, Instant, Period, Resolution, Starts};
 
 /// What assembling needs to know of the run.
@@ -51,6 +51,10 @@ pub struct Parts<'a> {
     pub lookups: &'a [Lookup],
     /// Spend, where there is any.
     pub spend: Option<&'a Spend>,
+    /// Payments, where there are any.
+    pub payments: Option<&'a Payments>,
+    /// Shares in deals, where there are any.
+    pub splits: Option<&'a Splits>,
     /// Of which time a deal's dimensions are.
     pub dimension_at: DimensionAt,
     /// The dimension that is the acquisition channel.
@@ -71,6 +75,15 @@ pub struct Parts<'a> {
     pub ledger: &'a Ledger,
     /// The columns that anybody asks for.
     pub wanted: &'a Wanted,
+}
+
+/// What customers are made of.
+#[derive(Debug, Default)]
+pub struct Transactions {
+    /// Won deals.
+    pub won: OrderColumns,
+    /// Payments, where they are given.
+    pub paid: OrderColumns,
 }
 
 /// More than there are in a chunk, but for a deal that goes on and on.
@@ -98,7 +111,15 @@ pub struct Assembler<'a> {
     pub(super) dimension_at: DimensionAt,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
+    pub(super) payments: Option<&'a Payments>,
+    /// Of each payment whether its deal has come.
+    pub(super) claimed: Vec<AtomicBool>,
+    pub(super) splits: Option<&'a Splits>,
     has_customers: AtomicBool,
+    /// Whether any payment so far has a customer.
+    pub(super) has_payers: AtomicBool,
+    /// The same as `amounts`, of payments.
+    pub(super) paid_amounts: AtomicU64,
     /// Sum of the absolute amounts so far.
     amounts: AtomicU64,
     /// The same of all entries of the ledger.
@@ -157,7 +178,7 @@ impl<'a> Assembler<'a> {
         Ok(Self {
             stages: parts.stages,
             stage_codes: parts.stage_codes,
-            owner_ranks: parts.owner_ranks,
+            owner_ranks: owner_codes(&dimensions, parts.owner_ranks),
             dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             sources: dimensions.into_iter().map(|d| d.source).collect(),
             lookups,
@@ -173,7 +194,12 @@ impl<'a> Assembler<'a> {
             dimension_at: parts.dimension_at,
             ledger: parts.ledger,
             wanted: parts.wanted,
+            payments: parts.payments,
+            claimed: parts.payments.map_or_else(Vec::new, unclaimed),
+            splits: parts.splits,
             has_customers: AtomicBool::new(false),
+            has_payers: AtomicBool::new(false),
+            paid_amounts: AtomicU64::new(0),
             amounts: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             dictionaries,
@@ -189,7 +215,7 @@ impl<'a> Assembler<'a> {
         &self,
         chunk: &Chunk,
         take: impl Fn(&Batch) -> Result<(), Error>,
-    ) -> Result<OrderColumns, Error> {
+    ) -> Result<Transactions, Error> {
         let has_deals = chunk.content == Content::Deals;
         if has_deals {
             self.guard(&self.amounts, chunk.deals.iter().map(|row| row.deal.amount))?;
@@ -222,17 +248,39 @@ impl<'a> Assembler<'a> {
                 take(&self.bookings(&deals, number * VISITS_A_BATCH, rows)?)?;
             }
         }
-        let customers = [Relation::Orders, Relation::Customers, Relation::CustomerPeriods];
-        if has_deals && customers.into_iter().any(|relation| self.wanted.relation(relation)) {
-            return Ok(self.orders_of(&deals));
+        if !has_deals {
+            return Ok(Transactions::default());
         }
-        Ok(OrderColumns::default())
+        if self.wanted.relation(Relation::Credits) {
+            self.credits(&deals, &take)?;
+        }
+        let paid = self.paid(&deals, &take)?;
+        let customers = [Relation::Orders, Relation::Customers, Relation::CustomerPeriods];
+        // With payments, the relations about customers are made of them.
+        let of_deals = if self.payments.is_some() { 1 } else { customers.len() };
+        let mut of_deals = customers.into_iter().take(of_deals);
+        if of_deals.any(|relation| self.wanted.relation(relation)) {
+            return Ok(Transactions { won: self.orders_of(&deals), paid });
+        }
+        Ok(Transactions { paid, ..Transactions::default() })
     }
 
     /// The names behind the codes.
     #[must_use]
     pub fn into_dictionaries(self) -> Dictionaries {
         self.dictionaries
+    }
+
+    /// The run's payments.
+    #[must_use]
+    pub fn payments(&self) -> Option<&'a Payments> {
+        self.payments
+    }
+
+    /// Whether there is anything to make customers of so far.
+    pub fn has_payers(&self) -> bool {
+        let has = if self.payments.is_some() { &self.has_payers } else { &self.has_customers };
+        has.load(Ordering::Relaxed)
     }
 
     /// Whether any deal so far has a customer.
@@ -266,7 +314,11 @@ impl<'a> Assembler<'a> {
     }
 
     /// Refuses amounts whose sum, whatever their signs, could leave 64 bits.
-    fn guard(&self, so_far: &AtomicU64, amounts: impl Iterator<Item = i64>) -> Result<(), Error> {
+    pub(super) fn guard(
+        &self,
+        so_far: &AtomicU64,
+        amounts: impl Iterator<Item = i64>,
+    ) -> Result<(), Error> {
         let known = amounts.filter(|a| *a != NO_AMOUNT);
         let total: u128 = known.map(|a| u128::from(a.unsigned_abs())).sum();
         let total = u64::try_from(total).unwrap_or(u64::MAX).min(i64::MAX as u64 + 1);
@@ -275,6 +327,20 @@ impl<'a> Assembler<'a> {
             return Err(Error::Overflow { what: "the sum of all deals' amounts".into() });
         }
         Ok(())
+    }
+}
+
+/// Of no payment the deal has come yet.
+fn unclaimed(payments: &Payments) -> Vec<AtomicBool> {
+    payments.rows().iter().map(|_| AtomicBool::new(false)).collect()
+}
+
+/// The final code of each owner's number: where the owner is a dimension, whose names may be capped,
+/// its dictionary is the owners', too.
+fn owner_codes(dimensions: &[Dimension], ranks: Vec<u32>) -> Vec<u32> {
+    match dimensions.iter().find(|dimension| dimension.name == "owner").map(|d| &d.source) {
+        Some(Column::Event(_, codes)) => codes.clone(),
+        _ => ranks,
     }
 }
 

@@ -13,6 +13,7 @@
 pub mod assemble;
 pub mod batch;
 pub mod bookings;
+pub mod credits;
 pub mod customer_periods;
 pub mod customers;
 mod customers_emit;
@@ -27,6 +28,7 @@ pub(crate) mod fixture;
 pub mod frame;
 pub mod orders;
 pub mod orders_pass;
+pub mod payments;
 pub mod spend;
 pub mod visits;
 
@@ -34,6 +36,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use batch::{Batch, Wanted};
+pub use customers_emit::Of;
 
 use crate::error::Error;
 
@@ -55,6 +58,10 @@ pub enum Relation {
     Customers,
     /// One row per customer, period length and active period.
     CustomerPeriods,
+    /// One row per won deal and owner who is credited with it.
+    Credits,
+    /// One row per payment.
+    Payments,
     /// One row per row of the spend input.
     Spend,
     /// One row per input and data-quality rule.
@@ -63,13 +70,15 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 8] = [
+    pub const EVERY: [Self; 10] = [
         Self::Visits,
         Self::Deals,
         Self::Bookings,
         Self::Orders,
         Self::Customers,
         Self::CustomerPeriods,
+        Self::Credits,
+        Self::Payments,
         Self::Spend,
         Self::Findings,
     ];
@@ -84,6 +93,8 @@ impl Relation {
             Self::Orders => "orders",
             Self::Customers => "customers",
             Self::CustomerPeriods => "customer_periods",
+            Self::Credits => "credits",
+            Self::Payments => "payments",
             Self::Spend => "spend",
             Self::Findings => "findings",
         }
@@ -93,11 +104,14 @@ impl Relation {
     #[must_use]
     pub fn missing_because(self) -> &'static str {
         match self {
-            Self::Visits | Self::Deals | Self::Bookings | Self::Findings => {
+            Self::Visits | Self::Deals | Self::Bookings | Self::Credits | Self::Findings => {
                 "the inputs have no deal events"
             }
             Self::Orders | Self::Customers | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
+            }
+            Self::Payments => {
+                "it needs payments: add [inputs.payments] with paid_at, amount and deal_id"
             }
             Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
         }
@@ -113,6 +127,8 @@ impl Relation {
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
             Self::CustomerPeriods => customer_periods::COLUMNS,
+            Self::Credits => credits::COLUMNS,
+            Self::Payments => payments::COLUMNS,
             Self::Spend => spend::COLUMNS,
             Self::Findings => findings::COLUMNS,
         }

@@ -15,10 +15,11 @@ use crate::error::{Error, Fault};
 use crate::fold::{self, Scattered, Telling};
 use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
-use crate::relations::assemble::{Assembler, Parts};
-use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
+use crate::relations::assemble::{Assembler, Parts, Transactions};
+use crate::relations::{Batch, Dictionaries, Of, Relation, Relations, Wanted, findings};
 use crate::source::{
-    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Spend, Width,
+    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Payments, Spend, Splits,
+    Width, record_orphans,
 };
 use crate::spill::{Complete, Room};
 use crate::time::{Calendar, Instant, Period};
@@ -197,7 +198,7 @@ impl Milling<'_> {
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates } =
+        let inputs::Opened { deals: mut source, lookups, spend, rates, payments, splits } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
@@ -211,6 +212,9 @@ impl Milling<'_> {
         let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
         let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
         let (spend, foreign_spend) = spending.read(spend, ledger)?;
+        let (payments, foreign_payments) = spending.read_payments(payments, ledger)?;
+        let splits = splits.read(&names, ledger)?;
+        self.check_given(&memory, names.bytes(), (payments.as_ref(), splits.as_ref()))?;
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
@@ -223,6 +227,8 @@ impl Milling<'_> {
             names: &names,
             lookups: &lookups,
             spend: spend.as_ref(),
+            payments: payments.as_ref(),
+            splits: splits.as_ref(),
             channel: channel.as_deref(),
             periods: &periods,
             as_of,
@@ -239,39 +245,35 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
-            booking: if wanted.relation(Relation::Bookings) {
-                fold::Booking::Read
-            } else {
-                fold::Booking::Unread
-            },
+            booking: booking(wanted),
         };
         let Folded { tally, deals, orders, spilled_bytes } =
-            fold_events(events, &settings, &assembler, &taker, &memory)?;
+            self.fold_events(events, &settings, &assembler, &taker, &memory)?;
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(resolved, &names, (tally.foreign_deals, foreign_spend))?;
+        pricing::refuse_mixed(
+            resolved,
+            &names,
+            (tally.foreign_deals, foreign_spend, foreign_payments),
+        )?;
         pricing::record_missing(resolved, &names, &rates, ledger);
         self.record_fold(&source, &tally, &stages, assembler.lumped);
         watch.lap("fold");
         on_step("customers");
-        let orders = orders.complete()?;
-        orders.customers(&assembler, |batch| taker.take(batch))?;
-        tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
-        drop(orders);
-        let present = present(&assembler, spend.as_ref());
+        make_customers(orders, &assembler, &taker, spilled_bytes)?;
+        let present = present(&assembler, spend.as_ref(), payments.as_ref());
         let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
         watch.lap("customers");
-        let counts = inputs::deal_counts(&source, ledger);
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
             present,
             as_of,
-            counts,
+            counts: inputs::deal_counts(&source, ledger),
             deals,
             unknown_stages: stages.unknown(),
             qualities: inputs::qualities(&source),
-            inputs: inputs::all(source, lookups, spend, rates, registry),
+            inputs: inputs::all(source, lookups, spend, rates, (payments, splits), registry),
         };
         Ok(Some((history, taker)))
     }
@@ -401,37 +403,94 @@ impl Milling<'_> {
 struct Folded {
     tally: fold::Tally,
     deals: u64,
-    orders: Orders,
+    orders: Vec<(Of, Orders)>,
     /// Of the events.
     spilled_bytes: u64,
 }
 
-fn fold_events<T: Taker>(
-    events: Complete<Scattered>,
-    settings: &fold::Settings<'_>,
+impl Milling<'_> {
+    /// Refuses a limit that cannot hold what is kept whole: names, payments and shares.
+    fn check_given(
+        &self,
+        memory: &Memory,
+        names: u64,
+        (payments, splits): (Option<&Payments>, Option<&Splits>),
+    ) -> Result<(), Error> {
+        let given = payments.map_or(0, Payments::bytes) + splits.map_or(0, Splits::bytes);
+        memory.check_kept(names + given, self.ledger.quarantine_bytes(), 1, 1)
+    }
+
+    fn fold_events<T: Taker>(
+        &self,
+        events: Complete<Scattered>,
+        settings: &fold::Settings<'_>,
+        assembler: &Assembler<'_>,
+        taker: &T,
+        memory: &Memory,
+    ) -> Result<Folded, Error> {
+        let won = Orders::new(memory, events.rows());
+        let payments = assembler.payments();
+        let paid = payments.map(|p| Orders::new(memory, events.rows().max(p.rows().len() as u64)));
+        let add = |made: Transactions| {
+            won.add(made.won)?;
+            paid.as_ref().map_or(Ok(()), |paid| paid.add(made.paid))
+        };
+        let deals = AtomicU64::new(0);
+        let tally = fold::fold(&events, settings, |chunk| {
+            if chunk.content == fold::Content::Deals {
+                deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
+            }
+            add(assembler.chunk(chunk, |batch| taker.take(batch))?)
+        })?;
+        if let Some(payments) = payments {
+            let (rest, orphans) = assembler.rest_of_payments(|batch| taker.take(batch))?;
+            add(Transactions { paid: rest, ..Transactions::default() })?;
+            record_orphans(payments, orphans, self.ledger);
+        }
+        let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
+        let mut orders = vec![(Of::Won, won)];
+        orders.extend(paid.map(|paid| (Of::Paid, paid)));
+        Ok(Folded { tally, deals, orders, spilled_bytes })
+    }
+}
+
+/// Makes the relations about customers; so many bytes of scratch data there were before.
+fn make_customers<T: Taker>(
+    orders: Vec<(Of, Orders)>,
     assembler: &Assembler<'_>,
     taker: &T,
-    memory: &Memory,
-) -> Result<Folded, Error> {
-    let orders = Orders::new(memory, events.rows());
-    let deals = AtomicU64::new(0);
-    let tally = fold::fold(&events, settings, |chunk| {
-        if chunk.content == fold::Content::Deals {
-            deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
-        }
-        orders.add(assembler.chunk(chunk, |batch| taker.take(batch))?)
-    })?;
-    let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
-    Ok(Folded { tally, deals, orders, spilled_bytes })
+    mut spilled_bytes: u64,
+) -> Result<(), Error> {
+    for (of, orders) in orders {
+        let orders = orders.complete()?;
+        orders.customers(assembler, of, |batch| taker.take(batch))?;
+        spilled_bytes += orders.spilled_bytes();
+    }
+    tracing::debug!(bytes = spilled_bytes, "scratch");
+    Ok(())
+}
+
+/// Whether anybody asks what deals book.
+fn booking(wanted: &Wanted) -> fold::Booking {
+    if wanted.relation(Relation::Bookings) { fold::Booking::Read } else { fold::Booking::Unread }
 }
 
 /// The relations that can be made of these inputs.
-fn present(assembler: &Assembler<'_>, spend: Option<&Spend>) -> BTreeSet<Relation> {
+fn present(
+    assembler: &Assembler<'_>,
+    spend: Option<&Spend>,
+    payments: Option<&Payments>,
+) -> BTreeSet<Relation> {
     let mut present =
         BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
+    present.insert(Relation::Credits);
     if assembler.has_customers() {
-        present.extend([Relation::Orders, Relation::Customers, Relation::CustomerPeriods]);
+        present.insert(Relation::Orders);
     }
+    if assembler.has_payers() {
+        present.extend([Relation::Customers, Relation::CustomerPeriods]);
+    }
+    present.extend(payments.map(|_| Relation::Payments));
     present.extend(spend.map(|_| Relation::Spend));
     present
 }
@@ -445,6 +504,8 @@ struct AssemblyOf<'a> {
     names: &'a Interners,
     lookups: &'a [Lookup],
     spend: Option<&'a Spend>,
+    payments: Option<&'a Payments>,
+    splits: Option<&'a Splits>,
     channel: Option<&'a str>,
     periods: &'a [Period],
     as_of: Instant,
@@ -473,6 +534,8 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         names: of.names,
         lookups: of.lookups,
         spend: of.spend,
+        payments: of.payments,
+        splits: of.splits,
         dimension_at: of.config.dimensions.at,
         channel: of.channel,
         cost_types: &of.config.acquisition.cost_types,
@@ -493,6 +556,10 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
     let all = &config.dimensions.columns;
     let of = |relation: Relation| match relation {
         Relation::Findings => Some(Vec::new()),
+        Relation::Payments => {
+            let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Payments);
+            given.then(|| all.clone())
+        }
         Relation::Spend => {
             // As resolved: an input named `spend` need not say its shape.
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);

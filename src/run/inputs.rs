@@ -11,8 +11,8 @@ use crate::fold::{Quality, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
-    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, Registry, Spend,
-    SpendSource,
+    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, PaymentSource,
+    Payments, Registry, Spend, SpendSource, SplitSource, Splits,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -29,12 +29,14 @@ pub(super) fn open(
     let lookups = kept(LookupSource::open(config, calendar), &mut faults)?;
     let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
     let rates = kept(FxSource::open(config, calendar), &mut faults)?;
-    match (deals, lookups, spend, rates) {
-        (Some(deals), Some(lookups), Some(spend), Some(rates)) => {
-            Ok(Opened { deals, lookups, spend, rates })
-        }
-        _ => Err(Error::Faults(faults)),
-    }
+    let payments = kept(PaymentSource::open(config, calendar), &mut faults)?;
+    let splits = kept(SplitSource::open(config, calendar), &mut faults)?;
+    let opened = || {
+        let (deals, lookups) = (deals?, lookups?);
+        let (spend, rates, payments, splits) = (spend?, rates?, payments?, splits?);
+        Some(Opened { deals, lookups, spend, rates, payments, splits })
+    };
+    opened().ok_or(Error::Faults(faults))
 }
 
 /// Every input, opened and checked.
@@ -43,6 +45,8 @@ pub(super) struct Opened {
     pub(super) lookups: LookupSource,
     pub(super) spend: SpendSource,
     pub(super) rates: FxSource,
+    pub(super) payments: PaymentSource,
+    pub(super) splits: SplitSource,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
@@ -199,12 +203,15 @@ pub(super) fn all(
     lookups: Vec<Lookup>,
     spend: Option<Spend>,
     rates: FxRates,
+    (payments, splits): (Option<Payments>, Option<Splits>),
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
     inputs.extend(lookups.into_iter().map(|l| l.checked));
     inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
     inputs.extend(rates.inputs);
+    inputs.extend(payments.map(|p| p.inputs).unwrap_or_default());
+    inputs.extend(splits.map(|s| s.inputs).unwrap_or_default());
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()

@@ -50,6 +50,7 @@ fn attribute(column: &str) -> Option<Attribute> {
         "is_overdue" | "pushes_n" | "expected_close_on" | "expected_close_period" => {
             Some(Attribute::ExpectedClose)
         }
+        "credited_owner" => Some(Attribute::Owner),
         _ if column.starts_with("owner") => Some(Attribute::Owner),
         _ if column.ends_with("amount") => Some(Attribute::Amount),
         _ => None,

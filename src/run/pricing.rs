@@ -8,7 +8,7 @@ use crate::error::{Error, Fault};
 use crate::fold::pricing::{Pricing, Worth};
 use crate::money::{ONE, UNPRICED, by_rate};
 use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{FxRates, Interners, Spend, SpendSource, SpentIn};
+use crate::source::{FxRates, Interners, PaymentSource, Payments, Spend, SpendSource, SpentIn};
 use crate::time::{Day, Instant};
 
 /// How the deals' amounts are converted; `None` where all of them are as they are to be.
@@ -68,6 +68,20 @@ impl Spending<'_> {
         Ok((spend, foreign.into_inner()))
     }
 
+    /// Reads all payments, with the number of rows in another currency where none is converted.
+    pub(super) fn read_payments(
+        &self,
+        source: PaymentSource,
+        ledger: &Ledger,
+    ) -> Result<(Option<Payments>, u64), Error> {
+        let Spending { resolved, names, as_of, .. } = *self;
+        let foreign = AtomicU64::new(0);
+        let price = |spent: &SpentIn<'_>| self.price(spent, &foreign);
+        let (calendar, native) = (resolved.calendar, &resolved.native);
+        let payments = source.read(calendar, native, &price, as_of, (names, ledger))?;
+        Ok((payments, foreign.into_inner()))
+    }
+
     fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
         let Spending { resolved, rates, as_of, names } = *self;
         let currency = spent.currency.map(str::to_uppercase);
@@ -102,17 +116,20 @@ fn currencies(names: &Interners) -> BTreeSet<String> {
 pub(super) fn refuse_mixed(
     resolved: &Resolved,
     names: &Interners,
-    (deals, spend): (u64, u64),
+    (deals, spend, payments): (u64, u64, u64),
 ) -> Result<(), Error> {
-    if resolved.config.money.policy != MoneyPolicy::None || deals + spend == 0 {
+    if resolved.config.money.policy != MoneyPolicy::None || deals + spend + payments == 0 {
         return Ok(());
     }
     let base = &resolved.currency.code;
     let known = currencies(names);
     let others: Vec<&str> =
         known.iter().filter(|name| *name != base).map(String::as_str).take(NAMED_MAX).collect();
-    let found = if deals > 0 { format!("{deals} deals") } else { format!("{spend} rows of spend") };
-    let input = if deals > 0 { "deal_events" } else { "spend" };
+    let (found, input) = match (deals, spend) {
+        (0, 0) => (format!("{payments} payments"), "payments"),
+        (0, _) => (format!("{spend} rows of spend"), "spend"),
+        _ => (format!("{deals} deals"), "deal_events"),
+    };
     let file = resolved.inputs.get(input).map(|i| i.path.clone()).unwrap_or_default();
     let listed = if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };
     Err(Error::Faults(vec![Fault {
