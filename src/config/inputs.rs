@@ -63,6 +63,7 @@ pub(super) fn shape_by_name(name: &str) -> Option<Shape> {
         FX_RATES => Some(Shape::FxRates),
         DEALS => Some(Shape::Deals),
         STAGES => Some(Shape::Stages),
+        _ if contract::lookup_columns(name).is_some() => Some(Shape::Lookup),
         "payments" => Some(Shape::Payments),
         "deal_splits" => Some(Shape::DealSplits),
         "merges" => Some(Shape::Merges),
@@ -75,8 +76,14 @@ pub(super) fn shape_by_name(name: &str) -> Option<Shape> {
     }
 }
 
+/// What the rows of a look-up table are found by: as configured, or as its name alone tells.
+pub(super) fn key_of(name: &str, input: &Input) -> Option<String> {
+    let of_its_name = || contract::lookup_columns(name)?.first().map(|key| key.name.to_owned());
+    input.key.clone().or_else(of_its_name)
+}
+
 /// The shape of an input, which one of the names above need not say.
-fn shape_of(name: &str, input: &Input) -> Shape {
+pub(super) fn shape_of(name: &str, input: &Input) -> Shape {
     match shape_by_name(name) {
         Some(shape) if input.shape == Shape::Events => shape,
         _ => input.shape,
@@ -103,6 +110,7 @@ fn check_shape(name: &str, input: &Input, problems: &mut Problems<'_>) {
     );
     let expected = match of_its_name {
         Some(expected) if expected == shape => return,
+        Some(Shape::Lookup) => "\"lookup\"".to_owned(),
         Some(_) => format!("{name:?}"),
         None if is_history(name) && tells => return,
         None if is_history(name) => "\"events\", \"stage_dates\", \"field_history\", \
@@ -129,8 +137,10 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
     if !wide && (!input.stage_dates.is_empty() || input.outcome.is_some()) {
         problems.add(&key("shape"), "stage_dates and outcome need shape = \"stage_dates\"");
     }
-    for stage in input.stage_dates.keys().filter(|stage| !config.pipeline.stages.contains(stage)) {
-        let meant = did_you_mean(stage, config.pipeline.stages.iter().map(String::as_str));
+    let all = std::iter::once(&config.pipeline).chain(config.pipelines.values());
+    let stages: Vec<&String> = all.flat_map(|pipeline| &pipeline.stages).collect();
+    for stage in input.stage_dates.keys().filter(|stage| !stages.contains(stage)) {
+        let meant = did_you_mean(stage, stages.iter().map(|stage| stage.as_str()));
         let problem = format!("{stage:?} is not in pipeline.stages{meant}");
         problems.add(&key("stage_dates"), problem);
     }
@@ -143,9 +153,9 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
         }
     }
     check_fields(name, input, config, problems);
-    let lookup = input.shape == Shape::Lookup;
-    match (&input.key, lookup) {
-        (None, true) if !is_history(name) && shape_by_name(name).is_none() => {
+    let lookup = shape_of(name, input) == Shape::Lookup;
+    match (key_of(name, input), lookup) {
+        (None, true) if !is_history(name) => {
             problems.add(&key("key"), "name the column that the rows are looked up by");
         }
         (Some(_), false) => problems.add(&key("key"), "only a look-up table has a key"),
@@ -177,8 +187,32 @@ fn check_fields(name: &str, input: &Input, config: &Config, problems: &mut Probl
     }
 }
 
+/// Whether the mapped columns of a look-up table that is known by its name are ones that it has, or
+/// that become a dimension. One that says its shape itself may have any.
+fn check_lookup_columns(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
+    let Some(canonical) = contract::lookup_columns(name) else { return };
+    if input.shape == Shape::Lookup {
+        return;
+    }
+    let key = key_of(name, input).unwrap_or_default();
+    let origins = config.dimensions.from.values().filter_map(|origin| origin.split_once('.'));
+    let used = origins.filter(|(table, _)| *table == name).map(|(_, column)| column);
+    let own = canonical.iter().map(|c| c.name).chain(used).chain(["key", key.as_str()]);
+    let known: Vec<&str> = own.collect();
+    let mapped = input.columns.keys().map(|column| ("columns", column));
+    let replaced = input.values.keys().map(|column| ("values", column));
+    for (section, column) in mapped.chain(replaced) {
+        if !known.contains(&column.as_str()) {
+            let meant = did_you_mean(column, known.iter().copied());
+            let problem = format!("is neither a column of {name} nor in [dimensions.from]{meant}");
+            problems.add(&format!("inputs.{name}.{section}.{column}"), problem);
+        }
+    }
+}
+
 /// Whether the mapped columns are ones that this shape has; a look-up table may have any.
 fn check_columns(name: &str, input: &Input, config: &Config, problems: &mut Problems<'_>) {
+    check_lookup_columns(name, input, config, problems);
     let Some(canonical) = contract::columns_of(shape_of(name, input)) else { return };
     let dimensions = config.dimensions.columns.iter().map(String::as_str);
     let known: Vec<&str> = canonical.iter().map(|c| c.name).chain(dimensions).collect();

@@ -8,6 +8,7 @@
 pub mod environment;
 mod inputs;
 mod load;
+mod pipelines;
 mod places;
 mod resolve;
 mod syntax;
@@ -29,8 +30,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::contract::StageClass;
 use crate::money::DecimalMark;
-use crate::time::{Period, Resolution};
+use crate::time::{Instant, Period, Resolution};
 
 /// The whole configuration file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +42,10 @@ pub struct Config {
     pub run: Run,
     /// The stages of the pipeline and what ends a deal.
     pub pipeline: Pipeline,
+    /// The pipelines of a run of several, by their values of `pipeline_id`; each has stages of its
+    /// own. `[pipeline]` then is for deals in none of them, if it lists stages.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pipelines: BTreeMap<String, Pipeline>,
     /// By what the numbers are split.
     pub dimensions: Dimensions,
     /// Currency of the amounts.
@@ -51,7 +57,8 @@ pub struct Config {
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,
-    /// `deals`, `stages`, `spend`, and any look-up tables.
+    /// `deals`, `stages`, `spend`, `fx_rates`, `customers`, `users`, `targets`, `surveys`, `touches`,
+    /// `contracts`, `calendar`, `payments`, `deal_splits`, `merges`, and any look-up tables.
     pub inputs: BTreeMap<String, Input>,
     /// Your own metrics.
     pub metrics: Vec<CustomMetric>,
@@ -172,6 +179,10 @@ pub struct Pipeline {
     pub aliases: BTreeMap<String, String>,
     /// Only deals of these pipelines (values of the column `pipeline_id`); empty = all.
     pub only: Vec<String>,
+    /// From when on a stage has which class, by its id, as a registry says where that changes.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub dated: BTreeMap<String, Vec<(Instant, StageClass)>>,
 }
 
 /// By what the numbers are split.
@@ -186,6 +197,9 @@ pub struct Dimensions {
     pub from: BTreeMap<String, String>,
     /// Which value of a dimension a deal carries when it changes over time.
     pub at: DimensionAt,
+    /// The same for single dimensions from look-up tables by owner or customer: dimension = time.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub at_of: BTreeMap<String, DimensionAt>,
     /// So many values of a dimension are named, the most frequent ones; all others together are
     /// "(other)". The acquisition channel has no such bound.
     pub values_max: usize,
@@ -198,6 +212,7 @@ impl Default for Dimensions {
             slices: None,
             from: BTreeMap::new(),
             at: DimensionAt::default(),
+            at_of: BTreeMap::new(),
             values_max: 10_000,
         }
     }
@@ -261,6 +276,8 @@ pub struct Fold {
     pub ties: Ties,
     /// What becomes of deleted deals (G17).
     pub deleted: Deleted,
+    /// What becomes of the histories of deals that were merged into others (G17).
+    pub merged: Merged,
     /// From when a sales cycle counts.
     pub cycle_start: CycleStart,
     /// Which close ends a sales cycle (G7).
@@ -291,6 +308,17 @@ pub enum Deleted {
     AsLost,
     /// They count until their deletion, and are censored there.
     KeepUntilDeleted,
+}
+
+/// What becomes of the histories of deals that were merged into others (G17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Merged {
+    /// They are left out of every table and counted in `data_quality`.
+    #[default]
+    Drop,
+    /// They are folded with the history of the deal that goes on; needs `[inputs.merges]`.
+    Union,
 }
 
 /// From when a sales cycle counts.
@@ -381,14 +409,15 @@ pub struct Input {
     /// For `stage_dates`: how a row tells its outcome.
     pub outcome: Option<Outcome>,
     /// For `field_history`: the name of a field in the source = what it is: `created`, `stage_id`,
-    /// `outcome`, `amount`, `owner_id`, `customer_id`, `expected_close`, `is_deleted`, or a dimension.
-    /// Changes of other fields are counted and change nothing.
+    /// `outcome`, `amount`, `owner_id`, `customer_id`, `expected_close`, `is_deleted`, `pipeline_id`,
+    /// or a dimension. Changes of other fields are counted and change nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
     /// For `field_history`: what a field was before its first change, which is all that is logged.
     #[serde(skip_serializing_if = "Initial::is_default")]
     pub initial: Initial,
-    /// For `lookup`: the canonical column or dimension whose values the column `key` holds.
+    /// For `lookup`: the canonical column or dimension whose values the column `key` holds; of
+    /// `customers` and `users` it is known.
     pub key: Option<String>,
     /// Follow symbolic links that lead out of the folder.
     pub follow_links: bool,
@@ -526,7 +555,8 @@ pub struct Outcome {
 pub struct CustomMetric {
     /// Name of the table, in snake_case.
     pub name: String,
-    /// The relation it reads: visits, deals, orders, customers, customer_periods or spend.
+    /// The relation it reads: visits, deals, orders, customers, customer_periods, spend,
+    /// targets, surveys, touches or contracts.
     pub relation: String,
     /// `SELECT keys, COUNT(*) AS …, SUM(…) AS … FROM relation WHERE … GROUP BY keys`. A key named
     /// `period` is rolled up to each configured period; the dimensions of each slice are added.

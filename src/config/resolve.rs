@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
-use super::inputs::{FX_RATES, shape_by_name};
+use super::inputs::{FX_RATES, key_of, shape_by_name};
 use super::places::{Places, Problems};
 use super::{Config, Input, MoneyPolicy, Shape, TableOptions, tables, validate};
 use crate::error::{Error, nearest_names};
@@ -58,7 +58,8 @@ pub struct Resolved {
 pub struct ResolvedInput {
     /// Folder, file or glob; relative ones are joined to the folder of the configuration file.
     pub path: PathBuf,
-    /// As configured; an input named `spend` or `fx_rates` always has the shape of its name.
+    /// As configured; an input named `spend`, `users` and the like always has the shape of its name,
+    /// and a look-up table its key.
     pub declared: Input,
 }
 
@@ -252,6 +253,9 @@ fn inputs(
         let mut declared = input.clone();
         if let Some(shape) = shape_by_name(name).filter(|_| declared.shape == Shape::Events) {
             declared.shape = shape;
+        }
+        if declared.shape == Shape::Lookup {
+            declared.key = key_of(name, input);
         }
         let path = base.join(&input.path);
         resolved.insert(name.clone(), ResolvedInput { path, declared });

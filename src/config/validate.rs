@@ -1,26 +1,26 @@
 //! What a configuration must keep beyond its types. All violations are gathered, none stops the
 //! next; whether a path exists is the source's question, not this one's.
 
-use std::collections::BTreeMap;
-
 use super::places::Problems;
 use super::resolve::did_you_mean;
-use super::{Config, CustomMetric, Severity, Shape, inputs, tables};
+use super::{Config, CustomMetric, Input, Merged, Severity, Shape, inputs, pipelines, tables};
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
-use crate::relations::deals::STAGES_MAX;
 use crate::relations::{Relation, SHARDS_MAX};
 
 /// Gathers every violation.
 pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     check_run(config, problems);
-    check_pipeline(config, problems);
+    pipelines::check(config, problems);
     check_dimensions(config, problems);
     check_metrics(&config.metrics, problems);
     check_only(config, problems);
     tables::check(config, problems);
     inputs::check(config, problems);
     check_quality(config, problems);
+    if config.fold.merged == Merged::Union && !config.inputs.contains_key("merges") {
+        problems.add("fold.merged", "\"union\" needs to know which deals: add [inputs.merges]");
+    }
     let channel = config.acquisition.channel.iter();
     for name in channel.filter(|name| !config.dimensions.columns.contains(name)) {
         unknown_dimension("acquisition.channel", name, config, problems);
@@ -94,54 +94,6 @@ fn check_run(config: &Config, problems: &mut Problems<'_>) {
     }
 }
 
-fn check_pipeline(config: &Config, problems: &mut Problems<'_>) {
-    let pipeline = &config.pipeline;
-    if pipeline.stages.len() > STAGES_MAX {
-        let problem = format!(
-            "{} open stages, of at most {STAGES_MAX}; join some of them under [pipeline] aliases",
-            pipeline.stages.len()
-        );
-        problems.add("pipeline.stages", &problem);
-    }
-    if pipeline.stages.is_empty() && !config.inputs.contains_key(inputs::STAGES) {
-        problems.add("pipeline.stages", "list the ids of the open stages, in order");
-    }
-    let classes = [
-        ("stages", &pipeline.stages),
-        ("won", &pipeline.won),
-        ("lost", &pipeline.lost),
-        ("ignored", &pipeline.ignored),
-    ];
-    let mut first_seen: BTreeMap<&str, &str> = BTreeMap::new();
-    for (class, names) in classes {
-        let key = format!("pipeline.{class}");
-        for name in names {
-            if name.is_empty() {
-                problems.add(&key, "a stage id is empty");
-            }
-            match first_seen.insert(name, class) {
-                Some(other) if other == class => {
-                    problems.add(&key, format!("stage {name:?} is listed twice"));
-                }
-                Some(other) => {
-                    problems.add(&key, format!("stage {name:?} is also in pipeline.{other}"));
-                }
-                None => {}
-            }
-        }
-    }
-    for (alias, stage) in &pipeline.aliases {
-        let key = format!("pipeline.aliases.{alias}");
-        if first_seen.contains_key(alias.as_str()) {
-            problems.add(&key, "is itself the id of a stage");
-        }
-        if !first_seen.contains_key(stage.as_str()) {
-            let meant = did_you_mean(stage, first_seen.keys().copied());
-            problems.add(&key, format!("unknown stage {stage:?}{meant}"));
-        }
-    }
-}
-
 fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
     let dimensions = &config.dimensions;
     for (position, name) in dimensions.columns.iter().enumerate() {
@@ -170,6 +122,22 @@ fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
         }
         check_origin(&key, origin, config, problems);
     }
+    for name in dimensions.at_of.keys() {
+        let key = format!("dimensions.at_of.{name}");
+        if !dimensions.columns.contains(name) {
+            unknown_dimension(&key, name, config, problems);
+            continue;
+        }
+        let origin = dimensions.from.get(name).and_then(|origin| origin.split_once('.'));
+        let input = origin.and_then(|(table, _)| config.inputs.get_key_value(table));
+        let by = input.and_then(|(name, input)| inputs::key_of(name, input));
+        if !by.is_some_and(|by| ["owner_id", "customer_id"].contains(&by.as_str())) {
+            let problem = "only a dimension from users, customers or another look-up table by \
+                           owner_id or customer_id has a time of its own; for the others there \
+                           is [dimensions] at";
+            problems.add(&key, problem);
+        }
+    }
 }
 
 /// Whether the sets given under `key` are of known dimensions, none twice.
@@ -197,7 +165,9 @@ fn check_origin(key: &str, origin: &str, config: &Config, problems: &mut Problem
         problems.add(key, format!("expected \"table.column\", found {origin:?}"));
         return;
     };
-    let lookups = config.inputs.iter().filter(|(_, input)| input.shape == Shape::Lookup);
+    let is_lookup =
+        |(name, input): &(&String, &Input)| inputs::shape_of(name, input) == Shape::Lookup;
+    let lookups = config.inputs.iter().filter(is_lookup);
     let names: Vec<&str> = lookups.map(|(name, _)| name.as_str()).collect();
     if !names.contains(&table) {
         let meant = did_you_mean(table, names.iter().copied());
@@ -219,7 +189,7 @@ fn taken_by(name: &str) -> Option<String> {
         return Some("every table".into());
     }
     // The owners of the relations are those of the dimension `owner`, so it alone may share a name.
-    let relations = [
+    let own = [
         Relation::Visits,
         Relation::Deals,
         Relation::Bookings,
@@ -228,7 +198,8 @@ fn taken_by(name: &str) -> Option<String> {
         Relation::Credits,
         Relation::Payments,
     ];
-    let mut columns = relations.iter().flat_map(|relation| relation.columns());
+    let tables = [Relation::Targets, Relation::Surveys, Relation::Touches, Relation::Contracts];
+    let mut columns = own.into_iter().chain(tables).flat_map(|relation| relation.columns());
     if name != "owner" && columns.any(|column| column.name == name) {
         return Some("a column of the relations".into());
     }

@@ -7,6 +7,9 @@ pub const NO_CODE: u32 = u32::MAX;
 /// Stands for "no stage" in the stage column.
 pub const NO_STAGE: u16 = u16::MAX;
 
+/// Stands for "no pipeline" in the pipeline column.
+pub const NO_PIPELINE: u16 = u16::MAX;
+
 /// Stands for "has not ended" where an interval's end is.
 pub const OPEN_END: i64 = i64::MAX;
 /// Stands for an unknown creation in the time of what a table of current deals says: 1900-01-01.
@@ -140,6 +143,8 @@ pub struct EventBatch {
     pub kind: Vec<EventKind>,
     /// Code of the stage, [`NO_STAGE`] if none.
     pub stage: Vec<u16>,
+    /// Code of the pipeline, [`NO_PIPELINE`] if none; empty where there is only one.
+    pub pipeline: Vec<u16>,
     /// Row number within the unit that was read; empty where no row will be asked for.
     pub row: Vec<u32>,
     /// Minor units, [`crate::money::NO_AMOUNT`] if none; empty without the column.
@@ -181,6 +186,7 @@ impl EventBatch {
         self.time.clear();
         self.kind.clear();
         self.stage.clear();
+        self.pipeline.clear();
         self.row.clear();
         self.amount.clear();
         self.currency.clear();
@@ -206,6 +212,7 @@ impl EventBatch {
             time: pick(&self.time, rows),
             kind: pick(&self.kind, rows),
             stage: pick(&self.stage, rows),
+            pipeline: pick(&self.pipeline, rows),
             row: pick(&self.row, rows),
             amount: pick(&self.amount, rows),
             currency: pick(&self.currency, rows),

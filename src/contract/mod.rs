@@ -5,17 +5,22 @@
 
 mod batch;
 mod id;
+mod pipelines;
 mod shapes;
 mod sheets;
 mod stages;
 
-pub use batch::{EventBatch, EventKind, NO_CODE, NO_CREATION, NO_STAGE, OPEN_END};
+pub use batch::{EventBatch, EventKind, NO_CODE, NO_CREATION, NO_PIPELINE, NO_STAGE, OPEN_END};
 pub use id::{Id, Spelling, hash_integer, hash_text};
+pub use pipelines::{DEFAULT_PIPELINE, PipelineNames, StageOf};
 pub use shapes::{DEALS, FIELD_HISTORY, FIELD_TARGETS, INTERVALS, ROW_HISTORY, SNAPSHOTS, STAGES};
 pub use sheets::{
-    CALENDAR, CONTRACTS, DEAL_SPLITS, FX_RATES, MERGES, PAYMENTS, SPEND, SURVEYS, TARGETS, TOUCHES,
+    CALENDAR, CONTRACTS, CUSTOMERS, DEAL_SPLITS, FX_RATES, MERGES, PAYMENTS, SPEND, SURVEYS,
+    TARGETS, TOUCHES, USERS,
 };
-pub use stages::{STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable};
+pub use stages::{
+    STAGE_DELETED, STAGE_HANDOFF, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
+};
 
 use crate::config::Shape;
 
@@ -98,7 +103,7 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
         "created, stage, won, lost, reopened, deleted, restored, merged, or an attribute change; default: stage where stage_id is given",
     ),
     optional("stage_id", ColumnType::Text, "the new stage"),
-    optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
+    optional("pipeline_id", ColumnType::Text, "the pipeline that the deal is in from then on"),
     optional("amount", ColumnType::Money, "the new amount"),
     optional(
         "currency",
@@ -121,13 +126,24 @@ pub static DEAL_EVENTS: &[CanonicalColumn] = &[
 pub static STAGE_DATES: &[CanonicalColumn] = &[
     required("deal_id", ColumnType::Id, "the deal"),
     optional("created_at", ColumnType::Instant, "when the deal was created"),
-    optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only"),
+    optional("pipeline_id", ColumnType::Text, "the pipeline of the deal"),
     optional("amount", ColumnType::Money, "the amount"),
     optional("currency", ColumnType::Text, "currency of the amount"),
     optional("owner_id", ColumnType::Text, "the owner"),
     optional("customer_id", ColumnType::Id, "the customer"),
     optional("expected_close", ColumnType::Date, "the expected close date"),
 ];
+
+/// The columns that a look-up table of this name is known to have, the key first; it may have any
+/// others, too.
+#[must_use]
+pub fn lookup_columns(name: &str) -> Option<&'static [CanonicalColumn]> {
+    match name {
+        "customers" => Some(CUSTOMERS),
+        "users" => Some(USERS),
+        _ => None,
+    }
+}
 
 /// The columns that an input can have by the contract; a look-up table may have any.
 #[must_use]

@@ -5,7 +5,7 @@ use super::{CanonicalColumn, ColumnType, optional, required};
 
 const DEAL: CanonicalColumn = required("deal_id", ColumnType::Id, "the deal");
 const PIPELINE: CanonicalColumn =
-    optional("pipeline_id", ColumnType::Text, "the pipeline, for [pipeline] only");
+    optional("pipeline_id", ColumnType::Text, "the pipeline that the deal is in then");
 const AMOUNT: CanonicalColumn = optional("amount", ColumnType::Money, "the amount");
 const CURRENCY: CanonicalColumn = optional("currency", ColumnType::Text, "currency of the amount");
 const OWNER: CanonicalColumn = optional("owner_id", ColumnType::Text, "the owner");
@@ -45,7 +45,7 @@ pub static FIELD_HISTORY: &[CanonicalColumn] = &[
 ];
 
 /// What a field of a field history may be, beside a dimension.
-pub const FIELD_TARGETS: [&str; 8] = [
+pub const FIELD_TARGETS: [&str; 9] = [
     "created",
     "stage_id",
     "outcome",
@@ -54,6 +54,7 @@ pub const FIELD_TARGETS: [&str; 8] = [
     "customer_id",
     "expected_close",
     "is_deleted",
+    "pipeline_id",
 ];
 
 /// `deal_events` of shape `row_history`: a full row per change, to be compared with the one before.
@@ -153,7 +154,17 @@ pub static STAGES: &[CanonicalColumn] = &[
     optional("class", ColumnType::Text, "open, won, lost or ignored; default: open"),
     IS_CLOSED,
     IS_WON,
-    optional("pipeline_id", ColumnType::Text, "its pipeline, for [pipeline] only"),
+    optional(
+        "pipeline_id",
+        ColumnType::Text,
+        "its pipeline; one id in two pipelines is two stages",
+    ),
+    optional(
+        "valid_from",
+        ColumnType::Instant,
+        "from when on the row holds, where a stage has several; its class is that of the event's time",
+    ),
+    optional("valid_to", ColumnType::Instant, "until when; the last row of a stage holds on"),
     optional("probability", ColumnType::Text, "the chance of winning there; not used yet"),
     optional("target_days", ColumnType::Text, "the time meant for it; not used yet"),
 ];

@@ -8,6 +8,36 @@ const DEAL: CanonicalColumn = optional("deal_id", ColumnType::Id, "the deal");
 const CURRENCY: CanonicalColumn = optional("currency", ColumnType::Text, "currency of the amount");
 const CHANNEL: CanonicalColumn = optional("channel", ColumnType::Text, "the channel");
 
+/// `customers`: one row per customer, or per customer and time with `valid_from` and `valid_to`.
+pub static CUSTOMERS: &[CanonicalColumn] = &[
+    required("customer_id", ColumnType::Text, "the customer"),
+    optional("first_seen", ColumnType::Text, "when the customer was first seen"),
+    optional("segment", ColumnType::Text, "the segment"),
+    optional("region", ColumnType::Text, "the region"),
+    optional("tier", ColumnType::Text, "the tier"),
+    optional("parent_id", ColumnType::Text, "the customer that it belongs to"),
+    optional("acquired_channel", ColumnType::Text, "the channel that it was acquired through"),
+    optional("acquired_at", ColumnType::Text, "when it was acquired"),
+    VALID_FROM,
+    VALID_TO,
+];
+
+/// `users`: one row per owner, or per owner and time with `valid_from` and `valid_to`.
+pub static USERS: &[CanonicalColumn] = &[
+    required("owner_id", ColumnType::Text, "the owner"),
+    optional("name", ColumnType::Text, "the name"),
+    optional("team_id", ColumnType::Text, "the team"),
+    optional("manager_id", ColumnType::Text, "the manager"),
+    optional("hired_at", ColumnType::Text, "when the owner was hired"),
+    VALID_FROM,
+    VALID_TO,
+];
+
+const VALID_FROM: CanonicalColumn =
+    optional("valid_from", ColumnType::Instant, "from when on the row holds; none: always");
+const VALID_TO: CanonicalColumn =
+    optional("valid_to", ColumnType::Instant, "until when the row holds; none: it still does");
+
 /// `spend`: one row per date, channel and cost type.
 pub static SPEND: &[CanonicalColumn] = &[
     required("date", ColumnType::Instant, "the day of the spend, or the first day of its period"),

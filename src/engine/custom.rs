@@ -18,7 +18,7 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 9] = [
+const READABLE: [Relation; 13] = [
     Relation::Visits,
     Relation::Deals,
     Relation::Bookings,
@@ -28,6 +28,10 @@ const READABLE: [Relation; 9] = [
     Relation::Credits,
     Relation::Payments,
     Relation::Spend,
+    Relation::Targets,
+    Relation::Surveys,
+    Relation::Touches,
+    Relation::Contracts,
 ];
 
 /// The columns of a custom table and what stands in them.

@@ -35,7 +35,7 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         as_of,
         calendar: Calendar::UTC,
         resolution: Resolution::Day,
-        stages: Vec::new(),
+        pipelines: crate::metrics::Pipelines::default(),
         rate_floor: 10,
         quantile_floor: 5,
         horizons_days: vec![3, 10, 15],

@@ -137,6 +137,8 @@ pub struct Tally {
     pub zero_amount_won: u64,
     pub negative_amount_won: u64,
     pub unpriced_deals: u64,
+    /// Deals in a pipeline that nobody listed.
+    pub unknown_pipeline: u64,
     /// Amounts that were rounded where others are converted.
     pub inexact_amounts: u64,
     /// Deals in another currency where none is converted.
@@ -144,6 +146,11 @@ pub struct Tally {
     pub negative_cycle: u64,
     pub deleted_deals: u64,
     pub tied_deals: u64,
+    /// Deals that events of type `merged` say were merged into others.
+    pub merged_deals: u64,
+    /// Deals that were merged into others by the table of merges, and those that go on.
+    pub losers: Vec<Id>,
+    pub winners: Vec<Id>,
     /// What comparing rows and tables showed.
     pub compared: Compared,
     /// Unit and row of every event of a deal kept out for its ties.
@@ -167,11 +174,15 @@ impl Tally {
         self.zero_amount_won += other.zero_amount_won;
         self.negative_amount_won += other.negative_amount_won;
         self.unpriced_deals += other.unpriced_deals;
+        self.unknown_pipeline += other.unknown_pipeline;
         self.inexact_amounts += other.inexact_amounts;
         self.foreign_deals += other.foreign_deals;
         self.negative_cycle += other.negative_cycle;
         self.deleted_deals += other.deleted_deals;
         self.tied_deals += other.tied_deals;
+        self.merged_deals += other.merged_deals;
+        self.losers.append(&mut other.losers);
+        self.winners.append(&mut other.winners);
         self.compared.add(&other.compared);
         self.rejected.append(&mut other.rejected);
     }

@@ -6,7 +6,7 @@
 use super::deal::Event;
 use super::event;
 use super::observe::{Gives, Observer, Place, Step, bare, tells_stage};
-use crate::contract::{EventBatch, EventKind, NO_CODE, NO_STAGE, StageClass};
+use crate::contract::{EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_STAGE, StageClass};
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, MICROS_PER_DAY, NO_DAY, NO_INSTANT};
 
@@ -63,7 +63,9 @@ impl Observer<'_> {
         let was_open = last.event.kind == EventKind::Stage
             && self.class_of(&last.event) != Some(StageClass::Won)
             && self.class_of(&last.event) != Some(StageClass::Lost);
-        !(is_open && was_open) || last.event.stage == own.stage || self.is_deleted()
+        !(is_open && was_open)
+            || self.stages.agree(last.event.stage, own.stage)
+            || self.is_deleted()
     }
 
     fn class_of(&self, event: &Event) -> Option<StageClass> {
@@ -144,6 +146,9 @@ impl Observer<'_> {
         }
         if lacks(|e| e.expected_close != NO_DAY) {
             filled.expected_close = own.expected_close;
+        }
+        if lacks(|e| e.pipeline != NO_PIPELINE) {
+            filled.pipeline = own.pipeline;
         }
         for (place, lacking) in self.lacking.iter_mut().enumerate() {
             let code = |row: usize| events.dimensions.get(place).and_then(|d| d.get(row)).copied();

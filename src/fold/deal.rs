@@ -56,6 +56,8 @@ pub struct Event {
     pub kind: EventKind,
     /// The stage, or [`crate::contract::NO_STAGE`].
     pub stage: u16,
+    /// The pipeline, or [`crate::contract::NO_PIPELINE`].
+    pub pipeline: u16,
     /// Minor units, or [`NO_AMOUNT`].
     pub amount: i64,
     /// The owner, or [`NO_CODE`].
@@ -138,6 +140,7 @@ pub struct Deal {
     pub closed_owner: u32,
     pub customer: Id,
     pub expected_close: i32,
+    pub pipeline: u16,
     pub skips: u32,
     pub regressions: u32,
     pub reopens: u32,
@@ -173,6 +176,7 @@ impl Default for Deal {
             closed_owner: NO_CODE,
             customer: Id::NONE,
             expected_close: NO_DAY,
+            pipeline: 0,
             skips: 0,
             regressions: 0,
             reopens: 0,

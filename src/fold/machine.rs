@@ -7,8 +7,8 @@ pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use super::ledger::{Booking, Ledger};
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
-    EventKind, NO_CODE, NO_STAGE, STAGE_DELETED, STAGE_START, STAGE_STILL, Stage, StageClass,
-    StageTable,
+    EventKind, NO_CODE, NO_PIPELINE, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF, STAGE_START,
+    STAGE_STILL, Stage, StageClass, StageTable,
 };
 use crate::money::{NO_AMOUNT, UNPRICED};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -28,6 +28,8 @@ pub struct Machine<'a> {
     current: Option<u16>,
     last_open: u16,
     merged: bool,
+    /// The deal has left a stage for another pipeline and is in no stage of that one yet.
+    handed: bool,
     /// Where the deal was when a deletion, which counts as a loss, took it.
     lost_from: Option<u16>,
     /// Events so far, those before the current instant, and that instant.
@@ -55,6 +57,7 @@ impl<'a> Machine<'a> {
             current: None,
             last_open: NO_STAGE,
             merged: false,
+            handed: false,
             lost_from: None,
             seen: 0,
             earlier: 0,
@@ -78,13 +81,13 @@ impl<'a> Machine<'a> {
                 *n = 0;
             }
         }
-        self.deal = Deal::default();
+        self.deal = Deal { pipeline: self.stages.first_pipeline(), ..Deal::default() };
         self.visits.clear();
         self.dimensions.fill(NO_CODE);
         self.dimensions_now.fill(NO_CODE);
         self.current = None;
         self.last_open = NO_STAGE;
-        (self.merged, self.lost_from) = (false, None);
+        (self.merged, self.handed, self.lost_from) = (false, false, None);
         (self.seen, self.earlier, self.latest) = (0, 0, NO_INSTANT);
         if let Some(ledger) = &mut self.ledger {
             ledger.begin();
@@ -109,6 +112,15 @@ impl<'a> Machine<'a> {
         }
         self.seen += 1;
         self.apply_attributes(event, dimension);
+        if self.stages.has_pipelines() {
+            let event = self.in_pipeline(event);
+            self.apply_move(&event);
+        } else {
+            self.apply_move(event);
+        }
+    }
+
+    fn apply_move(&mut self, event: &Event) {
         let kind = match event.kind {
             EventKind::Deleted if self.rules.deleted == Deleted::AsLost => {
                 if self.deal.deleted == NO_INSTANT && self.deal.outcome != Outcome::Lost {
@@ -159,6 +171,34 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The event with the stage that it means in the deal's pipeline. A row that tells a pipeline, or
+    /// a stage of one only, puts the deal there.
+    fn in_pipeline(&mut self, event: &Event) -> Event {
+        let mut event = *event;
+        let mut pipeline = self.deal.pipeline;
+        if event.pipeline != NO_PIPELINE {
+            pipeline = event.pipeline;
+        }
+        let attributes = [EventKind::Attribute, EventKind::Cleared];
+        if event.stage != NO_STAGE && !attributes.contains(&event.kind) {
+            event.stage = self.stages.settle(event.stage, pipeline);
+            pipeline = self.stages.pipeline_of(event.stage);
+        }
+        if pipeline != self.deal.pipeline {
+            self.hand_over(pipeline, event.time);
+        }
+        event
+    }
+
+    /// Takes the deal to another pipeline: it is in no stage until it enters one there.
+    fn hand_over(&mut self, pipeline: u16, at: Instant) {
+        self.deal.pipeline = pipeline;
+        self.last_open = NO_STAGE;
+        self.handed |= self.current.is_some();
+        self.close_visit(STAGE_HANDOFF, Move::Handoff, at);
+        self.current = None;
+    }
+
     fn apply_attributes(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
         let deal = &mut self.deal;
         if event.amount != NO_AMOUNT {
@@ -204,31 +244,58 @@ impl<'a> Machine<'a> {
 
     /// The given stage if it is of the class, else the pipeline's own stage of that class.
     fn or_default(&self, stage: u16, class: StageClass) -> u16 {
-        if stage != NO_STAGE && self.stages.stage(stage).class == class {
+        if stage != NO_STAGE && self.stages.stage_at(stage, self.latest).class == class {
             return stage;
         }
-        if class == StageClass::Won { self.stages.won() } else { self.stages.lost() }
+        self.stages.end(self.deal.pipeline, class)
     }
 
     /// The stage an event names; one that is ignored is as good as none.
     fn named_stage(&self, event: &Event) -> u16 {
-        let ignored = self.stages.stage(event.stage).class == StageClass::Ignored;
+        let ignored = self.stages.stage_at(event.stage, event.time).class == StageClass::Ignored;
         if ignored { NO_STAGE } else { event.stage }
     }
 
     fn reopen(&mut self, event: &Event) {
-        let terminal = self.current.map(|c| self.stages.stage(c).class);
-        let closed = matches!(terminal, Some(StageClass::Won | StageClass::Lost));
+        let since = self.since(event);
+        let terminal = self.current.map(|c| self.stages.stage_at(c, since).class);
+        let closed = matches!(terminal, Some(StageClass::Won | StageClass::Lost))
+            || (self.handed && self.deal.outcome != Outcome::Open);
         let named = self.named_stage(event);
         if named != NO_STAGE {
             self.enter(named, event);
-        } else if closed {
-            let to =
-                if self.last_open == NO_STAGE { self.stages.first_open() } else { self.last_open };
+        } else if let Some(to) = self.stage_before_close().filter(|_| closed) {
             self.enter(to, event);
         } else {
             self.deal.no_ops += 1;
         }
+    }
+
+    /// Since when the deal is in its stage, whose class then holds for the whole visit.
+    fn since(&self, event: &Event) -> Instant {
+        self.visits.last().map_or(event.time, |visit| visit.entered)
+    }
+
+    /// Where a closed deal goes that is re-opened without a stage: its last open stage, or else the
+    /// pipeline's first one; in a pipeline that nobody listed, its last stage that was no close.
+    fn stage_before_close(&self) -> Option<u16> {
+        if self.last_open != NO_STAGE {
+            return Some(self.last_open);
+        }
+        let first = self.stages.first_open(self.deal.pipeline);
+        if first != NO_STAGE {
+            return Some(first);
+        }
+        let is_back = |stage: &u16| {
+            self.stages.pipeline_of(*stage) == self.deal.pipeline
+                && self.stages.stage(*stage).class == StageClass::Unknown
+        };
+        self.visits.iter().rev().map(|visit| visit.stage).find(is_back)
+    }
+
+    /// Whether a stage is in the pipeline that the deal is in.
+    fn is_here(&self, stage: u16) -> bool {
+        !self.stages.has_pipelines() || self.stages.pipeline_of(stage) == self.deal.pipeline
     }
 
     fn delete(&mut self, at: Instant) {
@@ -240,34 +307,38 @@ impl<'a> Machine<'a> {
     fn restore(&mut self, event: &Event) {
         if self.deal.deleted == NO_INSTANT {
             match self.lost_from.take() {
-                Some(stage) => self.enter(stage, event),
-                None => self.deal.no_ops += 1,
+                Some(stage) if self.is_here(stage) => self.enter(stage, event),
+                _ => self.deal.no_ops += 1,
             }
             return;
         }
         self.deal.deleted = NO_INSTANT;
         self.merged = false;
-        let back = self.visits.last().map(|v| v.stage);
+        let back = self.visits.last().map(|v| v.stage).filter(|stage| self.is_here(*stage));
         let named = self.named_stage(event);
         if let Some(stage) = if named == NO_STAGE { back } else { Some(named) } {
             self.open_visit(stage, STAGE_DELETED, Move::Reopened, event);
-            self.settle_outcome(self.stages.stage(stage).class, event.time);
+            self.settle_outcome(self.stages.stage_at(stage, event.time).class, event.time);
         }
     }
 
     fn enter(&mut self, to: u16, event: &Event) {
-        let target = self.stages.stage(to);
+        let target = self.stages.stage_at(to, event.time);
         if target.class == StageClass::Ignored {
             return;
         }
-        self.deal.unknown_stage_events += u64::from(target.class == StageClass::Unknown);
+        if target.class == StageClass::Unknown {
+            self.deal.unknown_stage_events += 1;
+            self.stages.note_visited(to);
+        }
         let (from, kind) = match self.current {
+            None if self.handed => (STAGE_HANDOFF, Move::Handoff),
             None => (STAGE_START, Move::Created),
             Some(from) if from == to => {
                 self.deal.no_ops += 1;
                 return;
             }
-            Some(from) => (from, classify(self.stages.stage(from), target)),
+            Some(from) => (from, classify(self.stages.stage_at(from, self.since(event)), target)),
         };
         self.close_visit(to, kind, event.time);
         match kind {
@@ -317,8 +388,8 @@ impl<'a> Machine<'a> {
             first_move: false,
             last_visit: false,
         });
-        self.current = Some(stage);
-        let Stage { class, order } = self.stages.stage(stage);
+        (self.current, self.handed) = (Some(stage), false);
+        let Stage { class, order } = self.stages.stage_at(stage, event.time);
         if class == StageClass::Open {
             self.last_open = stage;
             if self.deal.entered_any == NO_INSTANT {
@@ -382,12 +453,24 @@ impl<'a> Machine<'a> {
             self.deal.closed_owner = NO_CODE;
         } else {
             let amount = self.deal.amount;
-            if let Some(visit) = self.visits.last_mut() {
+            if let Some(visit) = self.visits.last_mut().filter(|v| v.ended == Move::Still) {
                 visit.move_amount = amount;
             }
         }
+        if self.stages.has_pipelines() {
+            self.deal.entered_first = self.entered_first();
+        }
         self.mark_firsts_and_lasts();
         true
+    }
+
+    /// When the deal first entered the first stage of the pipeline that it is in.
+    fn entered_first(&self) -> Instant {
+        let is_first = |visit: &&Visit| {
+            let Stage { class, order } = self.stages.stage_at(visit.stage, visit.entered);
+            class == StageClass::Open && order == 1 && self.is_here(visit.stage)
+        };
+        self.visits.iter().find(is_first).map_or(NO_INSTANT, |visit| visit.entered)
     }
 
     fn mark_firsts_and_lasts(&mut self) {
@@ -401,6 +484,12 @@ impl<'a> Machine<'a> {
             let visits = self.visits_by_stage.get(usize::from(visit.stage));
             visit.last_visit = visits == Some(&visit.visit_no);
         }
+    }
+
+    /// Whether its last deletion was a merge into another deal.
+    #[must_use]
+    pub fn is_merged(&self) -> bool {
+        self.merged && self.deal.deleted != NO_INSTANT
     }
 
     /// Start of the sales cycle; [`NO_INSTANT`] if there is none.

@@ -12,6 +12,7 @@ pub mod deal;
 pub mod ledger;
 pub mod levels;
 pub mod machine;
+pub mod merged;
 pub mod observe;
 pub mod order;
 pub mod pricing;
@@ -27,17 +28,19 @@ use rayon::prelude::*;
 pub use columns::{BookingRow, Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
 pub use ledger::Booking;
 pub use machine::{Machine, Move, Outcome, Rules};
-pub use scatter::{Scattered, bucket_bits, scatter};
+pub use scatter::{Scattered, bucket_bits, scatter, scatter_as};
 pub use telling::{Quality, Telling, Told};
 
 use crate::config::{MoneyPolicy, Ties};
-use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
+use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
+use crate::source::Merges;
 use crate::spill::Complete;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 use levels::Leveller;
 use machine::Event;
+use merged::unite;
 use pricing::{Pricing, Purse};
 
 /// What the fold needs to know beside the events.
@@ -59,6 +62,8 @@ pub struct Settings<'a> {
     pub telling: &'a Telling,
     /// Whether anybody asks what deals book.
     pub booking: Booking,
+    /// Which deals were merged into others, where any was.
+    pub merges: Option<&'a Merges>,
 }
 
 /// Folds all scattered events and hands what comes out over, a chunk at a time, in no particular
@@ -127,6 +132,8 @@ struct Folder<'a> {
     leveller: Leveller<'a>,
     events: EventBatch,
     units: Vec<(usize, usize)>,
+    /// The deal that each event was of, where merged deals are folded with others.
+    own: Vec<Id>,
     sorter: order::Sorter,
     ordered: order::Ordered,
     rows: Vec<u32>,
@@ -145,6 +152,7 @@ impl<'a> Folder<'a> {
             leveller: Leveller::new(settings.stages),
             events: EventBatch::default(),
             units: Vec::new(),
+            own: Vec::new(),
             sorter: order::Sorter::default(),
             ordered: order::Ordered::default(),
             rows: Vec::new(),
@@ -158,6 +166,9 @@ impl<'a> Folder<'a> {
         let (mut events, mut units) =
             (std::mem::take(&mut self.events), std::mem::take(&mut self.units));
         scatter::gather(parts, bucket, &mut events, &mut units);
+        if let Some(merges) = self.settings.merges {
+            unite(merges, &mut events, &mut self.own);
+        }
         let is_large = events.len() > LARGE;
         self.bucket(&events, &units, take)?;
         if !is_large {
@@ -197,6 +208,13 @@ impl<'a> Folder<'a> {
         take: Take<'_>,
     ) -> Result<(), Error> {
         let mut rows = std::mem::take(&mut self.rows);
+        if let Some(merges) = self.settings.merges {
+            merged::keep(merges, events, &self.own, &mut rows, &mut self.out.tally);
+            if rows.is_empty() {
+                self.rows = rows;
+                return Ok(());
+            }
+        }
         let telling = self.settings.telling;
         let noticed =
             order::deduplicate(events, &mut rows, |row| telling.input_of(units, row as usize));
@@ -241,7 +259,7 @@ impl<'a> Folder<'a> {
     ) -> Option<bool> {
         let is_told = match &mut self.observer {
             Some(observer) => {
-                observer.observe(events, units, rows);
+                observer.observe(events, units, &self.own, rows);
                 self.out.tally.compared.add(&observer.compared);
                 !observer.steps.is_empty()
             }
@@ -321,11 +339,15 @@ impl<'a> Folder<'a> {
         tally.before_creation += deal.before_creation;
         tally.after_deletion += deal.after_deletion;
         tally.unknown_stage_events += deal.unknown_stage_events;
-        tally.deleted_deals += u64::from(deal.deleted != NO_INSTANT);
+        let is_merged = self.machine.is_merged();
+        tally.merged_deals += u64::from(is_merged);
+        tally.deleted_deals += u64::from(deal.deleted != NO_INSTANT && !is_merged);
         if !kept {
             return;
         }
         tally.unpriced_deals += u64::from(deal.is_unpriced);
+        let is_known = self.settings.stages.knows_pipeline(deal.pipeline);
+        tally.unknown_pipeline += u64::from(!is_known);
         tally.no_customer += u64::from(deal.customer.is_none());
         tally.no_stage += u64::from(self.machine.visits.is_empty());
         if deal.outcome == Outcome::Won {
@@ -349,7 +371,7 @@ impl<'a> Folder<'a> {
             cycle_status: ended,
             has_cycle,
             visits_n: machine.visits.len() as u32,
-            levels: self.leveller.levels(&machine.visits, machine.deal.outcome),
+            levels: self.leveller.levels(&machine.visits, &machine.deal),
             deal: machine.deal.clone(),
         });
         if let Some(observer) = &self.observer {
@@ -415,6 +437,7 @@ pub fn event(events: &EventBatch, at: usize) -> Event {
         time: events.time.get(at).copied().unwrap_or(NO_INSTANT),
         kind: events.kind.get(at).copied().unwrap_or_default(),
         stage: events.stage.get(at).copied().unwrap_or(NO_STAGE),
+        pipeline: events.pipeline.get(at).copied().unwrap_or(NO_PIPELINE),
         amount: events.amount.get(at).copied().unwrap_or(NO_AMOUNT),
         owner: events.owner.get(at).copied().unwrap_or(NO_CODE),
         customer: events.customer.get(at).copied().unwrap_or_default(),

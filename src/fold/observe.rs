@@ -6,11 +6,13 @@
 //! current deals is in [`super::current`].
 
 use super::deal::Event;
+use super::merged::is_losers;
 use super::telling::{Quality, Telling, Told};
 use super::{Settings, event};
 use crate::config::{Deleted, Shape};
 use crate::contract::{
-    EventBatch, EventKind, Id, NO_CODE, NO_STAGE, OPEN_END, StageClass, StageTable,
+    EventBatch, EventKind, Id, NO_CODE, NO_CREATION, NO_PIPELINE, NO_STAGE, OPEN_END, StageClass,
+    StageTable,
 };
 use crate::money::NO_AMOUNT;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -94,7 +96,10 @@ struct Seen {
     at: Instant,
     /// Until when some interval holds.
     until: Instant,
+    /// Whether the rows are of a deal that was merged into this one; its end is not this one's.
+    is_merged: bool,
     stage: u16,
+    pipeline: u16,
     amount: i64,
     owner: u32,
     customer: Id,
@@ -107,7 +112,9 @@ const UNSEEN: Seen = Seen {
     row: 0,
     at: NO_INSTANT,
     until: NO_INSTANT,
+    is_merged: false,
     stage: NO_STAGE,
+    pipeline: NO_PIPELINE,
     amount: NO_AMOUNT,
     owner: NO_CODE,
     customer: Id::NONE,
@@ -122,13 +129,18 @@ pub struct Observer<'a> {
     deleted: Deleted,
     /// The deal's events, in order.
     pub steps: Vec<Step>,
+    /// By deal and input, the deals of [`Self::deals`] one after the other.
     seen: Vec<Seen>,
+    /// The deals that the rows were of, where several were merged.
+    deals: Vec<Id>,
     before: Vec<usize>,
     /// Rows of the table of current deals: how the deal stands, and that it is deleted.
     pub(super) current: Option<usize>,
     pub(super) current_gone: Option<usize>,
     /// The earliest creation that a full row gives.
     born: Option<(Instant, usize)>,
+    /// The earliest creation that the table of current deals gives of those merged into this one.
+    born_merged: Option<(Instant, usize)>,
     /// Dimensions that no history of the deal gives.
     pub(super) lacking: Vec<bool>,
     /// What was noticed of the deal.
@@ -147,10 +159,12 @@ impl<'a> Observer<'a> {
             deleted: settings.rules.deleted,
             steps: Vec::new(),
             seen: vec![UNSEEN; settings.telling.inputs.len()],
+            deals: Vec::new(),
             before: Vec::new(),
             current: None,
             current_gone: None,
             born: None,
+            born_merged: None,
             lacking: vec![false; settings.dimensions],
             compared: Compared::default(),
             quality: Quality::Events,
@@ -158,14 +172,28 @@ impl<'a> Observer<'a> {
     }
 
     /// Turns a deal's ordered rows into steps. There are none where nothing says when anything
-    /// happened to the deal.
-    pub fn observe(&mut self, events: &EventBatch, units: &[(usize, usize)], rows: &[u32]) {
+    /// happened to the deal. `own` has the deal that each row was of where some were merged.
+    pub fn observe(
+        &mut self,
+        events: &EventBatch,
+        units: &[(usize, usize)],
+        own: &[Id],
+        rows: &[u32],
+    ) {
         self.begin();
         let mut quality = None;
         for row in rows {
             let at = *row as usize;
+            let is_merged = is_losers(events, own, at);
+            let deal = own.get(at).copied();
             let own = event(events, at);
             let input = self.telling.input_of(units, at);
+            if is_merged && own.kind.is_current() {
+                if own.time != NO_CREATION {
+                    self.born_merged = earlier(self.born_merged, (own.time, at));
+                }
+                continue;
+            }
             if own.kind == EventKind::CurrentGone {
                 self.current_gone = later(events, self.current_gone, at);
                 continue;
@@ -180,8 +208,9 @@ impl<'a> Observer<'a> {
             match own.kind {
                 EventKind::Before => self.before.push(at),
                 EventKind::Observed | EventKind::ObservedGone => {
+                    let slot = self.slot(deal, input, is_merged);
                     if let Some(told) = told {
-                        self.observed(events, told, input, at, &own);
+                        self.observed(events, told, slot, at, &own);
                     }
                 }
                 kind => {
@@ -214,10 +243,28 @@ impl<'a> Observer<'a> {
 
     fn begin(&mut self) {
         self.steps.clear();
+        self.deals.clear();
+        self.seen.truncate(self.telling.inputs.len());
         self.seen.fill(UNSEEN);
         self.before.clear();
-        (self.current, self.current_gone, self.born) = (None, None, None);
+        (self.current, self.current_gone) = (None, None);
+        (self.born, self.born_merged) = (None, None);
         self.compared = Compared::default();
+    }
+
+    /// Where what was seen of a deal in an input is kept.
+    fn slot(&mut self, deal: Option<Id>, input: usize, is_merged: bool) -> usize {
+        let Some(deal) = deal else { return input };
+        let inputs = self.telling.inputs.len();
+        let place = self.deals.iter().position(|known| *known == deal).unwrap_or_else(|| {
+            self.deals.push(deal);
+            let all = self.deals.len() * inputs;
+            self.seen.resize(all, Seen { is_merged, ..UNSEEN });
+            let own = self.seen.iter_mut().skip(all - inputs);
+            own.for_each(|seen| seen.is_merged = is_merged);
+            self.deals.len() - 1
+        });
+        place * inputs + input
     }
 
     /// Stable, so that rows of an instant keep their order.
@@ -230,8 +277,8 @@ impl<'a> Observer<'a> {
     }
 
     /// Compares a full row with the one before of its input.
-    fn observed(&mut self, events: &EventBatch, told: &Told, input: usize, at: usize, own: &Event) {
-        let Some(mut seen) = self.seen.get(input).copied() else { return };
+    fn observed(&mut self, events: &EventBatch, told: &Told, slot: usize, at: usize, own: &Event) {
+        let Some(mut seen) = self.seen.get(slot).copied() else { return };
         if told.is_created_told
             && let Some(born) = events.ingested.get(at).filter(|born| **born != NO_INSTANT)
             && self.born.is_none_or(|(known, _)| *born < known)
@@ -250,14 +297,16 @@ impl<'a> Observer<'a> {
             self.compared.closed_when_first_seen |= u64::from(is_closed);
         }
         self.differ(events, told, &seen, at, own);
-        if let Some(slot) = self.seen.get_mut(input) {
+        if let Some(slot) = self.seen.get_mut(slot) {
             *slot = Seen {
                 is_seen: true,
                 is_gone: own.kind == EventKind::ObservedGone,
                 row: at,
                 at: own.time,
+                is_merged: seen.is_merged,
                 until: if seen.is_seen && !seen.is_gone { until.max(seen.until) } else { until },
                 stage: if own.stage == NO_STAGE { seen.stage } else { own.stage },
+                pipeline: if own.pipeline == NO_PIPELINE { seen.pipeline } else { own.pipeline },
                 amount: own.amount,
                 owner: own.owner,
                 customer: own.customer,
@@ -268,7 +317,7 @@ impl<'a> Observer<'a> {
 
     /// What happened between the rows of an input up to now and one that begins at `time`.
     fn since(&mut self, told: &Told, seen: &mut Seen, time: Instant) {
-        if seen.is_gone {
+        if seen.is_gone || seen.is_merged {
             return;
         }
         match told.shape {
@@ -309,7 +358,9 @@ impl<'a> Observer<'a> {
             || event.owner != NO_CODE
             || !event.customer.is_none()
             || event.expected_close != NO_DAY
+            || event.pipeline != NO_PIPELINE
             || gives == Gives::All;
+        let is_moved = event.pipeline != NO_PIPELINE || own.stage != seen.stage;
         if own.kind == EventKind::ObservedGone {
             if !seen.is_gone {
                 (event.kind, event.stage) = (EventKind::Deleted, NO_STAGE);
@@ -329,7 +380,7 @@ impl<'a> Observer<'a> {
                 let stage = Event { stage: own.stage, ..bare(own.time, EventKind::Stage) };
                 self.push(stage, at, Gives::Nothing, Place::Row);
             }
-        } else if own.stage != NO_STAGE && own.stage != seen.stage {
+        } else if own.stage != NO_STAGE && is_moved {
             event.kind = EventKind::Stage;
             self.push(event, at, gives, Place::Row);
         } else if is_changed {
@@ -340,13 +391,14 @@ impl<'a> Observer<'a> {
 
     /// The ends of what holds no longer, though no row followed.
     fn end(&mut self) {
-        for input in 0..self.seen.len() {
+        let inputs = self.telling.inputs.len();
+        for slot in 0..self.seen.len() {
             let (Some(seen), Some(told)) =
-                (self.seen.get(input).copied(), self.telling.inputs.get(input))
+                (self.seen.get(slot).copied(), self.telling.inputs.get(slot % inputs))
             else {
                 continue;
             };
-            if !seen.is_seen || seen.is_gone {
+            if !seen.is_seen || seen.is_gone || seen.is_merged {
                 continue;
             }
             if told.shape == Shape::Snapshots {
@@ -363,14 +415,15 @@ impl<'a> Observer<'a> {
     /// When the deal was created: by its history, else by a full row, else by the current deals.
     fn creation(&mut self, events: &EventBatch) -> Option<Instant> {
         let created = self.steps.iter().filter(|step| step.event.kind == EventKind::Created);
-        if let Some(at) = created.map(|step| step.event.time).min() {
-            return Some(at);
-        }
+        let created = created.map(|step| step.event.time).min();
         let of_current = self.current.or(self.current_gone).and_then(|row| {
             let at = events.time.get(row).copied()?;
-            (at != crate::contract::NO_CREATION).then_some((at, row))
+            (at != NO_CREATION).then_some((at, row))
         });
-        let (at, row) = self.born.or(of_current)?;
+        let told = self.born.or(of_current).filter(|_| created.is_none());
+        // Of deals that are one now, the earliest creation is the creation.
+        let merged = self.born_merged.filter(|(at, _)| created.is_none_or(|known| *at < known));
+        let Some((at, row)) = merged.into_iter().fold(told, earlier) else { return created };
         self.push(bare(at, EventKind::Created), row, Gives::Nothing, Place::Created);
         Some(at)
     }
@@ -411,6 +464,7 @@ enum Field {
     Owner,
     Customer,
     ExpectedClose,
+    Pipeline,
     /// The dimension at this position.
     Dimension(usize),
 }
@@ -429,6 +483,9 @@ impl Field {
         if own.expected_close != NO_DAY {
             return Self::ExpectedClose;
         }
+        if own.pipeline != NO_PIPELINE {
+            return Self::Pipeline;
+        }
         let is_given = |d: &Vec<u32>| d.get(row).is_some_and(|code| *code != NO_CODE);
         events.dimensions.iter().position(is_given).map_or(Self::Customer, Self::Dimension)
     }
@@ -441,6 +498,7 @@ impl Field {
             Self::Owner => event.owner != NO_CODE,
             Self::Customer => !event.customer.is_none(),
             Self::ExpectedClose => event.expected_close != NO_DAY,
+            Self::Pipeline => event.pipeline != NO_PIPELINE,
             Self::Dimension(place) => {
                 let code = events.dimensions.get(place).and_then(|d| d.get(step.row));
                 step.gives == Gives::All && code.is_some_and(|code| *code != NO_CODE)
@@ -449,12 +507,17 @@ impl Field {
     }
 }
 
+/// The earlier of two creations.
+fn earlier(known: Option<(Instant, usize)>, other: (Instant, usize)) -> Option<(Instant, usize)> {
+    known.filter(|known| known.0 <= other.0).or(Some(other))
+}
+
 /// The later of two rows of current deals, by what they say and not by where they stand.
 fn later(events: &EventBatch, known: Option<usize>, at: usize) -> Option<usize> {
     let content = |row: usize| {
         let own = event(events, row);
         let ended = events.ingested.get(row).copied().unwrap_or(NO_INSTANT);
-        let rest = (own.amount, own.expected_close, own.customer, own.owner);
+        let rest = (own.amount, own.expected_close, own.customer, own.owner, own.pipeline);
         (ended, own.time, own.kind, own.stage, rest)
     };
     known.filter(|known| content(*known) >= content(at)).or(Some(at))
@@ -473,6 +536,7 @@ pub(super) fn bare(time: Instant, kind: EventKind) -> Event {
         time,
         kind,
         stage: NO_STAGE,
+        pipeline: NO_PIPELINE,
         amount: NO_AMOUNT,
         owner: NO_CODE,
         customer: Id::NONE,
@@ -493,5 +557,8 @@ fn keep_changes(event: &mut Event, seen: &Seen) {
     }
     if event.expected_close == seen.expected_close {
         event.expected_close = NO_DAY;
+    }
+    if event.pipeline == seen.pipeline {
+        event.pipeline = NO_PIPELINE;
     }
 }

@@ -260,7 +260,7 @@ fn drop_equal(events: &EventBatch, rows: &mut Vec<u32>) {
     }
 }
 
-type Content = (Option<EventKind>, Option<Id>, [Option<i64>; 6]);
+type Content = (Option<EventKind>, Option<Id>, [Option<i64>; 7]);
 
 fn content(events: &EventBatch, row: u32) -> Content {
     let at = row as usize;
@@ -275,6 +275,7 @@ fn content(events: &EventBatch, row: u32) -> Content {
             wide(events.owner.get(at)),
             events.expected_close.get(at).map(|d| i64::from(*d)),
             events.seq.get(at).copied(),
+            events.pipeline.get(at).map(|p| i64::from(*p)),
         ],
     )
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 pub use packed::{Column, Packed};
 
-use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_STAGE};
+use crate::contract::{EventBatch, EventKind, Id, NO_CODE, NO_PIPELINE, NO_STAGE};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::spill::Complete;
@@ -32,7 +32,7 @@ pub struct Scattered {
 }
 
 /// What the columns are, in order; identifiers are two words each.
-pub const FIELDS: [&str; 16] = [
+pub const FIELDS: [&str; 17] = [
     "deal_high",
     "deal_low",
     "time",
@@ -49,6 +49,7 @@ pub const FIELDS: [&str; 16] = [
     "event_id_high",
     "event_id_low",
     "ingested",
+    "pipeline",
 ];
 
 impl Scattered {
@@ -108,7 +109,18 @@ pub fn bucket_of(hash: u64, bits: u32) -> usize {
 /// Scatters events into `2^bits` buckets.
 #[must_use]
 pub fn scatter(unit: usize, batch: &EventBatch, bits: u32) -> Scattered {
-    let buckets = batch.deal.iter().map(|deal| bucket_of(deal.hash(), bits));
+    scatter_as(unit, batch, bits, |deal| deal)
+}
+
+/// Scatters events into `2^bits` buckets, each to that of the deal which `folded_as` gives.
+#[must_use]
+pub fn scatter_as(
+    unit: usize,
+    batch: &EventBatch,
+    bits: u32,
+    folded_as: impl Fn(Id) -> Id,
+) -> Scattered {
+    let buckets = batch.deal.iter().map(|deal| bucket_of(folded_as(*deal).hash(), bits));
     let (offsets, places) = places(buckets, 1 << bits);
     let at = places.as_slice();
     // No code is -1 then, next to the first one, which is cheapest to unpack.
@@ -136,6 +148,7 @@ pub fn scatter(unit: usize, batch: &EventBatch, bits: u32) -> Scattered {
         event_high,
         event_low,
         Column::pack(&batch.ingested, at, NO_INSTANT, Steps::Times, |v| v),
+        Column::pack(&batch.pipeline, at, stage(NO_PIPELINE), one, stage),
     ]);
     columns.extend(batch.dimensions.iter().map(|d| Column::pack(d, at, no_code, one, wide)));
     Scattered { unit, first: 0, offsets, columns }
@@ -256,6 +269,7 @@ fn reserve(parts: &[&Scattered], rows: usize, all: &mut EventBatch) {
             "seq" => room(&mut all.seq, rows),
             "event_id_low" => room(&mut all.event_id, rows),
             "ingested" => room(&mut all.ingested, rows),
+            "pipeline" => room(&mut all.pipeline, rows),
             _ => {}
         }
     }
@@ -281,6 +295,7 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
             event_id_high,
             event_id_low,
             ingested,
+            pipeline,
         ],
         dimensions,
     )) = from.columns.split_first_chunk::<{ FIELDS.len() }>()
@@ -302,6 +317,7 @@ fn append(to: &mut EventBatch, from: &Scattered, rows: &Range<usize>) {
     seq.unpack(rows(), &mut to.seq, |v| v);
     unpack_ids(event_id_high, event_id_low, rows(), &mut to.event_id);
     ingested.unpack(rows(), &mut to.ingested, |v| v);
+    pipeline.unpack(rows(), &mut to.pipeline, |v| v as u16);
     for (to, from) in to.dimensions.iter_mut().zip(dimensions) {
         from.unpack(rows(), to, code);
     }
@@ -355,6 +371,7 @@ mod tests {
             time: all(&|n| (n % 1_000_000_007).cast_signed() * 1_000_000),
             kind: seeds.iter().map(|n| EventKind::from_number((n % 9) as u8)).collect(),
             stage: seeds.iter().map(|n| if n % 5 == 0 { NO_STAGE } else { *n as u16 }).collect(),
+            pipeline: seeds.iter().map(|n| (n % 3) as u16).collect(),
             row: (0..seeds.len() as u32).collect(),
             amount: all(&|n| if n % 3 == 0 { NO_AMOUNT } else { n.cast_signed() / 9 }),
             currency: seeds.iter().map(|n| (n % 4) as u32).collect(),

@@ -85,7 +85,7 @@ fn check_moves(text: &str, expected: &[(&str, Move)]) {
 fn check_levels(text: &str, expected: [i16; 5]) {
     let stages = stages();
     let (machine, _) = folded(text, &stages, Deleted::Exclude);
-    let levels: Levels = Leveller::new(&stages).levels(&machine.visits, machine.deal.outcome);
+    let levels: Levels = Leveller::new(&stages).levels(&machine.visits, &machine.deal);
     let got =
         [levels.reached, levels.fall_through, levels.ordered, levels.strict, levels.furthest_final];
     assert_eq!(got, expected, "reached, fall_through, ordered, strict, furthest_final of {text}");

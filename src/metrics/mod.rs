@@ -241,8 +241,8 @@ pub struct Settings {
     pub calendar: Calendar,
     /// Unit of durations.
     pub resolution: Resolution,
-    /// Names of the open stages, in order.
-    pub stages: Vec<String>,
+    /// The pipelines and their stages.
+    pub pipelines: Pipelines,
     /// Rates on fewer deals are `low_n`.
     pub rate_floor: i64,
     /// Quantiles of fewer values are `low_n`.
@@ -254,6 +254,36 @@ pub struct Settings {
     /// The names behind codes.
     pub dictionaries: Dictionaries,
 }
+
+/// The pipelines of a run and their stages.
+#[derive(Debug, Clone, Default)]
+pub struct Pipelines {
+    /// The open stages of each pipeline, in order.
+    pub open: BTreeMap<String, Vec<String>>,
+    /// Pipeline and name of each stage by its code, where there are several pipelines; else nothing.
+    pub stages: Vec<(String, String)>,
+}
+
+impl Pipelines {
+    /// The name of a pipeline by its code; where there is only one, of that.
+    #[must_use]
+    pub fn name<'a>(&'a self, code: i64, dictionaries: &'a Dictionaries) -> &'a str {
+        let only = self.open.keys().next().filter(|_| self.stages.is_empty());
+        let name = only.map(String::as_str).or_else(|| dictionaries.name("pipeline", code));
+        name.unwrap_or_default()
+    }
+
+    /// The open stages of a pipeline; none where nobody listed it.
+    #[must_use]
+    pub fn open_stages(&self, pipeline: &str) -> &[String] {
+        self.open.get(pipeline).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The column of the tables whose stages are of a pipeline.
+pub(crate) const PIPELINE: ColumnSpec =
+    ColumnSpec::text("pipeline", "The pipeline of the stages; default where there is only one.")
+        .key();
 
 /// The merged states of one metric for one value of a slice, such as one region, and one period
 /// length.

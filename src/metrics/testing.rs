@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Group, Metric, NO_KEY, Rows, Settings, StateRows, StateView, TableView, common_columns,
+    Group, Metric, NO_KEY, Pipelines, Rows, Settings, StateRows, StateView, TableView,
+    common_columns,
 };
 use crate::engine::testing::plan;
 use crate::relations::fixture::Fixture;
@@ -22,7 +23,10 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         as_of: as_of_day * MICROS_PER_DAY,
         calendar: Calendar::UTC,
         resolution: Resolution::Day,
-        stages: stages.iter().map(|s| (*s).to_owned()).collect(),
+        pipelines: Pipelines {
+            open: [("default".to_owned(), stages.iter().map(|s| (*s).to_owned()).collect())].into(),
+            stages: Vec::new(),
+        },
         rate_floor: 10,
         quantile_floor: 5,
         horizons_days: vec![3, 10, 15],

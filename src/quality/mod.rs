@@ -110,9 +110,10 @@ rules! {
     TiedEvents "tied_events" Rows Ignore "Stage events of one deal at one instant without seq (G2); ordered as configured."
     NoOpChanges "no_op_changes" Rows Ignore "The new stage is the current one (G4); taken as an attribute update."
     BeforeCreation "before_creation" Rows Warn "The event is before the deal's creation (G11); kept."
-    AfterDeletion "after_deletion" Rows Warn "The event is after the deal's deletion and does not restore it; its attributes count, its stage does not."
-    UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in [pipeline] (G6); the visit is kept, outside the order, and re-opens a deal that was closed. List such stages as ignored, or give them as aliases."
-    UnknownStages "unknown_stages" Values Warn "Stages that are not in [pipeline] (G6)."
+    AfterDeletion "after_deletion" Rows Warn "The event is after the deal's deletion and does not restore it; its attributes count, its stage does not. After a merge neither does."
+    UnknownStageEvents "unknown_stage_events" Rows Warn "The stage is not in the deal's pipeline (G6); the visit is kept, outside the order, and re-opens a deal that was closed. List such stages as ignored, or give them as aliases."
+    UnknownStages "unknown_stages" Values Warn "Stages that are not in the pipeline (G6)."
+    UnknownPipeline "unknown_pipeline" Deals Warn "The deal is in a pipeline that is not in [pipelines], or in none; its stages are unknown."
     OtherValues "other_values" Values Warn "Values of dimensions beyond [dimensions] values_max, reported together as (other)."
     NoCustomer "no_customer" Deals Ignore "The deal has no customer; it counts in no customer table."
     NoStage "no_stage" Deals Warn "The deal was never in any stage."
@@ -121,6 +122,11 @@ rules! {
     NegativeAmountWon "negative_amount_won" Deals Ignore "A won deal with a negative amount; reported as refund (G15)."
     NegativeCycle "negative_cycle" Deals Warn "The close is before the cycle's start, or there is no start (G12); excluded from durations."
     DeletedDeals "deleted_deals" Deals Ignore "The deal is deleted at as_of (G17)."
+    MergedDeals "merged_deals" Deals Ignore "The deal was merged into another (G17); its amounts and counts are left out, or with [fold] merged = \"union\" its history is the other deal's."
+    OrphanMerges "orphan_merges" Deals Warn "The deal was merged into another by [inputs.merges], but no history has it."
+    UnknownWinners "unknown_winners" Deals Warn "The deal was merged into one that no history has; unless [fold] merged = \"union\" it is lost."
+    BadMerge "bad_merge" Rows Quarantine "A row of merges without a loser or a winner, of a deal into itself, or with a time that cannot be read."
+    RepeatedMerges "repeated_merges" Rows Warn "The deal was merged into several others; the latest merge counts."
     TiedDeals "tied_deals" Deals Quarantine "Deals with tied stage events, kept out by ties = \"reject\" (G2)."
     OverlappingIntervals "overlapping_intervals" Rows Warn "The interval begins before another one of its deal has ended; the one that begins later holds."
     VanishedDeals "vanished_deals" Deals Warn "The deal is missing in a later snapshot; taken as deleted from then on, until it is seen again."
@@ -148,6 +154,17 @@ rules! {
     UnpricedPayments "unpriced_payments" Rows Warn "A payment in a currency without an exchange rate on its day; its amount is unknown (G16)."
     OrphanPayments "orphan_payments" Rows Warn "The payment's deal is not in the history or is left out; it counts without the deal's dimensions."
     BadSplits "bad_splits" Deals Warn "The shares of a deal do not add up to 1, or one has no owner or is not above 0; the deal's owner has the whole credit."
+    BadTarget "bad_target" Rows Quarantine "A target that is missing, negative or cannot be read, or whose period has no day."
+    OrphanTargets "orphan_targets" Rows Warn "A target of an owner that neither a deal nor the users have, or of a team that the users do not have."
+    UnknownKind "unknown_kind" Rows Quarantine "A survey that is none of nps, csat and ces."
+    BadScore "bad_score" Rows Quarantine "A score that cannot be read or is not on its scale; a missing one is a question without an answer."
+    DuplicateResponses "duplicate_responses" Rows Warn "The same response_id again; the latest row counts."
+    BadContract "bad_contract" Rows Quarantine "A contract without a customer, a first day or a monthly amount of zero or more, or one that ends before it begins."
+    UnattributedRows "unattributed_rows" Rows Warn "A survey without customer and deal, or a touch without customer and lead; it counts in totals only."
+    OrphanRows "orphan_rows" Rows Warn "A row of surveys, touches or contracts whose customer or deal is in no history; its customer may be spelt otherwise there."
+    UnpricedRows "unpriced_rows" Rows Warn "A target or contract in a currency without an exchange rate on its first day; its amount is unknown (G16)."
+    BadDay "bad_day" Rows Quarantine "A row of the calendar without a day."
+    DuplicateDays "duplicate_days" Rows Warn "The calendar has the day more than once; the first row counts."
 }
 
 impl Rule {
@@ -184,6 +201,12 @@ impl Rule {
             | Self::Undated
             | Self::OutcomeWithoutDate
             | Self::BadRate
+            | Self::BadMerge
+            | Self::BadTarget
+            | Self::UnknownKind
+            | Self::BadScore
+            | Self::BadContract
+            | Self::BadDay
             | Self::BadInterval
             | Self::TiedDeals => matches!(severity, Severity::Quarantine | Severity::Fail),
             Self::BadAmount | Self::InexactAmount | Self::UnknownStageEvents | Self::NullSpend => {

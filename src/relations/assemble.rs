@@ -8,23 +8,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::batch::{Batch, Wanted};
 use super::cap::cap;
 use super::emit::Deals;
-use super::joins::{Join, Key, attribute};
+use super::joins::{Counting, Join, Key, attribute};
 use super::orders_pass::OrderColumns;
+use super::tables_emit::{self, Optional};
 use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
-use crate::contract::{NO_CODE, StageTable};
+use crate::contract::{NO_CODE, PipelineNames, StageTable};
 use crate::error::Error;
 use crate::fold::machine::Outcome;
 use crate::fold::{Chunk, Content, DealRow};
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{Interners, Lookup, Names, Payments, Spend, SpendRow, Splits};
+use crate::source::{
+    Interners, Lookup, LookupKey, Names, Payments, Spend, SpendRow, Splits, Tables,
+};
 use crate::time::{Calendar, Instant, Period, Resolution, Starts};
 
 /// What assembling needs to know of the run.
 pub struct Parts<'a> {
     /// Stages, with their final codes.
     pub stages: &'a StageTable,
+    /// The names of the pipelines.
+    pub pipelines: PipelineNames,
     /// Names of the stages by final code.
     pub stage_names: Vec<String>,
     /// Final code of each stage code.
@@ -55,8 +60,16 @@ pub struct Parts<'a> {
     pub payments: Option<&'a Payments>,
     /// Shares in deals, where there are any.
     pub splits: Option<&'a Splits>,
+    /// Targets, surveys, touches and contracts, where there are any.
+    pub tables: Option<&'a Tables>,
+    /// Whether all attributes of the events are read, whatever is wanted.
+    pub reads_all: bool,
     /// Of which time a deal's dimensions are.
     pub dimension_at: DimensionAt,
+    /// The same of single dimensions from look-up tables.
+    pub at_of: &'a BTreeMap<String, DimensionAt>,
+    /// From which column of which table such a dimension comes.
+    pub from: &'a BTreeMap<String, String>,
     /// The dimension that is the acquisition channel.
     pub channel: Option<&'a str>,
     /// Cost types that count; empty is all.
@@ -92,12 +105,19 @@ const VISITS_A_BATCH: usize = 1 << 16;
 /// Makes the relations' batches. It knows all names before the first row.
 pub struct Assembler<'a> {
     pub(super) stages: &'a StageTable,
+    pub(super) pipelines: PipelineNames,
     pub(super) stage_codes: Vec<u16>,
+    /// Rank of each owner's number among all names.
     pub(super) owner_ranks: Vec<u32>,
+    /// The final code of each owner's number.
+    pub(super) owner_codes: Vec<u32>,
     /// Every dimension of the run, in configured order.
     pub(super) dimensions: Vec<String>,
     pub(super) sources: Vec<Column>,
-    lookups: Vec<Join<'a>>,
+    pub(super) lookups: Vec<Join<'a>>,
+    /// The dimensions that are the team of an owner.
+    pub(super) team_dimensions: Vec<String>,
+    pub(super) optional: Option<Optional<'a>>,
     pub(super) customers: Names,
     pub(super) names: &'a Interners,
     pub(super) channel: Option<usize>,
@@ -108,7 +128,6 @@ pub struct Assembler<'a> {
     /// First days of every configured period.
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
-    pub(super) dimension_at: DimensionAt,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
     pub(super) payments: Option<&'a Payments>,
@@ -152,10 +171,23 @@ impl<'a> Assembler<'a> {
             let ranks = parts.event_ranks.get(place).cloned().unwrap_or_default();
             known.insert(name.clone(), (names, Column::Event(place, ranks)));
         }
-        let mut lookups = Vec::with_capacity(parts.lookups.len());
-        for (place, lookup) in parts.lookups.iter().enumerate() {
-            lookups.push(Join::new(&parts, lookup, &known)?);
+        let mut lookups: Vec<Join<'_>> = Vec::with_capacity(parts.lookups.len());
+        for lookup in parts.lookups {
+            let first = lookups.len();
+            lookups.push(Join::new(&parts, lookup, parts.dimension_at, Counting::Counted, &known)?);
             for (index, name) in lookup.dimensions.iter().enumerate() {
+                let at = parts.at_of.get(name).copied().unwrap_or(parts.dimension_at);
+                let own = lookups.iter().skip(first).position(|join| join.at == at);
+                let place = match own {
+                    Some(place) => first + place,
+                    None => {
+                        lookups.push(Join::new(&parts, lookup, at, Counting::Again, &known)?);
+                        lookups.len() - 1
+                    }
+                };
+                if let Some(join) = lookups.get_mut(place) {
+                    join.dimensions.push(name.clone());
+                }
                 let (names, by_row) = attribute(lookup, index);
                 known.insert(name.clone(), (names, Column::Lookup(place, by_row)));
             }
@@ -172,15 +204,21 @@ impl<'a> Assembler<'a> {
         let lumped = capped.map(|dimension| dimension.cap(&parts) as u64).sum();
         let cost_types = merge_channel_names(&parts, &mut dimensions);
         let dictionaries = dictionaries(&parts, &dimensions, cost_types);
+        let teams = dimensions.iter().filter(|d| d.is_team(&lookups, parts.from));
+        let optional = Optional::new(&parts);
         let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
         let periods = parts.periods.iter().filter(|period| **period != Period::All);
         let period_starts = periods.map(|period| Starts::new(parts.calendar, *period));
         Ok(Self {
             stages: parts.stages,
+            pipelines: parts.pipelines,
             stage_codes: parts.stage_codes,
-            owner_ranks: owner_codes(&dimensions, parts.owner_ranks),
+            owner_codes: owner_codes(&dimensions, &parts.owner_ranks),
+            owner_ranks: parts.owner_ranks,
             dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
+            team_dimensions: teams.map(|d| d.name.clone()).collect(),
             sources: dimensions.into_iter().map(|d| d.source).collect(),
+            optional,
             lookups,
             customers,
             names: parts.names,
@@ -191,7 +229,6 @@ impl<'a> Assembler<'a> {
             resolution: parts.resolution,
             period_starts: period_starts.collect(),
             as_of: parts.as_of,
-            dimension_at: parts.dimension_at,
             ledger: parts.ledger,
             wanted: parts.wanted,
             payments: parts.payments,
@@ -230,6 +267,12 @@ impl<'a> Assembler<'a> {
             .map(|join| if self.is_joined(join) { self.join(join, chunk) } else { Vec::new() })
             .collect();
         let rows = chunk.deals.len();
+        if let Some(join) = joined.iter().position(|keys| !keys.is_empty() && keys.len() != rows) {
+            return Err(Error::Bug(format!("look-up {join} fans out: not one row a deal")));
+        }
+        if let Some(optional) = self.optional.as_ref().filter(|_| has_deals) {
+            optional.note(chunk);
+        }
         let dimensions = self.sources.iter().map(|s| codes(s, chunk, &joined, rows)).collect();
         let deals = Deals { chunk, dimensions };
         if has_deals && self.wanted.relation(Relation::Deals) {
@@ -337,10 +380,10 @@ fn unclaimed(payments: &Payments) -> Vec<AtomicBool> {
 
 /// The final code of each owner's number: where the owner is a dimension, whose names may be capped,
 /// its dictionary is the owners', too.
-fn owner_codes(dimensions: &[Dimension], ranks: Vec<u32>) -> Vec<u32> {
+fn owner_codes(dimensions: &[Dimension], ranks: &[u32]) -> Vec<u32> {
     match dimensions.iter().find(|dimension| dimension.name == "owner").map(|d| &d.source) {
         Some(Column::Event(_, codes)) => codes.clone(),
-        _ => ranks,
+        _ => ranks.to_vec(),
     }
 }
 
@@ -370,6 +413,14 @@ struct Dimension {
 }
 
 impl Dimension {
+    /// Whether it is the team of an owner.
+    fn is_team(&self, lookups: &[Join<'_>], from: &BTreeMap<String, String>) -> bool {
+        let Column::Lookup(place, _) = &self.source else { return false };
+        let is_of_owner = lookups.get(*place).is_some_and(|j| j.lookup.key == LookupKey::Owner);
+        let column = from.get(&self.name).and_then(|origin| origin.split_once('.'));
+        is_of_owner && column.is_some_and(|(_, column)| ["team_id", "team"].contains(&column))
+    }
+
     /// Bounds the number of its values; gives how many are no longer named.
     fn cap(&mut self, parts: &Parts<'_>) -> usize {
         let (codes, counts) = match &mut self.source {
@@ -399,6 +450,9 @@ fn count_orphan_channels(parts: &Parts<'_>, input: &str, spend: &[SpendRow], kno
     let orphan = |row: &&SpendRow| {
         row.channel.as_ref().is_some_and(|name| known.binary_search(name).is_err())
     };
+    if input.is_empty() {
+        return;
+    }
     let mut counts = Counts::default();
     counts.add(Rule::OrphanChannels, spend.iter().filter(orphan).count() as u64);
     // Where neither is wanted, the deals' channels may not have been read.
@@ -410,14 +464,19 @@ fn count_orphan_channels(parts: &Parts<'_>, input: &str, spend: &[SpendRow], kno
 /// Makes the channel dimension's names those of deals and spend together, and returns the names of
 /// the cost types.
 fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<String> {
-    let Some(spend) = parts.spend else { return Vec::new() };
-    let of = spend.inputs.first().map_or("", |input| input.name.as_str());
-    let spend = &spend.rows;
+    let touches = parts.tables.and_then(|tables| tables.touches.as_ref());
+    if parts.spend.is_none() && touches.is_none() {
+        return Vec::new();
+    }
+    let inputs = parts.spend.map_or(&[][..], |spend| &spend.inputs);
+    let of = inputs.first().map_or("", |input| input.name.as_str());
+    let spend = parts.spend.map_or(&[][..], |spend| &spend.rows);
     if let Some(dimension) = dimensions.iter_mut().find(|d| Some(d.name.as_str()) == parts.channel)
     {
         count_orphan_channels(parts, of, spend, &dimension.names);
         let mut all = dimension.names.clone();
         all.extend(spend.iter().filter_map(|row| row.channel.clone()));
+        all.extend(touches.into_iter().flatten().filter_map(|row| row.channel.clone()));
         all.sort();
         all.dedup();
         let place = |name: &String| all.binary_search(name).map_or(NO_CODE, |c| c as u32);
@@ -444,6 +503,7 @@ fn dictionaries(
     let mut names: BTreeMap<String, Arc<Vec<String>>> = BTreeMap::new();
     names.insert("stage".into(), Arc::new(parts.stage_names.clone()));
     names.insert("owner".into(), Arc::new(parts.owners.clone()));
+    names.insert("pipeline".into(), Arc::new(parts.pipelines.names.clone()));
     let mut channels = Arc::default();
     for dimension in dimensions {
         let shared = Arc::new(dimension.names.clone());
@@ -455,11 +515,16 @@ fn dictionaries(
     if parts.channel.is_none() {
         let spend = parts.spend.map_or(&[][..], |s| &s.rows);
         let mut all: Vec<String> = spend.iter().filter_map(|r| r.channel.clone()).collect();
+        let touches = parts.tables.iter().flat_map(|tables| tables.touches.iter().flatten());
+        all.extend(touches.filter_map(|row| row.channel.clone()));
         all.sort();
         all.dedup();
         channels = Arc::new(all);
     }
     names.insert("channel".into(), channels);
     names.insert("cost_type".into(), Arc::new(cost_types));
+    for (key, own) in parts.tables.iter().flat_map(|tables| tables_emit::dictionaries(tables)) {
+        names.insert(key.into(), own);
+    }
     Dictionaries { names }
 }

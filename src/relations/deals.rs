@@ -54,6 +54,11 @@ pub const COLUMNS: &[RelationColumn] = &[
         Kind::Flag,
         "the cycle ends before it begins (G12) or has no start; excluded from durations",
     ),
+    column(
+        "pipeline",
+        Kind::Dictionary("pipeline"),
+        "the pipeline that the deal is in at as_of, which the levels are of; never null",
+    ),
     column("stages_n", Kind::Small, "number of open stages of the pipeline"),
     column(
         "reached_level",

@@ -37,7 +37,7 @@ impl Assembler<'_> {
     }
 
     pub(super) fn owner(&self, code: u32) -> u32 {
-        self.owner_ranks.get(code as usize).copied().unwrap_or(NO_CODE)
+        self.owner_codes.get(code as usize).copied().unwrap_or(NO_CODE)
     }
 
     fn dwell(&self, row: &VisitRow) -> i64 {
@@ -56,7 +56,7 @@ impl Assembler<'_> {
 
     pub(super) fn visits(&self, deals: &Deals<'_>, rows: &[VisitRow]) -> Result<Batch, Error> {
         let of = |row: &VisitRow| deals.chunk.deals.get(row.deal as usize);
-        let info = |row: &VisitRow| self.stages.stage(row.visit.stage);
+        let info = |row: &VisitRow| self.stages.stage_at(row.visit.stage, row.visit.entered);
         let order = |row: &VisitRow| {
             let info = info(row);
             if info.class == StageClass::Open { info.order } else { 0 }
@@ -66,6 +66,9 @@ impl Assembler<'_> {
             .name("stage", || each(rows, |row| self.stage(row.visit.stage)))
             .name("stage_class", || each(rows, |r| info(r).class as u32))
             .small("stage_order", || each(rows, order))
+            .name("pipeline", || {
+                each(rows, |r| self.pipelines.place(self.stages.pipeline_of(r.visit.stage)))
+            })
             .int("visit_no", || each(rows, |r| i64::from(r.visit.visit_no)))
             .name("prev_stage", || each(rows, |row| self.stage(row.visit.prev)))
             .name("arrival", || each(rows, |r| r.visit.arrival as u32))
@@ -153,7 +156,10 @@ impl Assembler<'_> {
             .name("owner", || each(rows, |row| self.owner(row.deal.owner)))
             .name("owner_at_close", || each(rows, |row| self.owner(row.deal.closed_owner)))
             .name("owner_at_creation", || each(rows, |row| self.owner(row.deal.created_owner)));
-        let builder = levels(builder, rows, self.stages.open_n);
+        let builder = levels(builder, rows)
+            .name("pipeline", || each(rows, |row| self.pipelines.place(row.deal.pipeline)));
+        let builder =
+            builder.small("stages_n", || each(rows, |r| self.stages.open_n(r.deal.pipeline)));
         let builder = histories(builder, deals.chunk);
         let dimensions = self.dimensions.iter().zip(&deals.dimensions);
         dimensions
@@ -169,9 +175,8 @@ impl Assembler<'_> {
     }
 }
 
-fn levels<'a>(builder: BatchBuilder<'a>, rows: &[DealRow], stages: i16) -> BatchBuilder<'a> {
+fn levels<'a>(builder: BatchBuilder<'a>, rows: &[DealRow]) -> BatchBuilder<'a> {
     builder
-        .small("stages_n", || vec![stages; rows.len()])
         .small("reached_level", || each(rows, |row| row.levels.reached))
         .small("fall_through_level", || each(rows, |row| row.levels.fall_through))
         .small("ordered_level", || each(rows, |row| row.levels.ordered))

@@ -15,14 +15,26 @@ use crate::quality::{Counts, Rule};
 use crate::source::{Lookup, LookupKey};
 use crate::time::{Instant, NO_INSTANT};
 
-/// A look-up table made ready for joining.
+/// A look-up table made ready for joining as of one time.
 pub(super) struct Join<'a> {
     pub(super) lookup: &'a Lookup,
+    /// Of which time a deal's owner, and the row that holds, are.
+    pub(super) at: DimensionAt,
+    /// The dimensions it gives, some of the table's.
+    pub(super) dimensions: Vec<String>,
+    counting: Counting,
     /// Where each key leads.
     keys: HashMap<&'a str, Key>,
     /// From when until when each row holds.
     spans: Vec<(Instant, Instant)>,
     by: JoinBy,
+}
+
+/// Whether keys that lead nowhere are counted: once a table, as of `[dimensions] at`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counting {
+    Counted,
+    Again,
 }
 
 /// What a look-up table is joined by.
@@ -51,6 +63,8 @@ impl<'a> Join<'a> {
     pub(super) fn new(
         parts: &Parts<'a>,
         lookup: &'a Lookup,
+        at: DimensionAt,
+        counting: Counting,
         known: &BTreeMap<String, (Vec<String>, Column)>,
     ) -> Result<Self, Error> {
         let mut keys = HashMap::with_capacity(lookup.rows.len());
@@ -78,11 +92,16 @@ impl<'a> Join<'a> {
                 _ => return Err(Error::Bug(format!("look-up by unknown dimension {name:?}"))),
             },
         };
-        Ok(Self { lookup, keys, spans, by })
+        Ok(Self { lookup, at, dimensions: Vec::new(), counting, keys, spans, by })
+    }
+
+    /// Where a key leads.
+    pub(super) fn find(&self, key: &str) -> Key {
+        self.keys.get(key).copied().unwrap_or(Key::Orphan)
     }
 
     /// The row that holds at an instant.
-    fn at(&self, key: Key, at: Instant) -> Key {
+    pub(super) fn row_at(&self, key: Key, at: Instant) -> Key {
         let Key::Dated { first, rows } = key else { return key };
         let own = self.spans.get(first as usize..(first + rows) as usize).unwrap_or_default();
         let holds = |(from, to): &(Instant, Instant)| (*from..*to).contains(&at);
@@ -95,8 +114,10 @@ impl Assembler<'_> {
     /// Whether anybody wants what a look-up table has. Where nobody does, its key may not have been
     /// read.
     pub(super) fn is_joined(&self, join: &Join<'_>) -> bool {
-        let asked = |r: Relation| join.lookup.dimensions.iter().any(|d| self.wanted.column(r, d));
-        self.wanted.relation(Relation::Findings) || Relation::EVERY.into_iter().any(asked)
+        let asked = |r: Relation| join.dimensions.iter().any(|d| self.wanted.column(r, d));
+        let is_counted = join.counting == Counting::Counted;
+        is_counted && self.wanted.relation(Relation::Findings)
+            || Relation::EVERY.into_iter().any(asked)
     }
 
     /// Where each deal of a chunk leads in a look-up table.
@@ -105,7 +126,7 @@ impl Assembler<'_> {
         let mut keys: Vec<Key> = match &join.by {
             JoinBy::Owner(keys) => {
                 let owner = |row: &DealRow| {
-                    let rank = self.owner_ranks.get(owner_at(row, self.dimension_at) as usize);
+                    let rank = self.owner_ranks.get(owner_at(row, join.at) as usize);
                     rank.map_or(Key::Null, |rank| lead(keys, *rank))
                 };
                 chunk.deals.iter().map(owner).collect()
@@ -126,9 +147,9 @@ impl Assembler<'_> {
             }
         };
         for (key, row) in keys.iter_mut().zip(&chunk.deals) {
-            *key = join.at(*key, self.dimensions_as_of(row));
+            *key = join.row_at(*key, self.dimensions_as_of(row, join.at));
         }
-        if chunk.content == Content::VisitsOnly {
+        if chunk.content == Content::VisitsOnly || join.counting == Counting::Again {
             // The deal is counted with its own chunk.
             return keys;
         }
@@ -141,8 +162,8 @@ impl Assembler<'_> {
     }
 
     /// The instant that a deal's dimensions are of.
-    fn dimensions_as_of(&self, row: &DealRow) -> Instant {
-        match self.dimension_at {
+    fn dimensions_as_of(&self, row: &DealRow, at: DimensionAt) -> Instant {
+        match at {
             DimensionAt::Created => row.created,
             DimensionAt::Close if row.deal.closed != NO_INSTANT => row.deal.closed,
             DimensionAt::Close | DimensionAt::AsOf => self.as_of,

@@ -9,10 +9,13 @@
 //! split so that a customer (a deal without one; a channel of spend) never straddles two shards.
 //! Every relation also carries the run's dimensions as columns of their own name, except where a
 //! relation says otherwise.
+//!
+//! The optional tables are relations as given: `spend`, `targets`, `surveys`, `touches`, `contracts`.
 
 pub mod assemble;
 pub mod batch;
 pub mod bookings;
+pub mod contracts;
 pub mod credits;
 pub mod customer_periods;
 pub mod customers;
@@ -21,6 +24,7 @@ pub mod deals;
 mod cap;
 mod emit;
 mod joins;
+mod matching;
 pub mod export;
 pub mod findings;
 #[cfg(test)]
@@ -30,6 +34,10 @@ pub mod orders;
 pub mod orders_pass;
 pub mod payments;
 pub mod spend;
+pub mod surveys;
+mod tables_emit;
+pub mod targets;
+pub mod touches;
 pub mod visits;
 
 use std::collections::BTreeMap;
@@ -64,13 +72,21 @@ pub enum Relation {
     Payments,
     /// One row per row of the spend input.
     Spend,
+    /// One row per target.
+    Targets,
+    /// One row per answer to a survey.
+    Surveys,
+    /// One row per contact with a customer or lead.
+    Touches,
+    /// One row per contract.
+    Contracts,
     /// One row per input and data-quality rule.
     Findings,
 }
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 10] = [
+    pub const EVERY: [Self; 14] = [
         Self::Visits,
         Self::Deals,
         Self::Bookings,
@@ -80,6 +96,10 @@ impl Relation {
         Self::Credits,
         Self::Payments,
         Self::Spend,
+        Self::Targets,
+        Self::Surveys,
+        Self::Touches,
+        Self::Contracts,
         Self::Findings,
     ];
 
@@ -96,6 +116,10 @@ impl Relation {
             Self::Credits => "credits",
             Self::Payments => "payments",
             Self::Spend => "spend",
+            Self::Targets => "targets",
+            Self::Surveys => "surveys",
+            Self::Touches => "touches",
+            Self::Contracts => "contracts",
             Self::Findings => "findings",
         }
     }
@@ -114,6 +138,17 @@ impl Relation {
                 "it needs payments: add [inputs.payments] with paid_at, amount and deal_id"
             }
             Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
+            Self::Targets => {
+                "it needs targets: add [inputs.targets] with owner_id or team_id, period_start, \
+                 period_end and target"
+            }
+            Self::Surveys => {
+                "it needs surveys: add [inputs.surveys] with customer_id, at, kind and score"
+            }
+            Self::Touches => "it needs touches: add [inputs.touches] with customer_id, at, channel",
+            Self::Contracts => {
+                "it needs contracts: add [inputs.contracts] with customer_id, start, end and mrr"
+            }
         }
     }
 
@@ -130,6 +165,10 @@ impl Relation {
             Self::Credits => credits::COLUMNS,
             Self::Payments => payments::COLUMNS,
             Self::Spend => spend::COLUMNS,
+            Self::Targets => targets::COLUMNS,
+            Self::Surveys => surveys::COLUMNS,
+            Self::Touches => touches::COLUMNS,
+            Self::Contracts => contracts::COLUMNS,
             Self::Findings => findings::COLUMNS,
         }
     }

@@ -37,6 +37,7 @@ pub const COLUMNS: &[RelationColumn] = &[
         Kind::Small,
         "1 for the first open stage of the pipeline; 0 for a stage outside the order",
     ),
+    column("pipeline", Kind::Dictionary("pipeline"), "the pipeline of the stage; never null"),
     column(
         "visit_no",
         Kind::Int,

@@ -158,7 +158,11 @@ pub(super) fn warnings(history: &History, ledger: &Ledger) -> Vec<String> {
             history.unknown_stages.iter().take(NAMED).map(String::as_str).collect();
         let rest = history.unknown_stages.len().saturating_sub(NAMED);
         let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        warnings.push(format!("stages that are not in [pipeline]: {}{more}", named.join(", ")));
+        warnings.push(format!("stages that are not in the pipeline: {}{more}", named.join(", ")));
+    }
+    if !history.unknown_pipelines.is_empty() {
+        let named = history.unknown_pipelines.join(", ");
+        warnings.push(format!("pipelines that are not in [pipelines]: {named}"));
     }
     warnings
 }

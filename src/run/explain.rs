@@ -1,25 +1,25 @@
 //! The story of one deal: each event, where it stands, the rule applied to it, and what became of
 //! the deal. It uses the same order, the same machine and the same levels as the fold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::RunOptions;
 use super::inputs::{event_dimensions, telling, with_registry};
 use super::pricing;
-use crate::config::{Config, Resolved, Ties};
+use crate::config::{Config, Merged, Resolved, Ties};
 use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageTable};
 use crate::error::Error;
 use crate::fold::levels::Leveller;
 use crate::fold::machine::{Event, Machine, Visit};
 use crate::fold::observe::Observer;
 use crate::fold::pricing::{Pricing, Purse};
-use crate::fold::{self, Move, Outcome, Scattered, Telling, order, scatter};
+use crate::fold::{self, Move, Outcome, Scattered, Tally, Telling, merged, order, scatter};
 use crate::money::{self, NO_AMOUNT, UNPRICED};
 use crate::quality::Ledger;
 use crate::relations::deals::HISTORY_QUALITY;
 use crate::relations::visits::MOVES;
-use crate::source::{DealSource, FxSource, Interners, Names, RowNumbers};
+use crate::source::{DealSource, FxSource, Interners, MergeSource, Merges, Names, RowNumbers};
 use crate::time::{Instant, NO_DAY, NO_INSTANT, day_text, instant_text};
 
 /// The story of one deal as text.
@@ -33,7 +33,7 @@ pub fn explain_deal(
 ) -> Result<String, Error> {
     let resolved = &*with_registry(resolved)?;
     let config = resolved.with_joined_paths();
-    let stages = StageTable::new(&config.pipeline);
+    let stages = StageTable::of(&config);
     let dimensions = event_dimensions(&config);
     (options.on_step)("read");
     let mut source = DealSource::open(&config, resolved.calendar, &stages, &dimensions)?;
@@ -41,7 +41,10 @@ pub fn explain_deal(
     let ledger = Ledger::new(&config.quality.severity);
     let names = Interners::new(&dimensions);
     let number = deal.parse().ok().map(|n| Id::integer(n).hash());
-    let hashes: Vec<u64> = number.into_iter().chain([Id::hash_of_text(deal)]).collect();
+    let asked: Vec<u64> = number.into_iter().chain([Id::hash_of_text(deal)]).collect();
+    let merges = MergeSource::open(&config, resolved.calendar)?;
+    let merges = merges.read(config.fold.merged, &names.deal, resolved.as_of, &ledger)?;
+    let hashes = with_merged(&merges, &asked);
     // Where rows have to be compared, those after as_of would change what the earlier ones mean.
     let is_compared = !telling(&source, BTreeMap::new()).is_plain();
     let (parts, read) = source.read(
@@ -54,16 +57,19 @@ pub fn explain_deal(
         |unit, batch| Ok(scatter(unit, &only(batch, &hashes), 0)),
     )?;
     let rates = FxSource::open(&config, resolved.calendar)?.read(&ledger)?;
-    let as_of = resolved.as_of.unwrap_or(read.latest);
+    let as_of = resolved.as_of.unwrap_or(read.latest.max(merges.latest));
     let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-    let (mut events, mut units) = (EventBatch::default(), Vec::new());
+    let (mut events, mut units, mut own) = (EventBatch::default(), Vec::new(), Vec::new());
     let parts: Vec<&Scattered> = parts.iter().collect();
     scatter::gather(&parts, 0, &mut events, &mut units);
+    merged::unite(&merges, &mut events, &mut own);
     let told = telling(&source, read.extracts);
     let mut story = Story {
         text: String::new(),
         events: &events,
         units: &units,
+        own: &own,
+        merges: &merges,
         telling: &told,
         places: places(&source, &units, &events),
         stages: &stages,
@@ -74,14 +80,33 @@ pub fn explain_deal(
         currencies: names.currency.freeze(),
     };
     story.refused(&ledger, deal);
+    let is_dropped = story.merges(&names, &asked);
     if events.is_empty() && story.text.is_empty() {
         return Err(Error::UnknownName { what: "deal", name: deal.into(), nearest: Vec::new() });
     }
     if !events.is_empty() {
-        story.tell(&names, dimensions.len());
+        story.tell(&names, dimensions.len(), is_dropped);
     }
     let heading = format!("deal {deal}, as of {}\n", instant_text(story.as_of));
     Ok(heading + &story.text)
+}
+
+/// Hashes of the deals whose rows tell the story of those with these hashes.
+fn with_merged(merges: &Merges, asked: &[u64]) -> Vec<u64> {
+    let mut hashes = asked.to_vec();
+    if merges.policy() == Merged::Drop {
+        return hashes;
+    }
+    let is_asked = |deal: Id| asked.contains(&deal.hash());
+    let winners: BTreeSet<Id> = merges
+        .iter()
+        .filter(|(loser, merge)| is_asked(*loser) || is_asked(merge.winner))
+        .map(|(_, merge)| merge.winner)
+        .collect();
+    hashes.extend(winners.iter().map(|winner| winner.hash()));
+    let losers = merges.iter().filter(|(_, merge)| winners.contains(&merge.winner));
+    hashes.extend(losers.map(|(loser, _)| loser.hash()));
+    hashes
 }
 
 /// The events whose deal has one of the hashes.
@@ -106,6 +131,9 @@ struct Story<'a> {
     events: &'a EventBatch,
     /// The first row of each unit.
     units: &'a [(usize, usize)],
+    /// The deal that each event was of, where some are united.
+    own: &'a [Id],
+    merges: &'a Merges,
     telling: &'a Telling,
     /// File and row of each event.
     places: Vec<String>,
@@ -133,6 +161,27 @@ impl Story<'_> {
         }
     }
 
+    /// Says which merges the deals asked for are in; whether one of them is left out for it.
+    fn merges(&mut self, names: &Interners, asked: &[u64]) -> bool {
+        let (merges, names) = (self.merges, names.deal.freeze());
+        let is_union = merges.policy() == Merged::Union;
+        let mut is_dropped = false;
+        for (loser, merge) in merges.iter() {
+            let is_asked = asked.contains(&loser.hash());
+            if !is_asked && !asked.contains(&merge.winner.hash()) {
+                continue;
+            }
+            let name = |deal| names.text(deal).unwrap_or_default();
+            let at = if merge.at == NO_INSTANT { String::new() } else { instant_text(merge.at) };
+            let what = if is_union { "their events are told together" } else { "counts no more" };
+            let (loser, winner) = (name(loser), name(merge.winner));
+            let at = if at.is_empty() { at } else { format!(" at {at}") };
+            self.line(&format!("deal {loser} was merged into deal {winner}{at}: {what} (G17)"));
+            is_dropped |= is_asked && !is_union;
+        }
+        is_dropped
+    }
+
     fn stage_name(&self, code: u16) -> String {
         if code == NO_STAGE {
             return "no stage".into();
@@ -154,7 +203,7 @@ impl Story<'_> {
         }
     }
 
-    fn tell(&mut self, names: &Interners, dimensions: usize) {
+    fn tell(&mut self, names: &Interners, dimensions: usize, is_dropped: bool) {
         let rules = fold::rules(self.config);
         let mut machine = Machine::new(self.stages, rules, dimensions);
         machine.begin();
@@ -162,7 +211,12 @@ impl Story<'_> {
         let (early, late): (Vec<u32>, Vec<u32>) = ordered.rows.into_iter().partition(|row| {
             self.events.time.get(*row as usize).is_some_and(|at| *at <= self.as_of)
         });
-        let mut kept = early.clone();
+        let mut counted = early.clone();
+        if !is_dropped {
+            let mut tally = Tally::default();
+            merged::keep(self.merges, self.events, self.own, &mut counted, &mut tally);
+        }
+        let mut kept = counted.clone();
         let noticed = order::deduplicate(self.events, &mut kept, |row| {
             self.telling.input_of(self.units, row as usize)
         });
@@ -181,6 +235,8 @@ impl Story<'_> {
                     let code = |i: usize| codes.get(i).and_then(|d| d.get(row as usize)).copied();
                     let code = |i| code(i).unwrap_or(NO_CODE);
                     self.apply_priced(&mut machine, &event, row as usize, &mut purse, code)
+                } else if !counted.contains(&row) {
+                    "of a deal that was merged, does not count (G17)".into()
                 } else {
                     "duplicate, not counted again (G3)".into()
                 };
@@ -192,9 +248,9 @@ impl Story<'_> {
         for row in late {
             self.event_line(row as usize, "after as_of, does not exist yet (G1)");
         }
-        let counted = machine.finish();
+        let counts = machine.finish() && !is_dropped;
         self.visits(&machine);
-        self.ending(&machine, counted);
+        self.ending(&machine, counts);
         let owner = names.owner.freeze();
         let owner = owner.get(machine.deal.owner).unwrap_or("unknown").to_owned();
         self.line(&format!("owner now: {owner}"));
@@ -261,8 +317,9 @@ impl Story<'_> {
             pricing: self.pricing,
             telling: self.telling,
             booking: fold::Booking::Unread,
+            merges: self.merges.if_any(),
         });
-        observer.observe(self.events, self.units, rows);
+        observer.observe(self.events, self.units, self.own, rows);
         if observer.steps.is_empty() {
             self.line("  nothing says when anything happened to it; it counts nowhere");
         }
@@ -323,7 +380,8 @@ impl Story<'_> {
             Move::Lost => "is lost in",
             Move::Reopened => "is re-opened in (G8)",
             Move::Unordered => "moves outside the order to (G6)",
-            Move::Deleted | Move::Handoff | Move::Still => "moves to",
+            Move::Handoff => "comes from another pipeline to",
+            Move::Deleted | Move::Still => "moves to",
         };
         format!("{how} {to}, visit {} to it", visit.visit_no)
     }
@@ -365,7 +423,7 @@ impl Story<'_> {
 
     fn ending(&mut self, machine: &Machine<'_>, counted: bool) {
         if !counted {
-            self.line("outcome: deleted, left out of every table (G17)");
+            self.line("outcome: deleted or merged, left out of every table (G17)");
             return;
         }
         let deal = &machine.deal;
@@ -380,7 +438,7 @@ impl Story<'_> {
         };
         let (end, ended) = machine.cycle_end(self.as_of);
         let mut leveller = Leveller::new(self.stages);
-        let levels = leveller.levels(&machine.visits, deal.outcome);
+        let levels = leveller.levels(&machine.visits, deal);
         let customer = if deal.customer.is_none() { "no customer" } else { "has a customer" };
         let expected = if deal.expected_close == NO_DAY {
             "none".to_owned()
@@ -408,7 +466,7 @@ impl Story<'_> {
             ),
             format!(
                 "funnel levels of {} stages: reached {}, fall_through {}, ordered {}, strict {}, furthest_final {}",
-                self.stages.open_n,
+                self.stages.open_n(deal.pipeline),
                 levels.reached,
                 levels.fall_through,
                 levels.ordered,

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Stopwatch;
 
+use super::beside::Beside;
+use super::folding::{Folded, booking};
 use super::memory::Memory;
-use super::orders::Orders;
+use super::pricing::Foreign;
+use super::tables::{self, Spans};
 use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -15,14 +18,13 @@ use crate::error::{Error, Fault};
 use crate::fold::{self, Scattered, Telling};
 use crate::metrics;
 use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
-use crate::relations::assemble::{Assembler, Parts, Transactions};
-use crate::relations::{Batch, Dictionaries, Of, Relation, Relations, Wanted, findings};
+use crate::relations::assemble::{Assembler, Parts};
+use crate::relations::{Batch, Dictionaries, Relation, Relations, Wanted, findings};
 use crate::source::{
-    Attribute, CheckedInput, DealSource, Interner, Interners, Lookup, Payments, Spend, Splits,
-    Width, record_orphans,
+    Attribute, CheckedInput, DealSource, Interner, Interners, MergeSource, Merges, Spend, Width,
 };
 use crate::spill::{Complete, Room};
-use crate::time::{Calendar, Instant, Period};
+use crate::time::{Calendar, Instant, NO_INSTANT, Period};
 
 /// The folded history of a run.
 pub struct History {
@@ -38,10 +40,16 @@ pub struct History {
     pub deals: u64,
     /// Names of the stages that are not in the configuration.
     pub unknown_stages: Vec<String>,
+    /// Names of the pipelines that are not in the configuration.
+    pub unknown_pipelines: Vec<String>,
+    /// The pipelines and their stages.
+    pub pipelines: metrics::Pipelines,
     /// Every checked input, with the compressed bytes read from it.
     pub inputs: Vec<(CheckedInput, u64)>,
     /// How good the histories of each input of deals are.
     pub qualities: Vec<(String, fold::Quality)>,
+    /// The first and last day of the optional tables.
+    pub spans: Spans,
 }
 
 impl History {
@@ -52,7 +60,7 @@ impl History {
             as_of: self.as_of,
             calendar: resolved.calendar,
             resolution: resolved.config.run.resolution,
-            stages: resolved.config.pipeline.stages.clone(),
+            pipelines: self.pipelines.clone(),
             rate_floor: resolved.config.quality.rate_floor,
             quantile_floor: resolved.config.quality.quantile_floor,
             horizons_days: resolved.horizons_days(),
@@ -157,7 +165,7 @@ pub fn mill<T: Taker>(
     begin: impl Fn(&Dictionaries) -> Result<T, Error>,
 ) -> Result<(History, T), Error> {
     let channel = channel(&resolved.config);
-    let mut needed = needs::needed(&resolved.config, wanted, channel.as_deref());
+    let mut needed = needs::needed(&resolved.with_joined_paths(), wanted, channel.as_deref());
     loop {
         let milling = Milling { resolved, ledger, on_step, wanted, needed: needed.as_ref() };
         match milling.mill(timings, &begin)? {
@@ -194,41 +202,34 @@ impl Milling<'_> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
         let registry = inputs::judge_registry(&config, resolved, ledger)?;
-        let stages = StageTable::new(&config.pipeline);
+        let stages = StageTable::of(&config);
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let event_dimensions = inputs::event_dimensions(&config);
-        let inputs::Opened { deals: mut source, lookups, spend, rates, payments, splits } =
+        let inputs::Opened { deals: mut source, merges, beside } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
         source.piece_rows = source.piece_rows.min(memory.rows_in_flight);
         watch.lap("check the inputs");
         on_step("read");
-        let lookups = lookups.read(ledger)?;
         let names = Interners::new(&event_dimensions);
-        let (events, as_of, telling) = self.events(&config, &source, &stages, &names, &memory)?;
-        let rates = rates.read(ledger)?;
-        let pricing = pricing::of_deals(resolved, &names, &rates, as_of);
-        let spending = pricing::Spending { resolved, rates: &rates, as_of, names: &names };
-        let (spend, foreign_spend) = spending.read(spend, ledger)?;
-        let (payments, foreign_payments) = spending.read_payments(payments, ledger)?;
-        let splits = splits.read(&names, ledger)?;
-        self.check_given(&memory, names.bytes(), (payments.as_ref(), splits.as_ref()))?;
+        let Gathered { events, as_of, telling, merges } =
+            self.events(&config, (&source, merges), &stages, &names, &memory)?;
+        let beside = beside.read(resolved, (&names, &merges), as_of, ledger)?;
+        memory.check_kept(names.bytes() + beside.bytes(), ledger.quarantine_bytes(), 1, 1)?;
         watch.lap("read");
         on_step("fold");
         let (periods, channel) = (resolved.every_period(), channel(&config));
-        stages.keep_used();
+        stages.keep_used()?;
         let assembler = assembler(&AssemblyOf {
             resolved,
             config: &config,
             stages: &stages,
             event_dimensions: &event_dimensions,
             names: &names,
-            lookups: &lookups,
-            spend: spend.as_ref(),
-            payments: payments.as_ref(),
-            splits: splits.as_ref(),
+            beside: &beside,
+            reads_all: self.needed.is_none(),
             channel: channel.as_deref(),
             periods: &periods,
             as_of,
@@ -243,27 +244,25 @@ impl Milling<'_> {
             rules: fold::rules(&config),
             ties: config.fold.ties,
             as_of,
-            pricing: pricing.as_ref(),
+            pricing: beside.pricing.as_ref(),
             telling: &telling,
             booking: booking(wanted),
+            merges: merges.if_any(),
         };
-        let Folded { tally, deals, orders, spilled_bytes } =
-            self.fold_events(events, &settings, &assembler, &taker, &memory)?;
+        let folded = Folded::new(events, &settings, &assembler, &taker, (&memory, ledger))?;
+        let (tally, deals) = (&folded.tally, folded.deals);
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
-        pricing::refuse_mixed(
-            resolved,
-            &names,
-            (tally.foreign_deals, foreign_spend, foreign_payments),
-        )?;
-        pricing::record_missing(resolved, &names, &rates, ledger);
-        self.record_fold(&source, &tally, &stages, assembler.lumped);
+        let foreign = Foreign { deals: tally.foreign_deals, ..beside.foreign };
+        pricing::refuse_mixed(resolved, &names, foreign)?;
+        pricing::record_missing(resolved, &names, &beside.rates, ledger);
+        self.record_fold((&source, &merges), tally, &stages, assembler.lumped);
         watch.lap("fold");
         on_step("customers");
-        make_customers(orders, &assembler, &taker, spilled_bytes)?;
-        let present = present(&assembler, spend.as_ref(), payments.as_ref());
-        let dictionaries = self.small_relations(assembler, spend.as_ref(), &taker)?;
+        folded.customers(&assembler, &taker)?;
+        let present = beside.present(&assembler);
+        let dictionaries = self.small_relations(assembler, beside.spend.as_ref(), &taker)?;
         watch.lap("customers");
         let history = History {
             relations: Relations { dictionaries, ..Relations::default() },
@@ -272,8 +271,11 @@ impl Milling<'_> {
             counts: inputs::deal_counts(&source, ledger),
             deals,
             unknown_stages: stages.unknown(),
+            unknown_pipelines: stages.unknown_pipelines(),
+            pipelines: pipelines(&stages),
             qualities: inputs::qualities(&source),
-            inputs: inputs::all(source, lookups, spend, rates, (payments, splits), registry),
+            spans: beside.spans(&resolved.calendar),
+            inputs: inputs::all(source, beside, merges, registry),
         };
         Ok(Some((history, taker)))
     }
@@ -302,6 +304,7 @@ impl Milling<'_> {
         if let Some(spend) = spend.filter(|_| self.wanted.relation(Relation::Spend)) {
             taker.take(&assembler.spend(&spend.rows)?)?;
         }
+        assembler.optional(|batch| taker.take(batch))?;
         let mut dictionaries = assembler.into_dictionaries();
         taker.take(&findings::batch(self.ledger, &mut dictionaries, self.wanted)?)?;
         Ok(dictionaries)
@@ -311,12 +314,14 @@ impl Milling<'_> {
     fn events(
         &self,
         config: &Config,
-        source: &DealSource,
+        (source, merges): (&DealSource, MergeSource),
         stages: &StageTable,
         names: &Interners,
         memory: &Memory,
-    ) -> Result<(Complete<Scattered>, Instant, Telling), Error> {
+    ) -> Result<Gathered, Error> {
         let resolved = self.resolved;
+        let policy = config.fold.merged;
+        let merges = merges.read(policy, &names.deal, resolved.as_of, self.ledger)?;
         let all_rows = source.rows();
         let bits = fold::bucket_bits(all_rows);
         let events = memory.events(bits, all_rows);
@@ -334,17 +339,26 @@ impl Milling<'_> {
                 let refused: u64 = source.inputs().map(CheckedInput::refused_bytes).sum();
                 let broken = self.ledger.quarantine_bytes() + refused;
                 memory.check_kept(names.bytes(), broken, so_far, all_rows)?;
-                events.add(fold::scatter(unit, batch, bits))
+                events.add(match merges.if_any() {
+                    None => fold::scatter(unit, batch, bits),
+                    Some(merges) => {
+                        fold::scatter_as(unit, batch, bits, |deal| merges.folded_as(deal))
+                    }
+                })
             },
         )?;
-        let as_of = inputs::settle_as_of(resolved.as_of, read.latest, source)?;
-        Ok((events.complete(), as_of, inputs::telling(source, read.extracts)))
+        // A merge is something that happened to a deal, as its deletion is.
+        let is_dated = read.latest != NO_INSTANT;
+        let latest = if is_dated { read.latest.max(merges.latest) } else { NO_INSTANT };
+        let as_of = inputs::settle_as_of(resolved.as_of, latest, source)?;
+        let telling = inputs::telling(source, read.extracts);
+        Ok(Gathered { events: events.complete(), as_of, telling, merges })
     }
 
     /// Brings what the fold counted into the ledger, under the first input of the deal history.
     fn record_fold(
         &self,
-        source: &DealSource,
+        (source, merges): (&DealSource, &Merges),
         tally: &fold::Tally,
         stages: &StageTable,
         lumped: u64,
@@ -360,6 +374,7 @@ impl Milling<'_> {
             (Rule::AfterDeletion, tally.after_deletion),
             (Rule::UnknownStageEvents, tally.unknown_stage_events),
             (Rule::UnknownStages, stages.unknown().len() as u64),
+            (Rule::UnknownPipeline, tally.unknown_pipeline),
             (Rule::OtherValues, lumped),
             (Rule::NoCustomer, tally.no_customer),
             (Rule::NoStage, tally.no_stage),
@@ -370,6 +385,7 @@ impl Milling<'_> {
             (Rule::InexactAmount, tally.inexact_amounts),
             (Rule::NegativeCycle, tally.negative_cycle),
             (Rule::DeletedDeals, tally.deleted_deals),
+            (Rule::MergedDeals, tally.merged_deals),
             (Rule::TiedDeals, tally.tied_deals),
         ] {
             let read = match rule {
@@ -388,6 +404,7 @@ impl Milling<'_> {
         }
         ledger.record(&first, &counts);
         inputs::record_current(source, &tally.compared, ledger);
+        inputs::record_merges(merges, tally, ledger);
         // Rows of deals kept out were counted as folded when they were read.
         let mut rejected = source.locate(&tally.rejected);
         // A row that stands for several events is one row.
@@ -399,100 +416,18 @@ impl Milling<'_> {
     }
 }
 
-/// What the fold leaves behind when its batches are taken.
-struct Folded {
-    tally: fold::Tally,
-    deals: u64,
-    orders: Vec<(Of, Orders)>,
-    /// Of the events.
-    spilled_bytes: u64,
+/// What was read of the deals' histories.
+struct Gathered {
+    events: Complete<Scattered>,
+    as_of: Instant,
+    telling: Telling,
+    merges: Merges,
 }
 
-impl Milling<'_> {
-    /// Refuses a limit that cannot hold what is kept whole: names, payments and shares.
-    fn check_given(
-        &self,
-        memory: &Memory,
-        names: u64,
-        (payments, splits): (Option<&Payments>, Option<&Splits>),
-    ) -> Result<(), Error> {
-        let given = payments.map_or(0, Payments::bytes) + splits.map_or(0, Splits::bytes);
-        memory.check_kept(names + given, self.ledger.quarantine_bytes(), 1, 1)
-    }
-
-    fn fold_events<T: Taker>(
-        &self,
-        events: Complete<Scattered>,
-        settings: &fold::Settings<'_>,
-        assembler: &Assembler<'_>,
-        taker: &T,
-        memory: &Memory,
-    ) -> Result<Folded, Error> {
-        let won = Orders::new(memory, events.rows());
-        let payments = assembler.payments();
-        let paid = payments.map(|p| Orders::new(memory, events.rows().max(p.rows().len() as u64)));
-        let add = |made: Transactions| {
-            won.add(made.won)?;
-            paid.as_ref().map_or(Ok(()), |paid| paid.add(made.paid))
-        };
-        let deals = AtomicU64::new(0);
-        let tally = fold::fold(&events, settings, |chunk| {
-            if chunk.content == fold::Content::Deals {
-                deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
-            }
-            add(assembler.chunk(chunk, |batch| taker.take(batch))?)
-        })?;
-        if let Some(payments) = payments {
-            let (rest, orphans) = assembler.rest_of_payments(|batch| taker.take(batch))?;
-            add(Transactions { paid: rest, ..Transactions::default() })?;
-            record_orphans(payments, orphans, self.ledger);
-        }
-        let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
-        let mut orders = vec![(Of::Won, won)];
-        orders.extend(paid.map(|paid| (Of::Paid, paid)));
-        Ok(Folded { tally, deals, orders, spilled_bytes })
-    }
-}
-
-/// Makes the relations about customers; so many bytes of scratch data there were before.
-fn make_customers<T: Taker>(
-    orders: Vec<(Of, Orders)>,
-    assembler: &Assembler<'_>,
-    taker: &T,
-    mut spilled_bytes: u64,
-) -> Result<(), Error> {
-    for (of, orders) in orders {
-        let orders = orders.complete()?;
-        orders.customers(assembler, of, |batch| taker.take(batch))?;
-        spilled_bytes += orders.spilled_bytes();
-    }
-    tracing::debug!(bytes = spilled_bytes, "scratch");
-    Ok(())
-}
-
-/// Whether anybody asks what deals book.
-fn booking(wanted: &Wanted) -> fold::Booking {
-    if wanted.relation(Relation::Bookings) { fold::Booking::Read } else { fold::Booking::Unread }
-}
-
-/// The relations that can be made of these inputs.
-fn present(
-    assembler: &Assembler<'_>,
-    spend: Option<&Spend>,
-    payments: Option<&Payments>,
-) -> BTreeSet<Relation> {
-    let mut present =
-        BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
-    present.insert(Relation::Credits);
-    if assembler.has_customers() {
-        present.insert(Relation::Orders);
-    }
-    if assembler.has_payers() {
-        present.extend([Relation::Customers, Relation::CustomerPeriods]);
-    }
-    present.extend(payments.map(|_| Relation::Payments));
-    present.extend(spend.map(|_| Relation::Spend));
-    present
+/// The pipelines and their stages, for the finishes.
+fn pipelines(stages: &StageTable) -> metrics::Pipelines {
+    let of = stages.stages_of_pipelines().into_iter().map(|stage| (stage.pipeline, stage.name));
+    metrics::Pipelines { open: stages.open_stages(), stages: of.collect() }
 }
 
 /// What the assembler is made of.
@@ -502,10 +437,8 @@ struct AssemblyOf<'a> {
     stages: &'a StageTable,
     event_dimensions: &'a [String],
     names: &'a Interners,
-    lookups: &'a [Lookup],
-    spend: Option<&'a Spend>,
-    payments: Option<&'a Payments>,
-    splits: Option<&'a Splits>,
+    beside: &'a Beside,
+    reads_all: bool,
     channel: Option<&'a str>,
     periods: &'a [Period],
     as_of: Instant,
@@ -515,12 +448,14 @@ struct AssemblyOf<'a> {
 }
 
 fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
+    of.stages.keep_used()?;
     let (stage_names, stage_codes) = of.stages.finish();
     let (owners, owner_ranks) = of.names.owner.freeze().ranked();
     let dimensions = of.names.dimensions.iter().map(|d| d.freeze().ranked());
     let (event_names, event_ranks) = dimensions.unzip::<_, _, Vec<_>, Vec<_>>();
     Assembler::new(Parts {
         stages: of.stages,
+        pipelines: of.stages.pipeline_names(),
         stage_names,
         stage_codes,
         dimensions: &of.config.dimensions.columns,
@@ -532,11 +467,15 @@ fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error> {
         owners,
         owner_ranks,
         names: of.names,
-        lookups: of.lookups,
-        spend: of.spend,
-        payments: of.payments,
-        splits: of.splits,
+        lookups: &of.beside.lookups,
+        spend: of.beside.spend.as_ref(),
+        payments: of.beside.payments.as_ref(),
+        splits: of.beside.splits.as_ref(),
+        tables: (!of.beside.tables.inputs.is_empty()).then_some(&of.beside.tables),
+        reads_all: of.reads_all,
         dimension_at: of.config.dimensions.at,
+        from: &of.config.dimensions.from,
+        at_of: &of.config.dimensions.at_of,
         channel: of.channel,
         cost_types: &of.config.acquisition.cost_types,
         calendar: of.resolved.calendar,
@@ -565,6 +504,9 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);
             let channel = channel(config).into_iter().filter(|c| all.contains(c));
             given.then(|| channel.collect())
+        }
+        relation if tables::is_table(relation) => {
+            tables::carried(resolved, relation, channel(config).as_deref())
         }
         _ => Some(all.clone()),
     };

@@ -3,17 +3,15 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::beside::{Beside, Sources};
 use crate::config::{Config, Resolved, Shape};
-use crate::contract::StageTable;
+use crate::contract::{Id, StageTable};
 use crate::error::{Error, Fault};
 use crate::fold::observe::Compared;
-use crate::fold::{Quality, Telling, Told};
+use crate::fold::{Quality, Tally, Telling, Told};
 use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
-use crate::source::{
-    CheckedInput, DealSource, FxRates, FxSource, InputFacts, Lookup, LookupSource, PaymentSource,
-    Payments, Registry, Spend, SpendSource, SplitSource, Splits,
-};
+use crate::source::{CheckedInput, DealSource, InputFacts, MergeSource, Merges, Registry};
 use crate::time::{Instant, NO_INSTANT};
 
 /// Opens every input and says all that is wrong with any of them.
@@ -26,31 +24,26 @@ pub(super) fn open(
     let calendar = resolved.calendar;
     let mut faults = Vec::new();
     let deals = kept(DealSource::open(config, calendar, stages, event_dimensions), &mut faults)?;
-    let lookups = kept(LookupSource::open(config, calendar), &mut faults)?;
-    let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
-    let rates = kept(FxSource::open(config, calendar), &mut faults)?;
-    let payments = kept(PaymentSource::open(config, calendar), &mut faults)?;
-    let splits = kept(SplitSource::open(config, calendar), &mut faults)?;
-    let opened = || {
-        let (deals, lookups) = (deals?, lookups?);
-        let (spend, rates, payments, splits) = (spend?, rates?, payments?, splits?);
-        Some(Opened { deals, lookups, spend, rates, payments, splits })
-    };
-    opened().ok_or(Error::Faults(faults))
+    let merges = kept(MergeSource::open(config, calendar), &mut faults)?;
+    let beside = Sources::open(config, calendar, &mut faults)?;
+    match (deals, merges, beside) {
+        (Some(deals), Some(merges), Some(beside)) => Ok(Opened { deals, merges, beside }),
+        _ => Err(Error::Faults(faults)),
+    }
 }
 
 /// Every input, opened and checked.
 pub(super) struct Opened {
     pub(super) deals: DealSource,
-    pub(super) lookups: LookupSource,
-    pub(super) spend: SpendSource,
-    pub(super) rates: FxSource,
-    pub(super) payments: PaymentSource,
-    pub(super) splits: SplitSource,
+    pub(super) merges: MergeSource,
+    pub(super) beside: Sources,
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
-fn kept<T>(opened: Result<T, Error>, faults: &mut Vec<Fault>) -> Result<Option<T>, Error> {
+pub(super) fn kept<T>(
+    opened: Result<T, Error>,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<T>, Error> {
     match opened {
         Ok(opened) => Ok(Some(opened)),
         Err(Error::Faults(more)) => {
@@ -157,7 +150,7 @@ pub(super) fn judge_registry(
 ) -> Result<Option<Registry>, Error> {
     let registry = Registry::open(config, resolved.calendar)?;
     if let Some(registry) = &registry {
-        registry.pipeline(config, ledger)?;
+        registry.complete(&mut config.clone(), resolved.as_of, ledger)?;
     }
     Ok(registry)
 }
@@ -173,12 +166,13 @@ pub(super) fn with_registry(resolved: &Resolved) -> Result<Cow<'_, Resolved>, Er
     };
     let ledger = Ledger::new(&config.quality.severity);
     let mut settled = resolved.clone();
-    settled.config.pipeline = registry.pipeline(&config, &ledger)?;
-    let stages = settled.config.pipeline.stages.len();
+    registry.complete(&mut settled.config, resolved.as_of, &ledger)?;
+    let all = settled.config.pipelines.values().chain([&settled.config.pipeline]);
+    let stages = all.map(|pipeline| pipeline.stages.len()).max().unwrap_or(0);
     if stages > STAGES_MAX {
         let problem = format!(
-            "inputs.stages: {stages} open stages, of at most {STAGES_MAX}; choose pipelines in \
-             [pipeline] only, or list the stages in [pipeline]"
+            "inputs.stages: {stages} open stages of one pipeline, of at most {STAGES_MAX}; map \
+             pipeline_id, choose pipelines in [pipeline] only, or list the stages in [pipeline]"
         );
         return Err(Error::Config(vec![problem]));
     }
@@ -200,18 +194,13 @@ pub(super) fn deal_counts(source: &DealSource, ledger: &Ledger) -> Counts {
 /// Every input, with the compressed bytes read from it.
 pub(super) fn all(
     source: DealSource,
-    lookups: Vec<Lookup>,
-    spend: Option<Spend>,
-    rates: FxRates,
-    (payments, splits): (Option<Payments>, Option<Splits>),
+    beside: Beside,
+    merges: Merges,
     registry: Option<Registry>,
 ) -> Vec<(CheckedInput, u64)> {
     let mut inputs: Vec<CheckedInput> = source.into_inputs();
-    inputs.extend(lookups.into_iter().map(|l| l.checked));
-    inputs.extend(spend.map(|s| s.inputs).unwrap_or_default());
-    inputs.extend(rates.inputs);
-    inputs.extend(payments.map(|p| p.inputs).unwrap_or_default());
-    inputs.extend(splits.map(|s| s.inputs).unwrap_or_default());
+    inputs.extend(beside.into_inputs());
+    inputs.extend(merges.inputs);
     inputs.extend(registry.map(|r| r.checked));
     inputs
         .into_iter()
@@ -220,4 +209,18 @@ pub(super) fn all(
             (input, bytes)
         })
         .collect()
+}
+
+/// Brings into the ledger what became of merges: those of deals that a history has, and of others.
+pub(super) fn record_merges(merges: &Merges, tally: &Tally, ledger: &Ledger) {
+    let Some(input) = merges.inputs.first() else { return };
+    let mut counts = Counts::of_deals(merges.count() as u64);
+    let known: BTreeSet<Id> = tally.winners.iter().copied().collect();
+    let merged = tally.losers.len() as u64;
+    counts.add(Rule::MergedDeals, merged);
+    counts.add(Rule::OrphanMerges, (merges.count() as u64).saturating_sub(merged));
+    let winner = |loser: &Id| merges.of(*loser).is_some_and(|merge| !known.contains(&merge.winner));
+    let lost = tally.losers.iter().filter(|loser| winner(loser)).count();
+    counts.add(Rule::UnknownWinners, lost as u64);
+    ledger.record(&input.name, &counts);
 }

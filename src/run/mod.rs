@@ -1,13 +1,16 @@
 //! The whole pipeline on one screen: source, quality, fold, relations, metrics, engine, sink.
 
 mod account;
+mod beside;
 mod explain;
+mod folding;
 mod history;
 mod inputs;
 mod needs;
 mod memory;
 mod orders;
 mod pricing;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +29,7 @@ use crate::time::Instant;
 pub use explain::explain_deal;
 pub use history::{History, Taker, carried, mill, read_history};
 pub use memory::Memory;
+pub use tables::{OptionalInput, Spans};
 
 /// What a run is told besides its configuration.
 #[derive(Clone, Copy)]
@@ -119,7 +123,9 @@ pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Er
     let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?.table()?.into_owned();
     let unused = computed.history.inputs.iter();
     let unused = unused.map(|(input, _)| (input.name.clone(), input.unused_columns())).collect();
-    Ok(Judged { summary, table, verdict, profiles: computed.ledger.profiles(), unused })
+    let (ledger, spans) = (&computed.ledger, &computed.history.spans);
+    let optional = tables::optional_inputs(&resolved.config, ledger, spans);
+    Ok(Judged { summary, table, verdict, profiles: ledger.profiles(), unused, optional })
 }
 
 /// What [`check`] found.
@@ -135,6 +141,8 @@ pub struct Judged {
     pub profiles: BTreeMap<String, Profile>,
     /// Columns of each input that nothing reads.
     pub unused: BTreeMap<String, Vec<String>>,
+    /// The inputs that a run can do without, those that there are and those that there are not.
+    pub optional: Vec<OptionalInput>,
 }
 
 /// When broken rules of severity `fail` end the work.

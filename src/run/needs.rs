@@ -31,6 +31,11 @@ pub(super) fn needed(
             let all = config.dimensions.columns.iter();
             needed.extend(all.filter_map(|name| of_dimension(config, name.clone())));
         }
+        if let Some(joined_by) = named_by(*relation) {
+            // Whether a deal has what their rows name; their own columns are not of the events.
+            needed.insert(joined_by);
+            continue;
+        }
         for column in columns.iter().filter(|_| *relation != Relation::Spend) {
             needed.extend(attribute(column));
             let channel = channel.filter(|_| column == "channel").map(str::to_owned);
@@ -41,6 +46,15 @@ pub(super) fn needed(
         }
     }
     Some(needed)
+}
+
+/// What the rows of an optional table name of the deals.
+fn named_by(relation: Relation) -> Option<Attribute> {
+    match relation {
+        Relation::Targets => Some(Attribute::Owner),
+        Relation::Surveys | Relation::Touches | Relation::Contracts => Some(Attribute::Customer),
+        _ => None,
+    }
 }
 
 /// The attribute that a relation's column is made of.

@@ -82,7 +82,7 @@ impl Spending<'_> {
         Ok((payments, foreign.into_inner()))
     }
 
-    fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
+    pub(super) fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
         let Spending { resolved, rates, as_of, names } = *self;
         let currency = spent.currency.map(str::to_uppercase);
         if let Some(name) = &currency {
@@ -107,6 +107,16 @@ impl Spending<'_> {
     }
 }
 
+/// How many deals and rows are in another currency where none is converted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Foreign {
+    pub(super) deals: u64,
+    pub(super) spend: u64,
+    pub(super) payments: u64,
+    /// Targets and contracts.
+    pub(super) tables: u64,
+}
+
 /// Every currency that deals or spend name.
 fn currencies(names: &Interners) -> BTreeSet<String> {
     names.currency.freeze().iter().map(|(_, name)| name.to_uppercase()).collect()
@@ -116,19 +126,23 @@ fn currencies(names: &Interners) -> BTreeSet<String> {
 pub(super) fn refuse_mixed(
     resolved: &Resolved,
     names: &Interners,
-    (deals, spend, payments): (u64, u64, u64),
+    foreign: Foreign,
 ) -> Result<(), Error> {
-    if resolved.config.money.policy != MoneyPolicy::None || deals + spend + payments == 0 {
+    let Foreign { deals, spend, payments, tables } = foreign;
+    let all = deals + spend + payments + tables;
+    if resolved.config.money.policy != MoneyPolicy::None || all == 0 {
         return Ok(());
     }
     let base = &resolved.currency.code;
     let known = currencies(names);
     let others: Vec<&str> =
         known.iter().filter(|name| *name != base).map(String::as_str).take(NAMED_MAX).collect();
-    let (found, input) = match (deals, spend) {
-        (0, 0) => (format!("{payments} payments"), "payments"),
-        (0, _) => (format!("{spend} rows of spend"), "spend"),
-        _ => (format!("{deals} deals"), "deal_events"),
+    let given = if resolved.inputs.contains_key("targets") { "targets" } else { "contracts" };
+    let (found, input) = match (deals, spend, payments) {
+        (0, 0, 0) => (format!("{tables} rows of targets and contracts"), given),
+        (0, 0, payments) => (format!("{payments} payments"), "payments"),
+        (0, spend, _) => (format!("{spend} rows of spend"), "spend"),
+        (deals, ..) => (format!("{deals} deals"), "deal_events"),
     };
     let file = resolved.inputs.get(input).map(|i| i.path.clone()).unwrap_or_default();
     let listed = if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };

@@ -42,7 +42,7 @@ fn read_batch(
     first_row: u64,
 ) -> Result<(), Error> {
     let common = state.decode_common(arrays)?;
-    let standings = Standings::decode(state, seen, arrays)?;
+    let standings = Standings::decode(state, seen, arrays, &common)?;
     let layout = state.layout;
     let ends = Ends {
         closed: state.instants(layout.closed_at, arrays)?,

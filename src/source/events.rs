@@ -20,6 +20,8 @@ enum Declared {
     /// A type that the contract does not know.
     Unknown,
     Known(EventKind),
+    /// A change of pipeline, which is one of the stage where the row names one.
+    Pipeline,
 }
 
 impl Declared {
@@ -29,8 +31,8 @@ impl Declared {
             Self::Unknown => Err(Rule::UnknownEventType),
             Self::Known(EventKind::Stage) if stage == NO_STAGE => Err(Rule::MissingStage),
             Self::Known(kind) => Ok(kind),
-            Self::Absent if stage == NO_STAGE => Ok(EventKind::Attribute),
-            Self::Absent => Ok(EventKind::Stage),
+            Self::Absent | Self::Pipeline if stage == NO_STAGE => Ok(EventKind::Attribute),
+            Self::Absent | Self::Pipeline => Ok(EventKind::Stage),
         }
     }
 }
@@ -189,15 +191,21 @@ fn decode_events(
     };
     let types = d.replacement("event_type");
     let event_kind = |name: Option<&str>| {
-        let kind = |name| EventKind::from_name(name).map_or(Declared::Unknown, Declared::Known);
+        let kind = |name| match EventKind::from_name(name) {
+            Some(_) if name == "pipeline" && d.stages.has_pipelines() => Declared::Pipeline,
+            Some(kind) => Declared::Known(kind),
+            None => Declared::Unknown,
+        };
         Ok(convert::named(name, types).map_or(Declared::Absent, kind))
     };
+    let mut stage = match get(layout.stage_id) {
+        Some(array) => convert::each_name(array, &mut seen.stage, stage_code, NO_STAGE)?,
+        None => vec![NO_STAGE; common.deal.len()],
+    };
+    state.place_stages(common, &mut stage)?;
     Ok(EventColumns {
         time: instants(layout.event_time)?,
-        stage: match get(layout.stage_id) {
-            Some(array) => convert::each_name(array, &mut seen.stage, stage_code, NO_STAGE)?,
-            None => vec![NO_STAGE; common.deal.len()],
-        },
+        stage,
         declared: match get(layout.event_type) {
             Some(array) => convert::each_name(array, &mut seen.kind, event_kind, Declared::Absent)?,
             None => Vec::new(),

@@ -11,7 +11,7 @@ use super::layout::Target;
 use super::rows::Standing;
 use super::task::{Decoded, Rows, TaskState};
 use crate::config::Initial;
-use crate::contract::{EventKind, Id, NO_CODE, NO_STAGE};
+use crate::contract::{EventKind, Id, NO_CODE, NO_PIPELINE, NO_STAGE};
 use crate::error::Error;
 use crate::money::{self, NO_AMOUNT};
 use crate::quality::Rule;
@@ -27,6 +27,7 @@ struct Told {
     owner: u32,
     customer: Option<Id>,
     expected_close: i32,
+    pipeline: u16,
     /// The text of a dimension, and where it belongs.
     named: Option<(Target, String)>,
 }
@@ -41,8 +42,23 @@ impl Told {
             owner: NO_CODE,
             customer: None,
             expected_close: NO_DAY,
+            pipeline: NO_PIPELINE,
             named: None,
         }
+    }
+}
+
+impl Told {
+    /// Notes the pipeline that the row tells, and the stage that the new value is there. The old
+    /// value may be of another pipeline, and so may a row that tells of the pipeline itself.
+    fn place(&mut self, state: &TaskState<'_>, pipeline: u16) -> Result<(), Error> {
+        if self.pipeline == NO_PIPELINE && pipeline != NO_PIPELINE {
+            self.pipeline = pipeline;
+            if self.stage != NO_STAGE {
+                self.stage = state.decoding.stages.within(self.stage, pipeline)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -95,7 +111,9 @@ fn read_batch(
         let new = text(&columns.new, row);
         match change(state, target, new)? {
             Err(rule) => state.refuse(rule, arrays, row, first_row),
-            Ok(told) => {
+            Ok(mut told) => {
+                let pipeline = common.pipeline.get(row).copied().unwrap_or(NO_PIPELINE);
+                told.place(state, pipeline)?;
                 let old = columns.old.as_ref().and_then(|old| text(old, row));
                 if let Some(before) = before(state, target, old)? {
                     made.push(row, at, before);
@@ -182,6 +200,7 @@ fn before(state: &TaskState<'_>, target: Target, old: Option<&str>) -> Result<Op
         || told.owner != NO_CODE
         || told.customer.is_some()
         || told.expected_close != NO_DAY
+        || told.pipeline != NO_PIPELINE
         || told.named.is_some();
     Ok(says.then_some(told))
 }
@@ -223,6 +242,13 @@ fn value(
             told.expected_close =
                 text.map_or(NO_DAY, |text| convert::day(text, &state.input.clock));
         }
+        Target::Pipeline => {
+            let Some(name) = named("pipeline_id") else { return Ok(()) };
+            if d.present.pipeline {
+                told.pipeline = d.stages.pipeline(name)?;
+            }
+            told.named = Some((target, name.to_owned()));
+        }
         Target::Dimension(place) => {
             let column = state.layout.dimensions.get(place).map_or("", |(name, _)| name.as_str());
             told.named = named(column).map(|name| (target, name.to_owned()));
@@ -257,6 +283,7 @@ fn append(
     picked.amount = told().map(|t| t.amount).collect();
     picked.owner = told().map(|t| t.owner).collect();
     picked.expected_close = told().map(|t| t.expected_close).collect();
+    picked.pipeline = told().map(|t| t.pipeline).collect();
     picked.customer.resize(made.rows.len(), Id::NONE);
     for (customer, told) in picked.customer.iter_mut().zip(told()) {
         *customer = told.customer.unwrap_or(*customer);
@@ -300,6 +327,9 @@ fn drop_absent(picked: &mut Decoded, present: super::Present) {
     }
     if !present.expected_close {
         picked.expected_close.clear();
+    }
+    if !present.pipeline {
+        picked.pipeline.clear();
     }
 }
 

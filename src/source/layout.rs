@@ -112,6 +112,7 @@ pub(super) enum Target {
     Customer,
     ExpectedClose,
     IsDeleted,
+    Pipeline,
     /// The dimension at this position.
     Dimension(usize),
 }
@@ -128,6 +129,7 @@ impl Target {
             "customer_id" => Self::Customer,
             "expected_close" => Self::ExpectedClose,
             "is_deleted" => Self::IsDeleted,
+            "pipeline_id" => Self::Pipeline,
             other => Self::Dimension(dimensions.iter().position(|d| d == other)?),
         })
     }
@@ -141,6 +143,7 @@ impl Target {
             Self::Dimension(own) => own == place,
             Self::Owner => matches!(dimension, "owner" | "owner_id"),
             Self::Customer => matches!(dimension, "customer" | "customer_id"),
+            Self::Pipeline => dimension == "pipeline_id",
             _ => false,
         }
     }
@@ -159,6 +162,7 @@ impl Present {
         self.owner |= layout.owner_id.is_some() || is_field(Target::Owner);
         self.customer |= layout.customer_id.is_some() || is_field(Target::Customer);
         self.expected_close |= layout.expected_close.is_some() || is_field(Target::ExpectedClose);
+        self.pipeline |= layout.pipeline_id.is_some() || is_field(Target::Pipeline);
         self.seq |= layout.seq.is_some() || input.shape == Shape::Intervals;
         self.event_id |= layout.event_id.is_some();
         self.ingested |=

@@ -3,7 +3,9 @@
 //!
 //! It judges rows one by one and counts what it keeps out; it knows nothing of the order of events.
 
+mod calendar;
 mod chunks;
+mod contracts;
 mod convert;
 mod current;
 mod csv;
@@ -17,6 +19,7 @@ mod guard;
 mod intern;
 mod layout;
 mod lookup;
+mod merges;
 mod needs;
 mod pages;
 mod partitions;
@@ -29,8 +32,12 @@ mod sheet;
 mod spend;
 mod splits;
 mod stage_dates;
+mod surveys;
+mod tables;
+mod targets;
 mod task;
 mod tasks;
+mod touches;
 #[cfg(test)]
 mod tests;
 pub mod synthetic;
@@ -42,18 +49,25 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::array::ArrayRef;
 use rayon::prelude::*;
 
+pub use calendar::Workdays;
+pub use contracts::ContractRow;
 pub use discover::{FileFormat, FoundFile, Listing, discover};
 pub use footprint::Footprint;
 pub use fx_rates::{FxRates, FxSource};
 pub use guard::is_guarded;
 pub use intern::{Interner, Names};
 pub use lookup::{Held, Lookup, LookupKey, LookupSource};
+pub use merges::{Merge, MergeSource, Merges};
 pub use needs::{Attribute, Width};
 pub use payments::{Payment, PaymentSource, Payments, record_orphans};
 pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
 pub use splits::{Share, SplitSource, Splits};
+pub use surveys::{SCORE_SCALE, SurveyKind, SurveyRow};
+pub use tables::{TableSettings, Tables, TablesSource};
+pub use targets::{NET_WON_AMOUNT, TargetRow};
+pub use touches::TouchRow;
 
 use crate::config::{Config, Input, Shape, Ties};
 use crate::contract::{CanonicalColumn, EventBatch, Id, StageTable};
@@ -120,7 +134,7 @@ pub(crate) struct Decoding<'a> {
     pub(crate) sources: Sources,
 }
 
-/// How many inputs tell of the same deals.
+/// How many inputs name the same deals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sources {
     /// One.
@@ -166,6 +180,8 @@ pub struct Present {
     pub customer: bool,
     /// The expected close date.
     pub expected_close: bool,
+    /// The pipeline, where there are several.
+    pub pipeline: bool,
     /// The order within one instant.
     pub seq: bool,
     /// Identifiers of events.
@@ -190,10 +206,14 @@ pub struct DealSource {
     pub dimensions: Vec<String>,
     /// Which optional columns there are.
     pub present: Present,
+    /// Whether the run has several pipelines.
+    has_pipelines: bool,
     /// Whether events carry row numbers: by default where deals may be rejected for their ties.
     pub row_numbers: RowNumbers,
     /// How many events a thread holds before it hands them over as a piece.
     pub piece_rows: usize,
+    /// Whether other tables name the same deals, too.
+    sources: Sources,
 }
 
 /// Large enough that a bucket's share of a piece is worth a look; small enough that a scattered
@@ -301,7 +321,11 @@ impl DealSource {
             Ties::Forward | Ties::SourceOrder => RowNumbers::Dropped,
         };
         let (dimensions, present) = (event_dimensions.to_vec(), Present::default());
-        let mut source = Self { inputs, dimensions, present, row_numbers, piece_rows: PIECE_ROWS };
+        let merges = config.inputs.values().any(|input| input.shape == Shape::Merges);
+        let sources = if merges { Sources::Several } else { sources };
+        let (has_pipelines, piece_rows) = (stages.has_pipelines(), PIECE_ROWS);
+        let mut source =
+            Self { inputs, dimensions, present, has_pipelines, row_numbers, piece_rows, sources };
         source.note_present();
         Ok(source)
     }
@@ -311,6 +335,7 @@ impl DealSource {
         for input in &self.inputs {
             self.present.note(input);
         }
+        self.present.pipeline &= self.has_pipelines;
     }
 
     /// The position of each unit's input among [`Self::inputs`].
@@ -387,7 +412,7 @@ impl DealSource {
                 present: self.present,
                 row_numbers: self.row_numbers,
                 piece_rows: self.piece_rows,
-                sources: if self.inputs.len() > 1 { Sources::Several } else { Sources::One },
+                sources: self.sources,
             };
             let mut taken = Vec::new();
             let mut keep = |events: &EventBatch| {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::convert::BAD_AMOUNT;
+use super::merges::Merges;
 use super::read::CheckedInput;
 use super::sheet::{Sheet, SheetBatch};
 use super::spend::SpentIn;
@@ -49,6 +50,18 @@ impl Payments {
     pub fn new(mut rows: Vec<Payment>, inputs: Vec<CheckedInput>) -> Self {
         rows.sort_by_key(|payment| (payment.deal, payment.at));
         Self { rows, inputs }
+    }
+
+    /// A payment of a deal that was merged is one of the deal that it was merged into, whatever
+    /// becomes of its history.
+    pub fn follow(&mut self, merges: &Merges) {
+        if merges.if_any().is_none() {
+            return;
+        }
+        for payment in &mut self.rows {
+            payment.deal = merges.of(payment.deal).map_or(payment.deal, |merge| merge.winner);
+        }
+        self.rows.sort_by_key(|payment| (payment.deal, payment.at));
     }
 
     /// Every payment.
@@ -253,6 +266,18 @@ pub fn record_orphans(payments: &Payments, orphans: u64, ledger: &Ledger) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Merged;
+
+    #[test]
+    fn payments_of_a_merged_deal_go_to_the_one_it_was_merged_into() {
+        let paid =
+            |deal: i64, at| Payment { deal: Id::integer(deal), customer: Id::NONE, at, amount: 1 };
+        let mut payments = Payments::new(vec![paid(1, 5), paid(2, 3)], Vec::new());
+        let pairs = [(Id::integer(1), Id::integer(2))];
+        payments.follow(&Merges::of_pairs(Merged::Drop, &pairs));
+        assert!(payments.of(Id::integer(1)).is_empty());
+        assert_eq!(payments.rows(), [paid(2, 3), paid(2, 5)]);
+    }
 
     #[test]
     fn payments_of_a_deal_are_found_in_order_of_time() {

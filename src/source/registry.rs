@@ -1,21 +1,23 @@
 //! Shape `stages`: the registry of stages, which says what stages there are, their order and class.
 //!
-//! What stands under `[pipeline]` goes over it.
+//! What stands under `[pipeline]` and `[pipelines]` goes over it. Where it names several pipelines,
+//! and `[pipeline]` lists no stages, each is a pipeline of its own. A stage may have several rows, each
+//! valid from another time on: its class is that of an event's time, its place the latest by `as_of`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::ArrayRef;
 
-use super::convert;
-use super::read::CheckedInput;
+use super::convert::{self, BAD_INSTANT};
+use super::read::{CheckedInput, Unit};
 use super::rows::Standing;
 use super::sheet::texts;
 use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Pipeline, Shape};
-use crate::contract::STAGES;
+use crate::contract::{DEFAULT_PIPELINE, STAGES, StageClass};
 use crate::error::{Error, Fault};
 use crate::quality::{Counts, Ledger, Rule};
-use crate::time::Calendar;
+use crate::time::{Calendar, Instant};
 
 /// The checked files of a registry.
 pub struct Registry {
@@ -28,19 +30,16 @@ pub struct Registry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
     id: String,
+    pipeline: Option<String>,
     /// Its other names.
     names: Vec<String>,
     /// Its place; [`i64::MIN`] if none is given.
     order: i64,
-    class: Class,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Open,
-    Won,
-    Lost,
-    Ignored,
+    class: StageClass,
+    /// From when on the row holds; from the beginning where nothing says so.
+    from: Instant,
+    /// Of a stage whose class changes: from when on it has which.
+    dated: Vec<(Instant, StageClass)>,
 }
 
 impl Registry {
@@ -58,23 +57,50 @@ impl Registry {
         Ok(Some(Self { checked, input: input.clone() }))
     }
 
-    /// The pipeline of the configuration with what the registry adds to it.
+    /// Brings what the registry adds into the pipelines of the configuration.
     ///
-    /// Definition: a stage that `[pipeline]` names, by its id or another name, stays what it is
-    /// there. Others get the class of the registry; open ones only where `[pipeline]` lists no
+    /// Definition: a stage that the configuration names, by its id or another name, stays what it is
+    /// there. Others get the class of the registry; open ones only where the pipeline lists no
     /// stages, in the registry's order, because a list in the configuration is the whole order.
     ///
     /// # Errors
     /// Files that cannot be decoded; classes that there are not; no open stage at all.
-    pub fn pipeline(&self, config: &Config, ledger: &Ledger) -> Result<Pipeline, Error> {
-        let rows = self.rows(&config.pipeline, ledger)?;
-        let merged = merge(&config.pipeline, rows);
-        if merged.stages.is_empty() {
+    pub fn complete(
+        &self,
+        config: &mut Config,
+        as_of: Option<Instant>,
+        ledger: &Ledger,
+    ) -> Result<(), Error> {
+        let rows = self.rows(config, as_of, ledger)?;
+        let named: BTreeSet<&String> = rows.iter().filter_map(|r| r.pipeline.as_ref()).collect();
+        let lists_stages = !config.pipeline.stages.is_empty();
+        if config.pipelines.is_empty() && (lists_stages || named.len() < 2) {
+            config.pipeline = merge(&config.pipeline, rows);
+        } else {
+            let mut by_pipeline: BTreeMap<Option<String>, Vec<Row>> = BTreeMap::new();
+            for row in rows {
+                let is_rest = lists_stages && row.pipeline.as_deref() == Some(DEFAULT_PIPELINE);
+                let name = row.pipeline.clone().filter(|_| !is_rest);
+                by_pipeline.entry(name).or_default().push(row);
+            }
+            let rest = config.pipeline.clone();
+            for (name, rows) in by_pipeline {
+                let Some(name) = name else {
+                    config.pipeline = merge(&rest, rows);
+                    continue;
+                };
+                let own = config.pipelines.get(&name).cloned();
+                let own = own.unwrap_or_else(|| of_rows(&rest, &rows));
+                config.pipelines.insert(name, merge(&own, rows));
+            }
+        }
+        let mut all = config.pipelines.values().chain([&config.pipeline]);
+        if all.all(|pipeline| pipeline.stages.is_empty()) {
             let hint = "map its columns in [inputs.stages.columns], its classes in \
                         [inputs.stages.values], or list the stages under [pipeline]";
             return Err(self.fault("has no open stage".into(), hint));
         }
-        Ok(merged)
+        Ok(())
     }
 
     fn fault(&self, problem: String, hint: &str) -> Error {
@@ -82,21 +108,32 @@ impl Registry {
         Error::Faults(vec![Fault { file, place, problem, hint: hint.into() }])
     }
 
-    fn rows(&self, pipeline: &Pipeline, ledger: &Ledger) -> Result<Vec<Row>, Error> {
+    /// One row a stage, in order.
+    fn rows(
+        &self,
+        config: &Config,
+        as_of: Option<Instant>,
+        ledger: &Ledger,
+    ) -> Result<Vec<Row>, Error> {
+        let is_one = config.pipelines.is_empty() && !config.pipeline.stages.is_empty();
         let mut rows: Vec<Row> = Vec::new();
         let mut counts = Counts::default();
         for unit in self.checked.units() {
             self.checked.read(&unit, |arrays, _| {
-                let read = self.batch(arrays, pipeline)?;
+                let read = self.batch(&unit, arrays, &config.pipeline)?;
                 counts.rows_in += read.len() as u64;
                 counts.folded += read.len() as u64;
                 for row in read {
+                    let is_same = |known: &Row, row: &Row| {
+                        let of_one = is_one || known.pipeline == row.pipeline;
+                        known.id == row.id && known.from == row.from && of_one
+                    };
                     match row {
-                        None => counts.add(Rule::RowsWithoutKey, 1),
-                        Some(row) if rows.iter().any(|known| known.id == row.id) => {
+                        Err(rule) => counts.add(rule, 1),
+                        Ok(row) if rows.iter().any(|known| is_same(known, &row)) => {
                             counts.add(Rule::DuplicateKeys, 1);
                         }
-                        Some(row) => rows.push(row),
+                        Ok(row) => rows.push(row),
                     }
                 }
                 Ok(())
@@ -104,76 +141,158 @@ impl Registry {
         }
         ledger.record(&self.checked.name, &counts);
         self.checked.settle_refused(ledger);
+        let mut rows = one_a_stage(rows, is_one, as_of.unwrap_or(Instant::MAX));
         // Stable, so that rows without an order stay as they are.
         rows.sort_by_key(|row| row.order);
         Ok(rows)
     }
 
-    /// The rows of a batch that are of the pipelines asked for; `None` for one without an id.
+    /// The rows of a batch that are of the pipelines asked for, or the rule that one breaks.
     fn batch(
         &self,
+        unit: &Unit,
         arrays: &[Option<ArrayRef>],
         pipeline: &Pipeline,
-    ) -> Result<Vec<Option<Row>>, Error> {
+    ) -> Result<Vec<Result<Row, Rule>>, Error> {
         let at = |name: &str| STAGES.iter().position(|column| column.name == name);
         let get = |name: &str| arrays.get(at(name)?)?.as_ref();
         let column = |name: &str| match get(name) {
             Some(array) => texts(array, self.input.values.get(name)),
             None => Ok(Vec::new()),
         };
+        let instants = |name: &str| match (at(name), get(name)) {
+            (Some(index), Some(array)) => self.checked.instants(unit, index, array),
+            _ => Ok(Vec::new()),
+        };
         let (ids, classes, pipelines) =
             (column("stage_id")?, column("class")?, column("pipeline_id")?);
         let (names, aliases) = (column("stage_name")?, column("aliases")?);
-        let flags = |name: &str| {
-            let flags = get(name).map(convert::flags).transpose();
-            flags.map_err(|error| match error {
-                Error::Faults(mut faults) => {
-                    for fault in &mut faults {
-                        fault.file = self.checked.root().to_path_buf();
-                        fault.place = format!("column {name:?}");
-                    }
-                    Error::Faults(faults)
-                }
-                other => other,
-            })
-        };
-        let (closed, won) =
-            (flags("is_closed")?.unwrap_or_default(), flags("is_won")?.unwrap_or_default());
+        let (closed, won) = (self.flags(get("is_closed"))?, self.flags(get("is_won"))?);
+        let (from, to) = (instants("valid_from")?, instants("valid_to")?);
         let orders = get("stage_order").map(convert::integers).transpose()?.unwrap_or_default();
         let mut rows = Vec::with_capacity(ids.len());
         for (place, id) in ids.into_iter().enumerate() {
             let of = |column: &[Option<String>]| column.get(place).cloned().flatten();
             let own = of(&pipelines);
-            if own.is_some_and(|own| !pipeline.only.is_empty() && !pipeline.only.contains(&own)) {
+            let is_wanted = |own: &String| pipeline.only.is_empty() || pipeline.only.contains(own);
+            if !own.as_ref().is_none_or(is_wanted) {
                 continue;
             }
-            let class = match of(&classes).map(|name| name.to_ascii_lowercase()).as_deref() {
-                None => {
-                    let flag = |flags: &[Option<bool>]| flags.get(place).copied().flatten();
-                    match Standing::of_flags(flag(&closed), flag(&won)) {
-                        Standing::Won => Class::Won,
-                        Standing::Lost => Class::Lost,
-                        _ => Class::Open,
-                    }
-                }
-                Some("open") => Class::Open,
-                Some("won") => Class::Won,
-                Some("lost") => Class::Lost,
-                Some("ignored") => Class::Ignored,
-                Some(other) => {
-                    let hint = "map it in [inputs.stages.values]: class = { \"…\" = \"won\" }";
-                    let problem = format!("holds {other:?}, which is not a class");
-                    return Err(self.fault(problem, hint));
-                }
-            };
+            let flag = |flags: &[Option<bool>]| flags.get(place).copied().flatten();
+            let class = self.class(of(&classes), flag(&closed), flag(&won))?;
             let further = of(&aliases).unwrap_or_default();
             let split = further.split('|').map(str::trim).filter(|name| !name.is_empty());
             let names = of(&names).into_iter().chain(split.map(str::to_owned)).collect();
             let order = orders.get(place).copied().unwrap_or(i64::MIN);
-            rows.push(id.map(|id| Row { id, names, order, class }));
+            let from = begin(from.get(place).copied(), to.get(place).copied());
+            rows.push(match (id, from) {
+                (None, _) => Err(Rule::RowsWithoutKey),
+                (_, None) => Err(Rule::BadValidity),
+                (Some(id), Some(from)) => {
+                    Ok(Row { id, pipeline: own, names, order, class, from, dated: Vec::new() })
+                }
+            });
         }
         Ok(rows)
     }
+
+    fn flags(&self, array: Option<&ArrayRef>) -> Result<Vec<Option<bool>>, Error> {
+        let flags = array.map(convert::flags).transpose();
+        let flags = flags.map_err(|error| match error {
+            Error::Faults(mut faults) => {
+                for fault in &mut faults {
+                    fault.file = self.checked.root().to_path_buf();
+                    fault.place = "columns \"is_closed\" and \"is_won\"".into();
+                }
+                Error::Faults(faults)
+            }
+            other => other,
+        })?;
+        Ok(flags.unwrap_or_default())
+    }
+
+    fn class(
+        &self,
+        name: Option<String>,
+        is_closed: Option<bool>,
+        is_won: Option<bool>,
+    ) -> Result<StageClass, Error> {
+        Ok(match name.map(|name| name.to_ascii_lowercase()).as_deref() {
+            None => match Standing::of_flags(is_closed, is_won) {
+                Standing::Won => StageClass::Won,
+                Standing::Lost => StageClass::Lost,
+                _ => StageClass::Open,
+            },
+            Some("open") => StageClass::Open,
+            Some("won") => StageClass::Won,
+            Some("lost") => StageClass::Lost,
+            Some("ignored") => StageClass::Ignored,
+            Some(other) => {
+                let hint = "map it in [inputs.stages.values]: class = { \"…\" = \"won\" }";
+                let problem = format!("holds {other:?}, which is not a class");
+                return Err(self.fault(problem, hint));
+            }
+        })
+    }
+}
+
+/// From when on a row holds; `None` if that cannot be read, or the row ends before it.
+fn begin(from: Option<Instant>, to: Option<Instant>) -> Option<Instant> {
+    if from == Some(BAD_INSTANT) || to == Some(BAD_INSTANT) {
+        return None;
+    }
+    let from = from.filter(|at| convert::is_plausible(*at) && *at != 0).unwrap_or(Instant::MIN);
+    let to = to.filter(|at| convert::is_plausible(*at) && *at != 0).unwrap_or(Instant::MAX);
+    (from < to).then_some(from)
+}
+
+/// The rows of a stage that hold one after the other as one: where it is by `as_of` and, if that
+/// changes, what its class was when. One that was ever open has the place that it then had.
+fn one_a_stage(rows: Vec<Row>, is_one: bool, as_of: Instant) -> Vec<Row> {
+    let mut stages: Vec<Vec<Row>> = Vec::new();
+    for row in rows {
+        let is_same = |known: &&mut Vec<Row>| {
+            let same = |r: &Row| r.id == row.id && (is_one || r.pipeline == row.pipeline);
+            known.first().is_some_and(same)
+        };
+        match stages.iter_mut().find(is_same) {
+            Some(known) => known.push(row),
+            None => stages.push(vec![row]),
+        }
+    }
+    let one = |mut rows: Vec<Row>| {
+        rows.sort_by_key(|row| row.from);
+        let dated: Vec<(Instant, StageClass)> = rows.iter().map(|r| (r.from, r.class)).collect();
+        let names: Vec<String> = rows.iter().flat_map(|row| row.names.clone()).collect();
+        let is_open = |row: &&Row| row.class == StageClass::Open;
+        let by_then = || rows.iter().rev().filter(|row| row.from <= as_of);
+        let of_open = by_then().find(is_open).or_else(|| rows.iter().find(is_open));
+        let mut row = of_open.or_else(|| by_then().next()).or(rows.first())?.clone();
+        if dated.iter().any(|(_, class)| *class != row.class) {
+            row.dated = dated;
+        }
+        Some(Row { names, ..row })
+    };
+    stages.into_iter().filter_map(one).collect()
+}
+
+/// What `[pipeline]`, which lists no stages, says of the stages that a pipeline of the registry has.
+fn of_rows(pipeline: &Pipeline, rows: &[Row]) -> Pipeline {
+    let is_there =
+        |name: &&String| rows.iter().any(|row| row.id == **name || row.names.contains(name));
+    let own = |names: &[String]| names.iter().filter(is_there).cloned().collect::<Vec<_>>();
+    let mut narrowed = Pipeline {
+        won: own(&pipeline.won),
+        lost: own(&pipeline.lost),
+        ignored: own(&pipeline.ignored),
+        ..Pipeline::default()
+    };
+    let kept = [&narrowed.won, &narrowed.lost, &narrowed.ignored];
+    let is_kept = |stage: &String| kept.iter().any(|names| names.contains(stage));
+    let is_alias = |(_, stage): &(&String, &String)| is_kept(stage) || is_there(stage);
+    let aliases = pipeline.aliases.iter().filter(is_alias);
+    narrowed.aliases = aliases.map(|(alias, stage)| (alias.clone(), stage.clone())).collect();
+    narrowed
 }
 
 /// Adds the stages of a registry, in their order, to a pipeline.
@@ -194,11 +313,16 @@ fn merge(configured: &Pipeline, rows: Vec<Row>) -> Pipeline {
             None => {
                 match row.class {
                     // A list in the configuration is the whole order.
-                    Class::Open if lists_stages => continue,
-                    Class::Open => merged.stages.push(row.id.clone()),
-                    Class::Won => merged.won.push(row.id.clone()),
-                    Class::Lost => merged.lost.push(row.id.clone()),
-                    Class::Ignored => merged.ignored.push(row.id.clone()),
+                    StageClass::Open if lists_stages => continue,
+                    StageClass::Open => merged.stages.push(row.id.clone()),
+                    StageClass::Won => merged.won.push(row.id.clone()),
+                    StageClass::Lost => merged.lost.push(row.id.clone()),
+                    StageClass::Ignored | StageClass::Unknown => {
+                        merged.ignored.push(row.id.clone());
+                    }
+                }
+                if !row.dated.is_empty() {
+                    merged.dated.insert(row.id.clone(), row.dated.clone());
                 }
                 row.id.clone()
             }
@@ -221,9 +345,17 @@ fn merge(configured: &Pipeline, rows: Vec<Row>) -> Pipeline {
 mod tests {
     use super::*;
 
-    fn row(id: &str, names: &[&str], class: Class) -> Row {
+    fn row(id: &str, names: &[&str], class: StageClass) -> Row {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Row { id: id.into(), names, order: 0, class }
+        Row {
+            id: id.into(),
+            pipeline: None,
+            names,
+            order: 0,
+            class,
+            from: Instant::MIN,
+            dated: Vec::new(),
+        }
     }
 
     fn list(names: &[&str]) -> Vec<String> {
@@ -233,11 +365,11 @@ mod tests {
     #[test]
     fn a_registry_alone_gives_order_classes_and_aliases() {
         let rows = vec![
-            row("10", &["Lead"], Class::Open),
-            row("20", &["Offer", "Quote"], Class::Open),
-            row("90", &["Closed Won"], Class::Won),
-            row("91", &[], Class::Lost),
-            row("99", &[], Class::Ignored),
+            row("10", &["Lead"], StageClass::Open),
+            row("20", &["Offer", "Quote"], StageClass::Open),
+            row("90", &["Closed Won"], StageClass::Won),
+            row("91", &[], StageClass::Lost),
+            row("99", &[], StageClass::Ignored),
         ];
         let merged = merge(&Pipeline::default(), rows);
         assert_eq!(merged.stages, ["10", "20"]);
@@ -253,11 +385,11 @@ mod tests {
         let configured =
             Pipeline { stages: list(&["Offer", "10"]), won: list(&["90"]), ..Pipeline::default() };
         let rows = vec![
-            row("10", &["Lead"], Class::Open),
-            row("20", &["Offer"], Class::Open),
-            row("30", &["Forgotten"], Class::Open),
-            row("90", &[], Class::Lost),
-            row("91", &[], Class::Lost),
+            row("10", &["Lead"], StageClass::Open),
+            row("20", &["Offer"], StageClass::Open),
+            row("30", &["Forgotten"], StageClass::Open),
+            row("90", &[], StageClass::Lost),
+            row("91", &[], StageClass::Lost),
         ];
         let merged = merge(&configured, rows);
         assert_eq!(merged.stages, ["Offer", "10"]);

@@ -9,7 +9,7 @@ use arrow::array::ArrayRef;
 use super::convert::{self, BAD_INSTANT, Seen};
 use super::task::{Decoded, Rows, TaskState};
 use crate::config::Shape;
-use crate::contract::{EventKind, NO_STAGE, OPEN_END};
+use crate::contract::{EventKind, NO_STAGE, OPEN_END, StageClass};
 use crate::error::Error;
 use crate::quality::Rule;
 use crate::time::{Instant, MICROS_PER_DAY, NO_INSTANT};
@@ -209,6 +209,7 @@ impl Standings {
         state: &TaskState<'_>,
         seen: &mut SeenNames,
         arrays: &[Option<ArrayRef>],
+        common: &Decoded,
     ) -> Result<Self, Error> {
         let (d, layout) = (state.decoding, state.layout);
         let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
@@ -220,6 +221,7 @@ impl Standings {
                 convert::named(name, replace).map_or(Ok(NO_STAGE), |name| d.stages.code(name))
             };
             standings.stage = convert::each_name(array, &mut seen.stage, code, NO_STAGE)?;
+            state.place_stages(common, &mut standings.stage)?;
         }
         if let Some(array) = get(layout.outcome_name) {
             let replace = d.replacement("outcome");
@@ -255,8 +257,8 @@ impl Standings {
         let is_gone = self.is_deleted.get(row).copied().flatten() == Some(true);
         Ok(match self.standing(row) {
             Standing::Untold | Standing::Open => (stage, is_gone),
-            Standing::Won => (stages.won_or(stage), is_gone),
-            Standing::Lost => (stages.lost_or(stage), is_gone),
+            Standing::Won => (stages.end_or(stage, StageClass::Won), is_gone),
+            Standing::Lost => (stages.end_or(stage, StageClass::Lost), is_gone),
             Standing::Deleted => (stage, true),
             Standing::Unknown => {
                 state.counts.add(Rule::UnknownOutcome, 1);
@@ -276,7 +278,7 @@ fn decode(
     let get = |index: Option<usize>| index.and_then(|i| arrays.get(i)?.as_ref());
     state.decode_identity(arrays, common)?;
     Ok(Columns {
-        standings: Standings::decode(state, seen, arrays)?,
+        standings: Standings::decode(state, seen, arrays, common)?,
         from: state.instants(layout.event_time, arrays)?,
         to: state.instants(layout.valid_to, arrays)?,
         is_active: match (layout.is_active, get(layout.is_active)) {

@@ -151,11 +151,6 @@ impl<'a> SheetBatch<'a> {
         Ok((amounts, inexact))
     }
 
-    /// How many rows it has.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// The row counts.
     pub(crate) fn keep(&mut self) {
         self.part.counts.folded += 1;

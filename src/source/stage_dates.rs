@@ -8,7 +8,7 @@ use arrow::array::ArrayRef;
 
 use super::convert::{self, Seen};
 use super::task::{Decoded, Rows, TaskState};
-use crate::contract::{EventKind, NO_STAGE};
+use crate::contract::{EventKind, NO_PIPELINE, NO_STAGE};
 use crate::error::Error;
 use crate::quality::Rule;
 use crate::time::{Instant, NO_INSTANT};
@@ -69,12 +69,14 @@ fn read_batch(
         match judged {
             Err(rule) => state.refuse(rule, arrays, row, first_row),
             Ok(()) => {
+                let pipeline = common.pipeline.get(row).copied().unwrap_or(NO_PIPELINE);
                 for (kind, stage, at) in &events {
+                    let stage = state.decoding.stages.within(*stage, pipeline)?;
                     state.latest = state.latest.max(*at);
                     kept.push(row as u32);
                     state.events.time.push(*at);
                     state.events.kind.push(*kind);
-                    state.events.stage.push(*stage);
+                    state.events.stage.push(stage);
                 }
             }
         }

@@ -11,7 +11,7 @@ use super::convert::{self, BAD_AMOUNT, BAD_INSTANT, Seen};
 use super::read::{CheckedInput, Unit};
 use super::{Decoding, Layout, RowNumbers};
 use crate::config::Severity;
-use crate::contract::{EventBatch, Id, NO_CODE, NO_STAGE, StageClass};
+use crate::contract::{EventBatch, Id, NO_CODE, NO_PIPELINE, NO_STAGE, StageClass};
 use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Profile, QuarantinedRow, Rule};
@@ -34,6 +34,8 @@ pub(super) struct Decoded {
     pub(super) dimensions: Vec<Vec<u32>>,
     /// Whether each row's pipeline is asked for; empty where all are.
     pub(super) wanted_pipeline: Vec<bool>,
+    /// The pipelines, where the run has several.
+    pub(super) pipeline: Vec<u16>,
 }
 
 impl Decoded {
@@ -55,6 +57,7 @@ impl Decoded {
             ingested: pick(&self.ingested, rows),
             dimensions: self.dimensions.iter().map(|d| pick(d, rows)).collect(),
             wanted_pipeline: Vec::new(),
+            pipeline: pick(&self.pipeline, rows),
         }
     }
 }
@@ -64,7 +67,8 @@ impl Decoded {
 struct SeenNames {
     currency: Seen<u32>,
     owner: Seen<u32>,
-    pipeline: Seen<bool>,
+    wanted_pipeline: Seen<bool>,
+    pipeline: Seen<u16>,
     dimensions: Vec<Seen<u32>>,
 }
 
@@ -164,7 +168,7 @@ impl<'a> TaskState<'a> {
 
     fn hand_over(&mut self) {
         self.counts.events += self.events.len() as u64;
-        self.decoding.stages.mark_used(&self.events.stage);
+        self.decoding.stages.mark_used(&self.events.stage, &self.events.pipeline);
         if self.decoding.ledger.is_profiling() {
             let dimensions = self.layout.dimensions.iter().map(|(name, _)| name.as_str());
             let mut profile = Profile::default();
@@ -251,10 +255,21 @@ impl<'a> TaskState<'a> {
         if !d.pipelines.is_empty() {
             let asked = |name: Option<&str>| Ok(d.is_wanted_pipeline(name));
             decoded.wanted_pipeline = match get(self.layout.pipeline_id) {
-                Some(array) => convert::each_name(array, &mut self.seen.pipeline, asked, false)?,
+                Some(array) => {
+                    convert::each_name(array, &mut self.seen.wanted_pipeline, asked, false)?
+                }
                 // A file without the column says of no row that its pipeline is asked for.
                 None => vec![false; decoded.deal.len()],
             };
+        }
+        if let Some(array) = get(self.layout.pipeline_id).filter(|_| d.present.pipeline) {
+            let replace = d.replacement("pipeline_id");
+            let code = |name: Option<&str>| {
+                convert::named(name, replace)
+                    .map_or(Ok(NO_PIPELINE), |name| d.stages.pipeline(name))
+            };
+            let seen = &mut self.seen.pipeline;
+            decoded.pipeline = convert::each_name(array, seen, code, NO_PIPELINE)?;
         }
         let dimensions = self.layout.dimensions.iter().zip(&d.names.dimensions);
         for (((name, index), interner), seen) in dimensions.zip(&mut self.seen.dimensions) {
@@ -302,6 +317,8 @@ impl<'a> TaskState<'a> {
         extend(&mut events.customer, &decoded.customer, rows, none);
         let none = present.expected_close.then_some(NO_DAY);
         extend(&mut events.expected_close, &decoded.expected_close, rows, none);
+        let none = present.pipeline.then_some(NO_PIPELINE);
+        extend(&mut events.pipeline, &decoded.pipeline, rows, none);
         extend(&mut events.seq, &decoded.seq, rows, present.seq.then_some(i64::MIN));
         let none = present.event_id.then_some(Id::NONE);
         extend(&mut events.event_id, &decoded.event_id, rows, none);
@@ -357,6 +374,22 @@ impl<'a> TaskState<'a> {
             return Err(rule);
         }
         self.counts.add(rule, 1);
+        Ok(())
+    }
+
+    /// Finds the stages that the rows mean in the pipelines that they tell.
+    pub(super) fn place_stages(&self, decoded: &Decoded, stages: &mut [u16]) -> Result<(), Error> {
+        // Neighbours are mostly alike.
+        let mut last = ((NO_STAGE, NO_PIPELINE), NO_STAGE);
+        for (stage, pipeline) in stages.iter_mut().zip(&decoded.pipeline) {
+            if *stage != NO_STAGE {
+                let asked = (*stage, *pipeline);
+                if last.0 != asked {
+                    last = (asked, self.decoding.stages.within(*stage, *pipeline)?);
+                }
+                *stage = last.1;
+            }
+        }
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! Pure numerics on slices: limits of rates, quantiles of counted values, survival curves.
 //!
 //! Nothing here knows Polars, a file, a clock or a metric. Values are integers with counts, because
-//! that is what additive states hold; results are floats. Models of purchase behaviour find their
-//! place here as modules of their own.
+//! that is what additive states hold; results are floats. Models of purchase behaviour are in
+//! [`btyd`], endings that exclude each other in [`competing`].
 
+pub mod btyd;
 pub mod competing;
 pub mod interval;
 pub mod quantile;

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::thousands;
 use crate::metrics::TableView;
 use crate::quality::{Profile, ThinDay};
+use crate::run::OptionalInput;
 use crate::table::Table;
 use crate::time::day_text;
 
@@ -96,6 +97,26 @@ pub(super) fn profiles(
         text.push_str(&format!("{input}: columns that nothing reads: {columns}\n"));
     }
     if text.is_empty() { text } else { format!("\n{text}") }
+}
+
+/// The inputs that a run can do without: what there is of them, and what the others would bring.
+pub(super) fn optional(inputs: &[OptionalInput]) -> String {
+    let mut text = String::from("\nOptional inputs:\n");
+    let width = inputs.iter().map(|input| input.name.len()).max().unwrap_or(0);
+    for OptionalInput { name, columns, brings, rows, span } in inputs {
+        let said = match (rows, span) {
+            (None, _) => format!("absent; would bring {brings}: add [inputs.{name}] ({columns})"),
+            (Some(rows), None) => format!("{} rows; brings {brings}", thousands(*rows)),
+            (Some(rows), Some((first, last))) => format!(
+                "{} rows from {} to {}; brings {brings}",
+                thousands(*rows),
+                day_text(*first),
+                day_text(*last)
+            ),
+        };
+        text.push_str(&format!("  {name:width$}  {said}\n"));
+    }
+    text
 }
 
 fn span(input: &str, profile: &Profile) -> String {

@@ -41,7 +41,7 @@ pub(super) fn check(
 ) -> Result<(), Error> {
     let resolved = config::load(&args.config.flags())?;
     let judged = with_steps(cli, |options| run::check(&resolved, options))?;
-    let run::Judged { mut summary, table, verdict, profiles, unused } = judged;
+    let run::Judged { mut summary, table, verdict, profiles, unused, optional } = judged;
     let custom = resolved.config.metrics.iter().map(|metric| metric.name.as_str());
     let skipped = |name: &str| summary.skipped.iter().any(|(table, _)| table == name);
     let possible: Vec<&str> = REGISTRY
@@ -52,6 +52,7 @@ pub(super) fn check(
         .collect();
     written(out.write_all(findings::text(&table).as_bytes()))?;
     written(out.write_all(findings::profiles(&profiles, &unused).as_bytes()))?;
+    written(out.write_all(findings::optional(&optional).as_bytes()))?;
     written(writeln!(out, "\nTables that would come out: {}.", possible.join(", ")))?;
     // Nothing was written.
     summary.tables.clear();

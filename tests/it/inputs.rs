@@ -5,13 +5,16 @@
 
 mod csv;
 mod dimensions;
+mod fates;
 mod forms;
 mod histories;
 mod layout;
 mod money;
+mod pipelines;
 mod pruning;
 mod rules;
 mod shapes;
+mod tables;
 mod trust;
 
 use std::collections::BTreeMap;

@@ -89,9 +89,10 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         pricing: None,
         telling: &telling,
         booking: Booking::Unread,
+        merges: None,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);
-    observer.observe(&events, units, &ordered.rows);
+    observer.observe(&events, units, &[], &ordered.rows);
     let (names, _) = stages.finish();
     let said = |step: &Step| {
         let Event { time, kind, stage, amount, .. } = step.event;

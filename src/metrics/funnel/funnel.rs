@@ -6,8 +6,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use crate::error::Error;
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
+use crate::metrics::{
+    Absent, Group, Identity, Metric, PIPELINE, Rows, State, StateView, View, by_period,
+};
 use crate::relations::Relation;
 use crate::stats::interval::wilson;
 use crate::stats::{Z_95, ratio};
@@ -19,27 +23,28 @@ use crate::time::{Day, day_text};
 ///
 /// Edge cases: a skipped stage counts in reached and furthest_final only; a rate on a zero
 /// denominator is null, not 100 %; the step rate of touched may exceed 1, which
-/// `entered_here_first_n` explains.
+/// `entered_here_first_n` explains; a deal counts in the pipeline that it is in at as_of, with its
+/// visits to stages of that one.
 pub static METRIC: Metric = Metric {
     name: "funnel",
     question: "How many deals come as far as each stage, and what share goes on to the next?",
-    grain: "one row per slice, period, variant, population and stage, with a last row for won",
+    grain: "one row per slice, period, pipeline, variant, population and stage, with a last row for won",
     states: &[
         State {
             relation: Relation::Deals,
-            sql: "SELECT created_period AS period, reached_level, furthest_final_level, \
+            sql: "SELECT created_period AS period, pipeline, reached_level, furthest_final_level, \
                   first_level, fall_through_level, ordered_level, strict_level, \
-                  touched_stages, COUNT(*) AS deals_n FROM deals GROUP BY period, reached_level, \
+                  touched_stages, COUNT(*) AS deals_n FROM deals GROUP BY period, pipeline, reached_level, \
                   furthest_final_level, first_level, fall_through_level, ordered_level, \
                   strict_level, touched_stages",
             absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
-            sql: "SELECT entered_period AS period, reached_level, furthest_final_level, \
+            sql: "SELECT entered_period AS period, pipeline, reached_level, furthest_final_level, \
                   first_level, fall_through_level, ordered_level, strict_level, \
                   touched_stages, COUNT(*) AS deals_n FROM deals WHERE entered_period IS NOT NULL \
-                  GROUP BY period, reached_level, furthest_final_level, first_level, \
+                  GROUP BY period, pipeline, reached_level, furthest_final_level, first_level, \
                   fall_through_level, ordered_level, strict_level, touched_stages",
             absent: Absent::SkipTable,
         },
@@ -56,6 +61,7 @@ pub static METRIC: Metric = Metric {
 };
 
 const OUTPUT: &[ColumnSpec] = &[
+    PIPELINE,
     ColumnSpec::text(
         "variant",
         "What counts as having come to a stage: touched (visited it), fall_through (visited it and \
@@ -146,22 +152,55 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [created, entered] = group.states else {
         return Err(Error::Bug("the funnel has two states".into()));
     };
-    let stages = group.settings.stages.iter().map(String::as_str).chain(["won"]);
-    let stages: Vec<&str> = stages.collect();
     for (start, [created, entered]) in by_period([created, entered]) {
-        let populations = [
-            ("created", read_population(&created, stages.len())?),
-            ("entered", read_population(&entered, stages.len())?),
-        ];
-        for (_, population) in &populations {
-            check_order(group, population, start)?;
+        for (pipeline, states) in by_pipeline([&created, &entered])? {
+            let pipelines = &group.settings.pipelines;
+            let pipeline = pipelines.name(pipeline, &group.settings.dictionaries);
+            let stages = pipelines.open_stages(pipeline).iter().map(String::as_str);
+            let stages: Vec<&str> = stages.chain(["won"]).collect();
+            finish_pipeline(group, rows, (start, pipeline), &stages, &states)?;
         }
-        for (variant, place) in VARIANTS.into_iter().zip(0..) {
-            for (name, population) in populations.iter().filter(|(_, p)| p.deals_n > 0) {
-                let of = (start, variant, *name);
-                let counts = population.entered.get(place).map_or(&[][..], Vec::as_slice);
-                push_stages(group, rows, of, population, stages.iter().copied().zip(counts))?;
+    }
+    Ok(())
+}
+
+/// The rows of several states of one period by the code of their pipeline.
+fn by_pipeline<'a, const N: usize>(
+    states: [&StateView<'a>; N],
+) -> Result<BTreeMap<i64, [StateView<'a>; N]>, Error> {
+    let mut all: BTreeMap<i64, [StateView<'a>; N]> = BTreeMap::new();
+    for (position, state) in states.into_iter().enumerate() {
+        let codes = state.key("pipeline")?;
+        for run in state.runs(2) {
+            let code = codes.get(run.start).copied().unwrap_or_default();
+            let own = all.entry(code).or_insert_with(|| states.map(|s| s.part(0..0)));
+            if let Some(place) = own.get_mut(position) {
+                *place = state.part(run);
             }
+        }
+    }
+    Ok(all)
+}
+
+fn finish_pipeline(
+    group: &Group<'_>,
+    rows: &mut Rows<'_>,
+    (start, pipeline): (Day, &str),
+    stages: &[&str],
+    [created, entered]: &[StateView<'_>; 2],
+) -> Result<(), Error> {
+    let populations = [
+        ("created", read_population(created, stages.len())?),
+        ("entered", read_population(entered, stages.len())?),
+    ];
+    for (_, population) in &populations {
+        check_order(group, population, start)?;
+    }
+    for (variant, place) in VARIANTS.into_iter().zip(0..) {
+        for (name, population) in populations.iter().filter(|(_, p)| p.deals_n > 0) {
+            let of = (start, pipeline, variant, *name);
+            let counts = population.entered.get(place).map_or(&[][..], Vec::as_slice);
+            push_stages(group, rows, of, population, stages.iter().copied().zip(counts))?;
         }
     }
     Ok(())
@@ -246,7 +285,7 @@ fn check_order(group: &Group<'_>, population: &Population, start: Day) -> Result
 fn push_stages<'a>(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    (start, variant, name): (Day, &str, &str),
+    (start, pipeline, variant, name): (Day, &str, &str, &str),
     population: &Population,
     stages: impl Iterator<Item = (&'a str, &'a i64)>,
 ) -> Result<(), Error> {
@@ -261,6 +300,7 @@ fn push_stages<'a>(
         rows.push(
             start,
             &[
+                ("pipeline", Value::Text(pipeline)),
                 ("variant", Value::Text(variant)),
                 ("population", Value::Text(name)),
                 ("stage_order", Value::Int(order)),

@@ -7,6 +7,8 @@ pub mod funnel;
 pub mod stage_time;
 pub mod stage_transitions;
 
+use std::collections::BTreeMap;
+
 use crate::error::Error;
 use crate::metrics::Settings;
 use crate::relations::visits::{MOVES, PSEUDO_STAGES};
@@ -17,6 +19,8 @@ const NO_DURATION: i64 = -1;
 /// A stage in a table.
 #[derive(Debug)]
 struct Place<'a> {
+    /// Of a pseudo-stage, which is in none, the first.
+    pipeline: &'a str,
     name: &'a str,
     /// 0 for START, then the stages in the order of the pipeline, then the other pseudo-stages.
     order: i64,
@@ -32,19 +36,31 @@ impl<'a> Places<'a> {
         let names = names.map(|names| names.as_slice()).unwrap_or_default();
         let pseudo = |name: &str| PSEUDO_STAGES.iter().position(|p| *p == name);
         let stages = names.iter().filter(|n| pseudo(n).is_none()).count();
-        let mut seen = 0;
-        let place = |name: &'a String| {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        let pipelines = &settings.pipelines;
+        let first = pipelines.open.keys().next().map_or("", String::as_str);
+        let place = |(code, name): (usize, &'a String)| {
+            let own = pipelines.stages.get(code).map(|(of, name)| (of.as_str(), name.as_str()));
+            let (pipeline, own) = own.unwrap_or((first, name));
             let (order, is_pseudo) = match pseudo(name) {
                 Some(0) => (0, true),
                 Some(position) => (stages + position, true),
                 None => {
-                    seen += 1;
-                    (seen, false)
+                    let seen = seen.entry(pipeline).or_insert(0);
+                    *seen += 1;
+                    (*seen, false)
                 }
             };
-            Place { name, order: i64::try_from(order).unwrap_or(i64::MAX), is_pseudo }
+            let order = i64::try_from(order).unwrap_or(i64::MAX);
+            Place { pipeline, name: if is_pseudo { name } else { own }, order, is_pseudo }
         };
-        Self(names.iter().map(place).collect())
+        Self(names.iter().enumerate().map(place).collect())
+    }
+
+    /// The pipeline of a move between two stages, of which one may be a pseudo-stage.
+    fn pipeline_of(&self, from: i64, to: i64) -> Result<&'a str, Error> {
+        let from = self.at(from)?;
+        Ok(if from.is_pseudo { self.at(to)?.pipeline } else { from.pipeline })
     }
 
     fn at(&self, code: i64) -> Result<&Place<'a>, Error> {

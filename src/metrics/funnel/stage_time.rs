@@ -5,10 +5,12 @@
 //! what they are: censored. It says nothing of where deals go; that is `stage_transitions`.
 //! Invariant: per stage, visits are completed, open or negative, and nothing else.
 
+use std::collections::BTreeMap;
+
 use super::{NO_DURATION, Places};
 use crate::error::Error;
 use crate::metrics::durations::{Durations, curve_days, limits_days, mean_days, tally};
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View};
+use crate::metrics::{Absent, Group, Identity, Metric, PIPELINE, Rows, State, StateView, View};
 use crate::relations::Relation;
 use crate::stats::ratio;
 use crate::stats::survival::{Curve, QuantileRule, Tally};
@@ -24,7 +26,7 @@ use crate::time::Day;
 pub static METRIC: Metric = Metric {
     name: "stage_time",
     question: "How long do deals stay in each stage, and which stage holds them up?",
-    grain: "one row per slice, period of entry and stage",
+    grain: "one row per slice, period of entry, pipeline and stage",
     states: &[State {
         relation: Relation::Visits,
         sql: "SELECT entered_period AS period, stage, \
@@ -48,6 +50,7 @@ pub static METRIC: Metric = Metric {
 };
 
 const OUTPUT: &[ColumnSpec] = &[
+    PIPELINE,
     ColumnSpec::count("stage_order", "place", "Place of the stage in the pipeline, from 1.").key(),
     ColumnSpec::text("stage", "Name of the stage.").key(),
     ColumnSpec::count("visits_n", "visits", "Visits that began in the period."),
@@ -81,13 +84,13 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::days("dwell_days_p50", "Median time (type 7) of the completed visits."),
     ColumnSpec::days("dwell_days_p90", "0.9-quantile (type 7) of the completed visits' time."),
     ColumnSpec::days("wait_days", "Time of all visits, open ones until as_of."),
-    ColumnSpec::rate("wait_share", "wait_days as a share of those of all stages."),
+    ColumnSpec::rate("wait_share", "wait_days as a share of those of all stages of the pipeline."),
     ColumnSpec::count("lost_n", "visits", "Visits that ended with the loss of the deal."),
-    ColumnSpec::rate("loss_share", "lost_n as a share of those of all stages."),
+    ColumnSpec::rate("loss_share", "lost_n as a share of those of all stages of the pipeline."),
     ColumnSpec::count(
         "bottleneck_rank",
         "place",
-        "1 for the stage with the largest wait_days; of equals the earlier stage.",
+        "1 for the stage of the pipeline with the largest wait_days; of equals the earlier stage.",
     ),
     ColumnSpec::count(
         "rework_deals_n",
@@ -140,11 +143,14 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let places = Places::of(group.settings);
     for (start, of_period) in state.by_period() {
         let of_stages = of_period.without_first_key();
-        let mut stays = Vec::new();
+        let mut by_pipeline: BTreeMap<&str, Vec<Stay>> = BTreeMap::new();
         for run in of_stages.runs(1) {
-            stays.push(read_stay(&of_stages.part(run))?);
+            let stay = read_stay(&of_stages.part(run))?;
+            by_pipeline.entry(places.at(stay.stage)?.pipeline).or_default().push(stay);
         }
-        push_stays(group, rows, &places, start, &stays)?;
+        for stays in by_pipeline.values() {
+            push_stays(group, rows, &places, start, stays)?;
+        }
     }
     Ok(())
 }
@@ -200,7 +206,8 @@ fn push_stays(
         let totals = Totals { wait, lost_n, rank };
         let place = places.at(stay.stage)?;
         let name = ("stage", Value::Text(place.name));
-        let mut values = vec![("stage_order", Value::Int(place.order)), name];
+        let mut values = vec![("pipeline", Value::Text(place.pipeline))];
+        values.extend([("stage_order", Value::Int(place.order)), name]);
         values.extend(measures(stay, &totals, group));
         rows.push(start, &values)?;
     }

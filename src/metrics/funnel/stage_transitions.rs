@@ -14,21 +14,24 @@ use std::collections::BTreeMap;
 use super::{Place, Places, move_name};
 use crate::error::Error;
 use crate::metrics::durations::Counted;
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
+use crate::metrics::{
+    Absent, Group, Identity, Metric, PIPELINE, Rows, State, StateView, View, by_period,
+};
 use crate::relations::Relation;
 use crate::stats::ratio;
 use crate::table::{ColumnSpec, Value};
 use crate::time::{Day, Period, day_text};
 
 /// Definition: visits by stage, next stage and kind of move, in the period in which the visit
-/// began; START rows count the first visit of each deal, DELETED rows those restored.
+/// began; START rows count the first visit of each deal, DELETED rows those restored, HANDOFF rows
+/// those that come from another pipeline.
 ///
 /// Edge cases: dwell is of ended visits only, so it is null for START, STILL and DELETED; a visit
 /// that ends before it begins counts as a move and has no dwell.
 pub static METRIC: Metric = Metric {
     name: "stage_transitions",
     question: "Where do deals go from each stage, how often, and after how long?",
-    grain: "one row per slice, period of entry, from stage, to stage and kind of move",
+    grain: "one row per slice, period of entry, pipeline, from stage, to stage and kind of move",
     states: &[
         State {
             relation: Relation::Visits,
@@ -63,6 +66,7 @@ pub static METRIC: Metric = Metric {
 };
 
 const OUTPUT: &[ColumnSpec] = &[
+    PIPELINE,
     ColumnSpec::count(
         "from_order",
         "place",
@@ -71,7 +75,8 @@ const OUTPUT: &[ColumnSpec] = &[
     .key(),
     ColumnSpec::text(
         "from_stage",
-        "The stage left; START before the first visit, DELETED before a restoration.",
+        "The stage left; START before the first visit, DELETED before a restoration, HANDOFF after \
+         another pipeline.",
     )
     .key(),
     ColumnSpec::count(
@@ -171,17 +176,19 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     for (start, [exits, dwells, arrivals]) in by_period([exits, dwells, arrivals]) {
         let mut moves = read_exits(&exits, &dwells)?;
         let arrivals = read_arrivals(&arrivals)?;
-        let mut balances: BTreeMap<i64, Balance> = BTreeMap::new();
+        let mut balances: BTreeMap<(&str, i64), Balance> = BTreeMap::new();
         for exit in &moves {
-            let balance = balances.entry(exit.from).or_default();
+            let pipeline = places.at(exit.from)?.pipeline;
+            let balance = balances.entry((pipeline, exit.from)).or_default();
             let is_still = exit.kind == "still";
             *(if is_still { &mut balance.still_n } else { &mut balance.exits_n }) += exit.moves_n;
         }
         for arrival in &arrivals {
-            balances.entry(arrival.to).or_default().entries_n += arrival.moves_n;
+            let pipeline = places.at(arrival.to)?.pipeline;
+            balances.entry((pipeline, arrival.to)).or_default().entries_n += arrival.moves_n;
         }
         let broken = |stage, claim, amount| broken(group, &places, (start, stage), claim, amount);
-        for (stage, balance) in &balances {
+        for ((_, stage), balance) in &balances {
             if balance.entries_n != balance.exits_n + balance.still_n {
                 return Err(broken(*stage, "entries = exits + still", balance.entries_n));
             }
@@ -191,27 +198,27 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         {
             return Err(broken(stage, "moves by exit = moves by arrival", difference));
         }
-        // Arrivals from no stage: the first visits of deals, and deals restored after a deletion.
+        // Arrivals from no stage: the first visits of deals, and deals restored after a deletion or
+        // handed over by another pipeline.
         for arrival in arrivals {
             if places.at(arrival.from)?.is_pseudo {
-                let balance = balances.entry(arrival.from).or_default();
+                let pipeline = places.at(arrival.to)?.pipeline;
+                let balance = balances.entry((pipeline, arrival.from)).or_default();
                 balance.entries_n += arrival.moves_n;
                 balance.exits_n += arrival.moves_n;
                 moves.push(arrival);
             }
         }
         let order = |code: i64| places.at(code).map_or(i64::MAX, |place| place.order);
-        moves.sort_by_cached_key(|m| (order(m.from), order(m.to), m.kind));
+        let pipeline = |m: &Moves<'_>| places.pipeline_of(m.from, m.to);
+        moves.sort_by_cached_key(|m| {
+            (pipeline(m).unwrap_or_default(), order(m.from), order(m.to), m.kind)
+        });
         for own in &moves {
-            let balance = balances.get(&own.from).copied().unwrap_or_default();
-            push_move(
-                group,
-                rows,
-                start,
-                (places.at(own.from)?, places.at(own.to)?),
-                own,
-                balance,
-            )?;
+            let of = pipeline(own)?;
+            let balance = balances.get(&(of, own.from)).copied().unwrap_or_default();
+            let between = (places.at(own.from)?, places.at(own.to)?);
+            push_move(group, rows, (start, of), between, own, balance)?;
         }
     }
     Ok(())
@@ -315,7 +322,7 @@ fn broken(
 fn push_move(
     group: &Group<'_>,
     rows: &mut Rows<'_>,
-    start: Day,
+    (start, pipeline): (Day, &str),
     (from, to): (&Place<'_>, &Place<'_>),
     moves: &Moves<'_>,
     balance: Balance,
@@ -328,6 +335,7 @@ fn push_move(
     rows.push(
         start,
         &[
+            ("pipeline", Value::Text(pipeline)),
             ("from_order", Value::Int(from.order)),
             ("from_stage", Value::Text(from.name)),
             ("to_order", Value::Int(to.order)),

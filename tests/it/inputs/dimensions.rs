@@ -120,3 +120,107 @@ fn values_beyond_the_bound_are_reported_together() {
     let rule = [("input", "deal_events"), ("rule", "other_values")];
     assert_eq!(int(&only(&scratch.table("data_quality"), &rule), "affected_n"), 3);
 }
+
+/// Deals won by the value of a dimension, the unknown one last.
+#[track_caller]
+fn check_won(scratch: &Scratch, dimension: &str, expected: &[(&str, i64)]) {
+    let rows = filter(&scratch.table("revenue"), &[("slice", dimension), ("period", "all")]);
+    let name = |row: &Row| match row.get(dimension) {
+        Some(Cell::Text(name)) => name.clone(),
+        _ => "~unknown".into(),
+    };
+    let mut found: Vec<(String, i64)> =
+        rows.iter().map(|row| (name(row), int(row, "won_n"))).collect();
+    found.sort();
+    let found: Vec<(&str, i64)> = found.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    assert_eq!(found, expected, "{dimension}");
+}
+
+const NAMED: &str = r#"
+[run]
+as_of = "2024-04-01T00:00:00Z"
+[pipeline]
+stages = ["lead"]
+won = ["won"]
+lost = ["lost"]
+[inputs.deal_events]
+path = "events.csv"
+[inputs.users]
+path = "users.csv"
+columns = { team_id = "team" }
+"#;
+
+#[test]
+fn users_are_found_by_their_name_alone_and_a_dimension_has_its_own_time() {
+    let scratch = inputs();
+    let dimensions = "[dimensions]\ncolumns = [\"team\", \"first_team\"]\n\
+        from = { team = \"users.team_id\", first_team = \"users.team_id\" }\n\
+        at_of = { first_team = \"created\" }\n";
+    scratch.run(&format!("{NAMED}{dimensions}")).unwrap();
+    check_won(&scratch, "team", &[("north", 1), ("south", 1), ("~unknown", 1)]);
+    check_won(&scratch, "first_team", &[("north", 2), ("~unknown", 1)]);
+    // The table is counted once, as of the close: deal 4's owner has no row then.
+    let rule = [("input", "users"), ("rule", "orphans")];
+    assert_eq!(int(&only(&scratch.table("data_quality"), &rule), "affected_n"), 1);
+}
+
+#[test]
+fn the_owner_is_that_of_the_close_and_not_of_now() {
+    let scratch = Scratch::new();
+    // Ann closes the deal and hands it over.
+    scratch.write(
+        "events.csv",
+        "deal_id,event_time,event_type,stage_id,owner_id\n\
+         1,2024-01-05T10:00:00Z,,lead,ann\n1,2024-02-10T09:00:00Z,,won,\n\
+         1,2024-03-01T09:00:00Z,owner,,bob\n",
+    );
+    scratch.write("users.csv", "owner_id,team\nann,north\nbob,west\n");
+    let dimensions = "[dimensions]\ncolumns = [\"team\", \"team_now\"]\n\
+        from = { team = \"users.team_id\", team_now = \"users.team_id\" }\n\
+        at_of = { team_now = \"as_of\" }\n";
+    scratch.run(&format!("{NAMED}{dimensions}")).unwrap();
+    check_won(&scratch, "team", &[("north", 1)]);
+    check_won(&scratch, "team_now", &[("west", 1)]);
+}
+
+#[test]
+fn customers_give_dimensions_that_are_trimmed_and_replaced() {
+    let scratch = Scratch::new();
+    let events = EVENTS.replace("owner_id", "customer_id").replace("ann", "007");
+    scratch.write("events.csv", &events);
+    scratch.write("customers.csv", "account,segment\n007, Large \nbob,mid\n");
+    let config =
+        NAMED.replace("users", "customers").replace("team_id = \"team\"", "key = \"account\"")
+            + "[inputs.customers.values]\nsegment = { Large = \"enterprise\" }\n\
+           [dimensions]\ncolumns = [\"segment\"]\nfrom = { segment = \"customers.segment\" }\n";
+    scratch.run(&config).unwrap();
+    check_won(&scratch, "segment", &[("enterprise", 2), ("mid", 1)]);
+}
+
+#[test]
+fn current_deals_give_dimensions_that_no_history_has() {
+    let scratch = Scratch::new();
+    scratch.write("events.csv", EVENTS);
+    // Deal 4 has no product; 1 and 2 name the same one in two ways.
+    scratch.write("deals.csv", "deal_id,product\n1, Mill\n2,mill\n3,press\n4,\n");
+    let config = NAMED.split("[inputs.users]").next().unwrap().to_owned()
+        + "[inputs.deals]\npath = \"deals.csv\"\nvalues = { product = { mill = \"Mill\" } }\n\
+           [dimensions]\ncolumns = [\"product\"]\n";
+    scratch.run(&config).unwrap();
+    check_won(&scratch, "product", &[("Mill", 2), ("~unknown", 1)]);
+}
+
+#[test]
+fn a_misspelt_column_of_users_is_refused_with_the_nearest_one() {
+    let scratch = inputs();
+    let refused = |config: &str| scratch.resolve(config).unwrap_err().to_string();
+    let said = refused(&NAMED.replace("team_id", "taem_id"));
+    assert!(said.contains("did you mean \"team_id\""), "{said}");
+    // A column that becomes a dimension may have any name; one that tells its shape, any columns.
+    let seat = "[dimensions]\ncolumns = [\"seat\"]\nfrom = { seat = \"users.seat\" }\n";
+    scratch.resolve(&(NAMED.replace("team_id", "seat") + seat)).unwrap();
+    scratch.resolve(&NAMED.replace("columns =", "shape = \"lookup\"\ncolumns =")).unwrap();
+    let of_event = "[dimensions]\ncolumns = [\"region\"]\nat_of = { region = \"created\" }\n";
+    let said = refused(&(NAMED.to_owned() + of_event));
+    assert!(said.contains("[dimensions] at"), "{said}");
+}

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, UInt32Array};
 use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
@@ -43,10 +43,39 @@ sql = """SELECT entered_period AS period, owner, stage, move, COUNT(*) AS moves_
 name = "totals"
 relation = "customers"
 sql = "SELECT COUNT(*) AS customers_n, SUM(amount) AS amount_sum FROM customers"
+
+[[metrics]]
+name = "goals"
+relation = "targets"
+sql = """SELECT starts_period AS period, target_owner, COUNT(*) AS targets_n,
+         SUM(target_amount) AS target_amount, SUM(elapsed_workdays_n) AS workdays_n
+         FROM targets GROUP BY period, target_owner"""
+
+[[metrics]]
+name = "voices"
+relation = "surveys"
+sql = """SELECT answered_period AS period, score_class, COUNT(*) AS asked_n,
+         SUM(is_latest) AS latest_n, SUM(has_deal) AS matched_n, MAX(customer) AS last_customer
+         FROM surveys GROUP BY period, score_class"""
+
+[[metrics]]
+name = "contacts"
+relation = "touches"
+sql = """SELECT touched_period AS period, channel AS way, touch_campaign, COUNT(*) AS touches_n,
+         SUM(is_first_touch) AS first_n FROM touches GROUP BY period, way, touch_campaign"""
+
+[[metrics]]
+name = "recurring"
+relation = "contracts"
+sql = """SELECT starts_period AS period, customer, SUM(mrr_amount) AS mrr_amount,
+         SUM(is_running) AS running_n, MIN(ends_on) AS first_ends_on
+         FROM contracts GROUP BY period, customer"""
 "#;
 
 /// The input of payments.
 const PAYMENTS: &str = "[inputs.payments]\npath = \"made/payments.csv\"";
+/// How many metrics there are of a user's own.
+pub(crate) const CUSTOM_N: usize = 7;
 
 /// A generated history and its events as one batch.
 pub(crate) struct Sample {
@@ -68,6 +97,7 @@ impl Sample {
             batches.extend(reader.unwrap().build().unwrap().map(|b| plain(&b.unwrap())));
         }
         let events = concat_batches(&batches[0].schema(), &batches).unwrap();
+        write_tables(&scratch, &events);
         let sample = Self { scratch, events };
         sample.write_payments();
         sample
@@ -133,6 +163,14 @@ impl Sample {
             {PAYMENTS}
             [inputs.deal_splits]
             path = "made/splits.csv"
+            [inputs.targets]
+            path = "made/targets.csv"
+            [inputs.surveys]
+            path = "made/surveys.csv"
+            [inputs.touches]
+            path = "made/touches.csv"
+            [inputs.contracts]
+            path = "made/contracts.csv"
             {CUSTOM}
             "#
         )
@@ -157,6 +195,36 @@ impl Sample {
         let mut order: Vec<u32> = (0..self.events.num_rows() as u32).collect();
         order.shuffle(&mut rand_pcg::Pcg64::seed_from_u64(seed));
         take_record_batch(&self.events, &UInt32Array::from(order)).unwrap()
+    }
+}
+
+/// Writes tables about the customers and owners of every seventh event, and some of nobody.
+fn write_tables(scratch: &Scratch, events: &RecordBatch) {
+    let column = |name: &str| cast(events.column_by_name(name).unwrap(), &DataType::Utf8).unwrap();
+    let (customers, owners) = (column("customer_id"), column("owner_id"));
+    let (customers, owners) = (customers.as_string::<i32>(), owners.as_string::<i32>());
+    let mut targets = String::from("owner_id,team_id,period_start,period_end,target\n");
+    let mut surveys = String::from("response_id,customer_id,at,kind,score\n");
+    let mut touches = String::from("customer_id,lead_id,at,channel,campaign_id\n");
+    let mut contracts = String::from("customer_id,start,end,mrr\n");
+    for row in (0..events.num_rows()).step_by(7) {
+        let (customer, owner) = (customers.value(row), owners.value(row));
+        let (month, day) = (row % 12 + 1, row % 28 + 1);
+        let on = format!("2019-{month:02}-{day:02}");
+        let later = format!("2020-{month:02}-{day:02}");
+        targets += &format!("{owner},,2019-{month:02}-01,2020-{month:02}-01,{row}.25\n");
+        let (kind, score) = [("nps", row % 11), ("csat", row % 5 + 1)][row / 7 % 2];
+        surveys += &format!("{},{customer},{on},{kind},{score}\n", row / 9);
+        touches += &format!("{customer},,{on},{},c{}\n", ["referral", "fair"][row % 2], row % 3);
+        touches += &format!(",lead{},{later},,\n", row % 40);
+        contracts += &format!("{customer},{on},{later},{row}\n");
+    }
+    targets += ",north,2019-01-01,2020-01-01,99\n,,2019-01-01,2020-01-01,999\n";
+    surveys += "x,,2019-05-01,nps,3\ny,nobody,2019-05-01,ces,\n";
+    for (name, text) in
+        [("targets", targets), ("surveys", surveys), ("touches", touches), ("contracts", contracts)]
+    {
+        scratch.write(&format!("made/{name}.csv"), &text);
     }
 }
 

@@ -13,7 +13,7 @@ use dealmill::source::synthetic::Ids;
 use serde_json::{Value, json};
 
 use crate::laws::dirty::{Shape, check_many, resolve};
-use crate::laws::sample::{Sample, plan, read};
+use crate::laws::sample::{CUSTOM_N, Sample, plan, read};
 use crate::support::{Scratch, execute};
 
 /// Whether the oracle can be asked.
@@ -115,7 +115,7 @@ fn check_states(resolved: &dealmill::config::Resolved, metrics: usize) {
 #[test]
 fn states_equal_those_of_duckdb() {
     if is_there() {
-        check_states(&Sample::new(500, 43, Ids::Int).hive(""), REGISTRY.len() + 3);
+        check_states(&Sample::new(500, 43, Ids::Int).hive(""), REGISTRY.len() + CUSTOM_N);
     }
 }
 

@@ -556,6 +556,7 @@ impl Deal {
         put("strict_level", strict.unwrap_or(0));
         put("furthest_final_level", if self.outcome() == "won" { won } else { last });
         put("first_level", first.unwrap_or(if self.ever_won() { won } else { 0 }));
+        cells.insert("pipeline", "default".to_owned());
     }
 
     fn visit_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
@@ -575,6 +576,7 @@ impl Deal {
                 ("stage", v.stage.to_owned()),
                 ("stage_class", class(v.stage).to_owned()),
                 ("stage_order", place(v.stage).to_string()),
+                ("pipeline", "default".to_owned()),
                 ("visit_no", (earlier + 1).to_string()),
                 ("prev_stage", v.prev.to_owned()),
                 ("arrival", v.arrival.to_owned()),

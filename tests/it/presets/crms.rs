@@ -146,7 +146,7 @@ true,2024-02-14 09:00:00,9999-12-31 23:59:59,006E,2024-01-14 08:00:00,Gewonnen (
 }
 
 /// 101 is won, 102 lost though `closed_won` says otherwise, 103 open. 104 was merged into 101: it is
-/// deleted, and counts no second time.
+/// deleted, and counts no second time. 105 was merged into 103, and its flag says nothing of it.
 #[test]
 fn hubspot_fivetran() {
     let stages = "\
@@ -165,6 +165,7 @@ _fivetran_start,deal_id,_fivetran_active,_fivetran_end,date_entered,source,value
 2024-02-02 10:00:00,102,TRUE,2050-01-01 00:00:00,2024-02-02 10:00:00,CRM_UI,closedlost
 2024-03-01 9:00:00,103,TRUE,2050-01-01 00:00:00,2024-03-01 9:00:00,IMPORT,appointmentscheduled
 2024-01-12 9:00:00,104,TRUE,2050-01-01 00:00:00,2024-01-12 9:00:00,CRM_UI,closedwon
+2024-02-12 9:00:00,105,TRUE,2050-01-01 00:00:00,2024-02-12 9:00:00,CRM_UI,qualifiedtobuy
 ";
     let properties = "\
 deal_id,timestamp,source,name,source_id,value
@@ -181,6 +182,12 @@ property_closedate,property_createdate
 102,false,default,closedlost,77,400,2024-02-02 10:00:00,2024-01-11 9:00:00
 103,false,default,appointmentscheduled,77,,2024-03-31 00:00:00,2024-03-01 9:00:00
 104,true,default,closedwon,77,1500.5,2024-01-12 9:00:00,2024-01-12 9:00:00
+105,false,default,qualifiedtobuy,77,70,,2024-02-12 9:00:00
+";
+    let merges = "\
+deal_id,merged_deal_id,_fivetran_synced
+101,104,2024-06-01 11:37:07.210000
+103,105,2024-06-01 11:37:07.210000
 ";
     let scratch = prepared(
         "hubspot_fivetran",
@@ -189,6 +196,7 @@ property_closedate,property_createdate
             ("hubspot/deal_stage.csv", history),
             ("hubspot/deal_property_history.csv", properties),
             ("hubspot/deal.csv", deals),
+            ("hubspot/merged_deal.csv", merges),
         ],
     );
     run(&scratch, &[]);
@@ -196,6 +204,11 @@ property_closedate,property_createdate
     check(&scratch, &Counts { deals: [3, 1, 1, 1], net_amount: 150_050, funnel });
     // The owner at the close, not the one of today.
     assert_eq!(net_by(&scratch, "owner_id", "77"), 150_050);
+    assert_eq!(affected(&scratch, "merges", "merged_deals"), 2);
+    // United, the deal that goes on as 103 was in the second stage, too, and began in February.
+    run(&scratch, &["fold.merged=union"]);
+    let funnel = &[("appointmentscheduled", 3), ("qualifiedtobuy", 2), ("won", 1)];
+    check(&scratch, &Counts { deals: [3, 1, 1, 1], net_amount: 150_050, funnel });
 }
 
 /// 1 is won after all stages but one, 2 lost from the first, 3 open with a close date that is only a

@@ -43,6 +43,7 @@ fn deals_of_hubspot_come_together_by_the_preset() {
         ("hubspot/deal_stage_data.csv", "hubspot/deal_stage.csv"),
         ("hubspot/deal_property_history_data.csv", "hubspot/deal_property_history.csv"),
         ("hubspot/deal_data.csv", "hubspot/deal.csv"),
+        ("hubspot/merged_deal_data.csv", "hubspot/merged_deal.csv"),
         ("hubspot/deal_pipeline_stage_data.csv", "hubspot/deal_pipeline_stage.csv"),
     ];
     let scratch = copied("hubspot_fivetran", &set, &files);

@@ -55,6 +55,7 @@ fn rates_are_over_the_stage_before_and_the_first() {
 
 const KEYS: &[&str] = &[
     "period",
+    "pipeline",
     "reached_level",
     "furthest_final_level",
     "first_level",
@@ -67,7 +68,7 @@ const KEYS: &[&str] = &[
 #[test]
 fn rate_on_nobody_is_null() {
     // One deal began in the second of two stages and is there.
-    let created = state(KEYS, &["deals_n"], &[&[0, 2, 2, 2, 0, 0, 0, 0b10, 1]]);
+    let created = state(KEYS, &["deals_n"], &[&[0, 0, 2, 2, 2, 0, 0, 0, 0b10, 1]]);
     let entered = state(KEYS, &["deals_n"], &[]);
     let settings = settings(&["A", "B"], 20);
     let table =
@@ -81,7 +82,7 @@ fn rate_on_nobody_is_null() {
 #[test]
 fn visits_that_contradict_the_levels_break_the_identity() {
     // The level says that a deal passed through stage 1, and its visits do not.
-    let created = state(KEYS, &["deals_n"], &[&[0, 1, 1, 1, 1, 1, 1, 0b0, 1]]);
+    let created = state(KEYS, &["deals_n"], &[&[0, 0, 1, 1, 1, 1, 1, 1, 0b0, 1]]);
     let entered = state(KEYS, &["deals_n"], &[]);
     let found = finish_by_hand(&METRIC, &[created, entered], Period::All, &settings(&["A"], 20));
     assert!(matches!(found, Err(Error::IdentityBroken { .. })), "{found:?}");

@@ -1,0 +1,167 @@
+//! The optional tables of a run: read with its money and names, and what is known of them for the
+//! report.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::pricing::Spending;
+use crate::config::{Config, Resolved, Shape};
+use crate::error::Error;
+use crate::quality::Ledger;
+use crate::relations::Relation;
+use crate::source::{Spend, SpentIn, TableSettings, Tables, TablesSource};
+use crate::time::{Calendar, Day};
+
+/// The first and last day of tables, by the name of the input.
+pub type Spans = BTreeMap<String, (Day, Day)>;
+
+/// Reads the tables, priced as spend is; with the number of rows in another currency where none is
+/// converted.
+pub(super) fn read(
+    source: TablesSource,
+    spending: &Spending<'_>,
+    ledger: &Ledger,
+) -> Result<(Tables, u64), Error> {
+    let Spending { resolved, as_of, names, .. } = *spending;
+    let foreign = AtomicU64::new(0);
+    let price = |given: &SpentIn<'_>| spending.price(given, &foreign);
+    let settings = TableSettings {
+        calendar: resolved.calendar,
+        currency: &resolved.native,
+        price: &price,
+        as_of,
+        names,
+        ledger,
+    };
+    let tables = source.read(&settings)?;
+    Ok((tables, foreign.load(Ordering::Relaxed)))
+}
+
+/// The relations that are made of the tables.
+pub(super) fn present(tables: &Tables) -> impl Iterator<Item = Relation> {
+    let given = [
+        (Relation::Targets, tables.targets.is_some()),
+        (Relation::Surveys, tables.surveys.is_some()),
+        (Relation::Touches, tables.touches.is_some()),
+        (Relation::Contracts, tables.contracts.is_some()),
+    ];
+    given.into_iter().filter(|(_, is_given)| *is_given).map(|(relation, _)| relation)
+}
+
+/// The first and last day of each table that has any.
+pub(super) fn spans(tables: &Tables, spend: Option<&Spend>, calendar: &Calendar) -> Spans {
+    let days = || spend.into_iter().flat_map(|spend| &spend.rows).map(|row| row.day);
+    let of_spend = days().min().zip(days().max()).map(|span| ("spend", span));
+    let spans = tables.spans(calendar).into_iter().chain(of_spend);
+    spans.map(|(name, span)| (name.to_owned(), span)).collect()
+}
+
+/// The shape of the input that a relation is a table of, and by what its dimensions are looked up.
+fn origin(relation: Relation) -> Option<(Shape, &'static str)> {
+    match relation {
+        Relation::Targets => Some((Shape::Targets, "owner_id")),
+        Relation::Surveys => Some((Shape::Surveys, "customer_id")),
+        Relation::Touches => Some((Shape::Touches, "customer_id")),
+        Relation::Contracts => Some((Shape::Contracts, "customer_id")),
+        _ => None,
+    }
+}
+
+/// The dimensions that the relation of an optional table carries, in configured order; `None` where
+/// it is not one of them, or there is no such input.
+pub(super) fn carried(
+    resolved: &Resolved,
+    relation: Relation,
+    channel: Option<&str>,
+) -> Option<Vec<String>> {
+    let (shape, key) = origin(relation)?;
+    resolved.inputs.values().find(|input| input.declared.shape == shape)?;
+    let config = &resolved.config;
+    let is_looked_up = |name: &String| {
+        let origin = config.dimensions.from.get(name).and_then(|o| o.split_once('.'));
+        let input = origin.and_then(|(table, _)| resolved.inputs.get(table));
+        input.is_some_and(|input| input.declared.key.as_deref() == Some(key))
+    };
+    let is_channel =
+        |name: &String| relation == Relation::Touches && channel == Some(name.as_str());
+    let all = config.dimensions.columns.iter();
+    Some(all.filter(|name| is_channel(name) || is_looked_up(name)).cloned().collect())
+}
+
+/// Whether a relation is one of an optional table other than spend.
+pub(super) fn is_table(relation: Relation) -> bool {
+    origin(relation).is_some()
+}
+
+/// An input that a run can do without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionalInput {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// The columns that it should have.
+    pub columns: &'static str,
+    /// What it brings.
+    pub brings: &'static str,
+    /// Its rows, where there is one.
+    pub rows: Option<u64>,
+    /// Its first and last day, as far as they are known.
+    pub span: Option<(Day, Day)>,
+}
+
+/// Name, columns, and what each brings.
+const OPTIONAL: &[(&str, &str, &str)] = &[
+    (
+        "deals",
+        "deal_id, created_at, stage_id, closed_at, customer_id, amount",
+        "what the histories lack, and how far they disagree with the current deals",
+    ),
+    ("stages", "stage_id, stage_order, class", "the pipeline's stages, in place of [pipeline]"),
+    ("customers", "customer_id, segment, region, tier", "dimensions of customers"),
+    ("users", "owner_id, team_id, valid_from, valid_to", "dimensions of owners: teams as of then"),
+    ("spend", "date, channel, amount", "the table cac"),
+    ("fx_rates", "date, currency, rate_to_base", "amounts in several currencies"),
+    (
+        "payments",
+        "paid_at, amount, deal_id or customer_id, kind",
+        "the table revenue_paid; customers, cohorts and lifetime values of what was paid",
+    ),
+    ("deal_splits", "deal_id, owner_id, share", "shared deals in the table revenue_credit"),
+    (
+        "targets",
+        "owner_id or team_id, period_start, period_end, target",
+        "the relation targets for metrics of your own: what is to be reached, working days",
+    ),
+    (
+        "surveys",
+        "customer_id, at, kind, score",
+        "the relation surveys for metrics of your own: NPS, CSAT and CES in counts",
+    ),
+    (
+        "touches",
+        "customer_id, at, channel",
+        "the relation touches for metrics of your own: contacts by channel and campaign",
+    ),
+    (
+        "contracts",
+        "customer_id, start, end, mrr",
+        "the relation contracts for metrics of your own: monthly recurring revenue",
+    ),
+    ("calendar", "date, is_workday, fiscal_period", "the working days of targets"),
+];
+
+/// What there is of each optional input.
+pub(super) fn optional_inputs(
+    config: &Config,
+    ledger: &Ledger,
+    spans: &Spans,
+) -> Vec<OptionalInput> {
+    let counts = ledger.counts();
+    let of = |(name, columns, brings): &(&'static str, &'static str, &'static str)| {
+        let rows = config.inputs.contains_key(*name).then(|| {
+            // An input without any row has no counts.
+            counts.get(*name).map_or(0, |c| c.rows_in)
+        });
+        OptionalInput { name, columns, brings, rows, span: spans.get(*name).copied() }
+    };
+    OPTIONAL.iter().map(of).collect()
+}

@@ -1,0 +1,135 @@
+//! Shape `calendar`: which days are worked, and the fiscal period that each is in.
+
+use std::collections::BTreeMap;
+
+use super::sheet::SheetBatch;
+use crate::error::Error;
+use crate::quality::Rule;
+use crate::time::{Day, NO_DAY};
+
+/// What is told of a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct DayRow {
+    is_workday: Option<bool>,
+    fiscal_period: Option<String>,
+}
+
+/// The days that are worked: as told, else Monday to Friday.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workdays {
+    days: BTreeMap<Day, DayRow>,
+}
+
+impl Workdays {
+    /// Whether a day is worked.
+    #[must_use]
+    pub fn is_workday(&self, day: Day) -> bool {
+        let told = self.days.get(&day).and_then(|row| row.is_workday);
+        told.unwrap_or_else(|| is_weekday(day))
+    }
+
+    /// How many days from one on until another, exclusive, are worked.
+    #[must_use]
+    pub fn workdays(&self, from: Day, to: Day) -> i64 {
+        if from >= to {
+            return 0;
+        }
+        let usual = weekdays_before(to) - weekdays_before(from);
+        let told = self.days.range(from..to).filter_map(|(day, row)| {
+            Some(i64::from(row.is_workday?) - i64::from(is_weekday(*day)))
+        });
+        usual + told.sum::<i64>()
+    }
+
+    /// The fiscal period that a day is in, as told.
+    #[must_use]
+    pub fn fiscal_period(&self, day: Day) -> Option<&str> {
+        self.days.get(&day)?.fiscal_period.as_deref()
+    }
+
+    /// The first and the last day that are told.
+    #[must_use]
+    pub fn span(&self) -> Option<(Day, Day)> {
+        Some((*self.days.first_key_value()?.0, *self.days.last_key_value()?.0))
+    }
+
+    /// How many days are told.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.days.len()
+    }
+
+    /// Whether no day is told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.days.is_empty()
+    }
+
+    /// Adds the rows of a batch. Of several rows of a day the first counts.
+    pub(super) fn read_batch(&mut self, batch: &mut SheetBatch<'_>) -> Result<(), Error> {
+        let (days, worked) = (batch.days("date")?, batch.flags("is_workday")?);
+        let periods = batch.texts("fiscal_period")?;
+        for (row, ((day, is_workday), fiscal_period)) in
+            days.into_iter().zip(worked).zip(periods).enumerate()
+        {
+            if day == NO_DAY {
+                batch.refuse(row, Rule::BadDay);
+                continue;
+            }
+            batch.keep();
+            let told = DayRow { is_workday, fiscal_period };
+            if self.days.contains_key(&day) {
+                batch.note(Rule::DuplicateDays, 1);
+            } else {
+                self.days.insert(day, told);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Monday to Friday; 1970-01-01 was a Thursday.
+fn is_weekday(day: Day) -> bool {
+    (i64::from(day) + 3).rem_euclid(7) < 5
+}
+
+/// Mondays to Fridays before a day, counted from Monday 1969-12-29.
+fn weekdays_before(day: Day) -> i64 {
+    let since = i64::from(day) + 3;
+    since.div_euclid(7) * 5 + since.rem_euclid(7).min(5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::from_date;
+
+    fn day(text: &str) -> Day {
+        from_date(text.parse().unwrap())
+    }
+
+    #[test]
+    fn weekdays_are_worked_where_nothing_is_told() {
+        let plain = Workdays::default();
+        // January 2024 began on a Monday and has 23 weekdays.
+        assert_eq!(plain.workdays(day("2024-01-01"), day("2024-02-01")), 23);
+        assert_eq!(plain.workdays(day("2024-01-06"), day("2024-01-08")), 0);
+        assert_eq!(plain.workdays(day("2024-01-05"), day("2024-01-09")), 2);
+        assert_eq!(plain.workdays(day("2024-01-05"), day("2024-01-05")), 0);
+        assert_eq!(plain.workdays(day("1969-12-01"), day("1970-01-01")), 23);
+    }
+
+    #[test]
+    fn told_days_go_over_weekdays() {
+        let row = |is_workday| DayRow { is_workday, fiscal_period: Some("P1".into()) };
+        // New Year's Day off, the Saturday after it worked, the Tuesday not told.
+        let days = [("2024-01-01", Some(false)), ("2024-01-06", Some(true)), ("2024-01-02", None)];
+        let days = days.into_iter().map(|(text, told)| (day(text), row(told))).collect();
+        let calendar = Workdays { days };
+        assert_eq!(calendar.workdays(day("2024-01-01"), day("2024-01-08")), 5);
+        assert_eq!(calendar.workdays(day("2024-01-01"), day("2024-01-02")), 0);
+        assert!(calendar.is_workday(day("2024-01-06")) && calendar.is_workday(day("2024-01-02")));
+        assert_eq!(calendar.fiscal_period(day("2024-01-02")), Some("P1"));
+        assert_eq!(calendar.span(), Some((day("2024-01-01"), day("2024-01-06"))));
+    }
+}

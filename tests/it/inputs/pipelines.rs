@@ -1,0 +1,172 @@
+//! Several pipelines in one run: stages of one id in two of them, handoffs, and pipelines that
+//! nobody listed; by hand, and the same in every shape.
+
+use super::*;
+use crate::support::filter;
+
+/// `lead` and `offer` stand in both pipelines, in another order.
+const PIPELINES: &str = r#"
+[pipelines.sales]
+stages = ["lead", "offer"]
+won = ["won"]
+lost = ["lost"]
+[pipelines.renewal]
+stages = ["offer", "lead"]
+won = ["won"]
+lost = ["gone"]
+"#;
+
+const REGISTRY: &str = "[inputs.stages]\npath = \"stages.csv\"\n";
+
+const STAGES: &str = "pipeline_id,stage_id,stage_order,class\n\
+    sales,lead,1,open\nsales,offer,2,open\nsales,won,,won\nsales,lost,,lost\n\
+    renewal,offer,1,open\nrenewal,lead,2,open\nrenewal,won,,won\nrenewal,gone,,lost\n";
+
+const RUN: &str = "[run]\nas_of = \"2024-04-01T00:00:00Z\"\n";
+
+const EVENTS: &str = "[inputs.deal_events]\npath = \"events.csv\"\ntimezone = \"UTC\"\n";
+
+/// 1 stays in sales; 2 is handed over to a stage of the same name; 3 moves forward in the order of
+/// its own pipeline; 4 is handed over to no stage; 5 is in a pipeline that nobody listed; 6 says no
+/// pipeline, and only one has its stage.
+const HISTORIES: &str = "deal_id,event_time,pipeline_id,stage_id\n\
+    1,2024-01-01,sales,lead\n1,2024-01-05,sales,offer\n1,2024-01-09,sales,won\n\
+    2,2024-01-01,sales,lead\n2,2024-01-04,renewal,lead\n2,2024-01-08,renewal,won\n\
+    3,2024-01-01,renewal,offer\n3,2024-01-03,renewal,lead\n3,2024-01-06,renewal,gone\n\
+    4,2024-01-02,sales,lead\n4,2024-01-05,renewal,\n\
+    5,2024-01-02,misc,lead\n\
+    6,2024-01-03,,gone\n";
+
+fn run(config: &str) -> Tables {
+    let scratch = Scratch::new();
+    scratch.write("events.csv", HISTORIES);
+    scratch.write("stages.csv", STAGES);
+    tables_of(&scratch, &format!("{RUN}{config}"))
+}
+
+fn by_hand() -> &'static Tables {
+    static TABLES: std::sync::OnceLock<Tables> = std::sync::OnceLock::new();
+    TABLES.get_or_init(|| run(&format!("{PIPELINES}{EVENTS}")))
+}
+
+/// A column of the rows of the whole history that are so, in order.
+#[track_caller]
+fn counts(tables: &Tables, table: &str, at: &[(&str, &str)], column: &str) -> Vec<i64> {
+    let whole = [("slice", "all"), ("period", "all")];
+    let at: Vec<(&str, &str)> = whole.iter().chain(at).copied().collect();
+    filter(&tables[table], &at).iter().map(|row| int(row, column)).collect()
+}
+
+#[track_caller]
+fn check_move(from: [&str; 3], to: &str, moves_n: i64) {
+    let [pipeline, stage, kind] = from;
+    let at = [("pipeline", pipeline), ("from_stage", stage), ("to_stage", to), ("move", kind)];
+    assert_eq!(counts(by_hand(), "stage_transitions", &at, "moves_n"), [moves_n], "{from:?} {to}");
+}
+
+#[test]
+fn a_change_of_pipeline_is_a_handoff_and_nothing_else() {
+    check_move(["sales", "START", "created"], "lead", 3);
+    check_move(["sales", "lead", "advanced"], "offer", 1);
+    check_move(["sales", "lead", "handoff"], "HANDOFF", 2);
+    check_move(["renewal", "HANDOFF", "handoff"], "lead", 1);
+    check_move(["renewal", "offer", "advanced"], "lead", 1);
+    check_move(["renewal", "lead", "won"], "won", 1);
+    check_move(["renewal", "START", "created"], "gone", 1);
+    check_move(["misc", "START", "created"], "lead", 1);
+    for kind in ["regressed", "skipped", "reopened", "unordered"] {
+        assert_eq!(counts(by_hand(), "stage_transitions", &[("move", kind)], "moves_n"), [0; 0]);
+    }
+    let lead = [("pipeline", "sales"), ("from_stage", "lead")];
+    assert_eq!(counts(by_hand(), "stage_transitions", &lead, "entries_n"), [3, 3]);
+    assert_eq!(counts(by_hand(), "stage_transitions", &lead, "exits_n"), [3, 3]);
+}
+
+#[test]
+fn each_pipeline_has_a_funnel_of_the_deals_that_are_in_it_now() {
+    let reached = |pipeline, column| {
+        let at = [("pipeline", pipeline), ("variant", "reached"), ("population", "created")];
+        counts(by_hand(), "funnel", &at, column)
+    };
+    assert_eq!(reached("sales", "entered_n"), [1, 1, 1]);
+    // 2 came to lead, the second stage, and was won; 3 came to lead; 4 and 6 to none.
+    assert_eq!(reached("renewal", "entered_n"), [2, 2, 1]);
+    assert_eq!(reached("renewal", "population_n"), [4, 4, 4]);
+    assert_eq!(reached("misc", "entered_n"), [0]);
+    assert_eq!(outcomes(by_hand()), [6, 2, 2, 2]);
+    let at = [("pipeline", "sales")];
+    assert_eq!(counts(by_hand(), "stage_time", &at, "visits_n"), [3, 1]);
+    assert_eq!(counts(by_hand(), "stage_time", &at, "bottleneck_rank"), [1, 2]);
+}
+
+#[test]
+fn pipelines_that_nobody_listed_are_counted_and_named() {
+    assert_eq!(affected(by_hand(), "deal_events", "unknown_pipeline"), 1);
+    assert_eq!(affected(by_hand(), "deal_events", "unknown_stages"), 1);
+    assert_eq!(affected(by_hand(), "deal_events", "unknown_stage_events"), 1);
+    let scratch = Scratch::new();
+    scratch.write("events.csv", HISTORIES);
+    let warnings = scratch.run(&format!("{RUN}{PIPELINES}{EVENTS}")).unwrap().warnings.join("\n");
+    assert!(warnings.contains("not in [pipelines]: misc"), "{warnings}");
+    assert!(warnings.contains("not in the pipeline: lead (misc)"), "{warnings}");
+}
+
+#[test]
+fn one_pipeline_may_be_for_all_deals_of_no_other() {
+    let rest = "[pipeline]\nstages = [\"lead\"]\n";
+    let tables = run(&format!("{rest}{PIPELINES}{EVENTS}"));
+    assert_eq!(filter(&tables["data_quality"], &[("rule", "unknown_pipeline")]).len(), 1);
+    assert_eq!(affected(&tables, "deal_events", "unknown_pipeline"), 0);
+    let at = [("pipeline", "default"), ("variant", "reached"), ("population", "created")];
+    assert_eq!(counts(&tables, "funnel", &at, "entered_n"), [1, 0]);
+}
+
+#[test]
+fn a_registry_gives_the_same_pipelines_by_itself() {
+    let tables = run(&format!("{REGISTRY}{EVENTS}"));
+    for (name, rows) in by_hand().iter().filter(|(name, _)| *name != "data_quality") {
+        assert_eq!(&tables[name], rows, "{name}");
+    }
+    let only = run(&format!("[pipeline]\nonly = [\"sales\"]\n{REGISTRY}{EVENTS}"));
+    // Deals 1, 2 and 4, as far as they are in sales.
+    assert_eq!(outcomes(&only), [3, 1, 0, 2]);
+    let at = [("from_stage", "lead"), ("to_stage", "STILL")];
+    assert_eq!(counts(&only, "stage_transitions", &at, "moves_n"), [2]);
+}
+
+#[test]
+fn full_rows_and_changes_of_fields_give_the_same_tables() {
+    let rows = run(&format!("{PIPELINES}{EVENTS}shape = \"row_history\"\n"));
+    let scratch = Scratch::new();
+    let mut changes = String::from("deal_id,event_time,field,new_value\n");
+    for line in HISTORIES.lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        for (field, value) in [("stage", cells[3]), ("pipeline", cells[2])] {
+            if !value.is_empty() {
+                changes.push_str(&format!("{},{},{field},{value}\n", cells[0], cells[1]));
+            }
+        }
+    }
+    scratch.write("events.csv", &changes);
+    let fields = "shape = \"field_history\"\n\
+                  fields = { stage = \"stage_id\", pipeline = \"pipeline_id\" }\n";
+    let fields = tables_of(&scratch, &format!("{RUN}{PIPELINES}{EVENTS}{fields}"));
+    for (name, expected) in by_hand().iter().filter(|(name, _)| *name != "data_quality") {
+        assert_eq!(&rows[name], expected, "{name} of full rows");
+        assert_eq!(&fields[name], expected, "{name} of changes of fields");
+    }
+}
+
+#[test]
+fn the_pipeline_can_be_a_dimension_and_a_column_of_own_metrics() {
+    let own = "[dimensions]\ncolumns = [\"pipeline_id\"]\n[[metrics]]\nname = \"mine\"\n\
+               question = \"?\"\nrelation = \"visits\"\n\
+               sql = \"SELECT pipeline, stage, COUNT(*) AS visits_n FROM visits \
+               WHERE pipeline = 'renewal' GROUP BY pipeline, stage\"\n";
+    let tables = run(&format!("{own}{PIPELINES}{EVENTS}"));
+    let at = [("slice", "pipeline_id"), ("pipeline_id", "renewal"), ("period", "all")];
+    let row = only(&tables["conversion"], &[&at[..], &[("basis", "created")]].concat());
+    assert_eq!(int(&row, "deals_n"), 3);
+    let visits = |stage| counts(&tables, "mine", &[("stage", stage)], "visits_n");
+    assert_eq!((visits("lead (renewal)"), visits("gone")), (vec![2], vec![2]));
+}
