@@ -42,7 +42,8 @@ struct Paid<'a> {
 impl Paid<'_> {
     fn customer(&self) -> Id {
         let own = self.payment.customer;
-        if own.is_none() { self.deal.map_or(Id::NONE, |(_, row)| row.deal.customer) } else { own }
+        let of_deal = || self.deal.map_or(Id::NONE, |(_, row)| row.deal.customer.as_number());
+        if own.is_none() { of_deal() } else { own }
     }
 
     fn split_hash(&self) -> u64 {

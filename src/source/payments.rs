@@ -59,7 +59,7 @@ impl Payments {
             return;
         }
         for payment in &mut self.rows {
-            payment.deal = merges.of(payment.deal).map_or(payment.deal, |merge| merge.winner);
+            payment.deal = merges.of(payment.deal).map_or(payment.deal, |m| m.winner.as_number());
         }
         self.rows.sort_by_key(|payment| (payment.deal, payment.at));
     }
@@ -73,6 +73,7 @@ impl Payments {
     /// Where the payments of a deal are.
     #[must_use]
     pub fn of(&self, deal: Id) -> Range<usize> {
+        let deal = deal.as_number();
         let first = self.rows.partition_point(|payment| payment.deal < deal);
         let rest = self.rows.get(first..).unwrap_or_default();
         first..first + rest.partition_point(|payment| payment.deal == deal)
@@ -181,6 +182,8 @@ impl Reading<'_> {
             } else {
                 amount
             };
+            // A table as text tells of the same deals as histories with numbers.
+            let (deal, customer) = (deal.as_number(), customer.as_number());
             self.put(id, Payment { deal, customer, at, amount }, batch);
         }
         Ok(())

@@ -45,7 +45,7 @@ impl Splits {
     /// The owners who share a deal; none if it is not split.
     #[must_use]
     pub fn of(&self, deal: Id) -> &[Share] {
-        self.deals.get(&deal).map_or(&[], Vec::as_slice)
+        self.deals.get(&deal.as_number()).map_or(&[], Vec::as_slice)
     }
 
     /// Bytes that they take, about.
@@ -114,7 +114,7 @@ fn read_batch(
             continue;
         }
         batch.keep();
-        let (known, is_broken) = deals.entry(deal).or_default();
+        let (known, is_broken) = deals.entry(deal.as_number()).or_default();
         let owner = owner.map(|name| names.owner.intern(&name)).transpose()?;
         match owner {
             Some((owner, _)) if share > 0 && ![NO_AMOUNT, BAD_AMOUNT].contains(&share) => {
