@@ -203,6 +203,8 @@ fn taken_by(name: &str) -> Option<String> {
         Relation::Bookings,
         Relation::Orders,
         Relation::Customers,
+        Relation::Credits,
+        Relation::Payments,
     ];
     let tables = [Relation::Targets, Relation::Surveys, Relation::Touches, Relation::Contracts];
     let mut columns = own.into_iter().chain(tables).flat_map(|relation| relation.columns());

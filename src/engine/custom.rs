@@ -18,13 +18,15 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 11] = [
+const READABLE: [Relation; 13] = [
     Relation::Visits,
     Relation::Deals,
     Relation::Bookings,
     Relation::Orders,
     Relation::Customers,
     Relation::CustomerPeriods,
+    Relation::Credits,
+    Relation::Payments,
     Relation::Spend,
     Relation::Targets,
     Relation::Surveys,

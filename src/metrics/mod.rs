@@ -36,6 +36,8 @@ use crate::time::{Calendar, Day, Instant, NO_DAY, Period, Resolution};
 pub static REGISTRY: &[&Metric] = &[
     &revenue::revenue::METRIC,
     &revenue::revenue_clocks::METRIC,
+    &revenue::revenue_credit::METRIC,
+    &revenue::revenue_paid::METRIC,
     &conversion::conversion::METRIC,
     &funnel::funnel::METRIC,
     &funnel::stage_transitions::METRIC,

@@ -19,7 +19,9 @@ use crate::fold::machine::Outcome;
 use crate::fold::{Chunk, Content, DealRow};
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{Interners, Lookup, LookupKey, Names, Spend, SpendRow, Tables};
+use crate::source::{
+    Interners, Lookup, LookupKey, Names, Payments, Spend, SpendRow, Splits, Tables,
+};
 use crate::time::{Calendar, Instant, Period, Resolution, Starts};
 
 /// What assembling needs to know of the run.
@@ -54,6 +56,10 @@ pub struct Parts<'a> {
     pub lookups: &'a [Lookup],
     /// Spend, where there is any.
     pub spend: Option<&'a Spend>,
+    /// Payments, where there are any.
+    pub payments: Option<&'a Payments>,
+    /// Shares in deals, where there are any.
+    pub splits: Option<&'a Splits>,
     /// Targets, surveys, touches and contracts, where there are any.
     pub tables: Option<&'a Tables>,
     /// Whether all attributes of the events are read, whatever is wanted.
@@ -86,6 +92,15 @@ pub struct Parts<'a> {
     pub wanted: &'a Wanted,
 }
 
+/// What customers are made of.
+#[derive(Debug, Default)]
+pub struct Transactions {
+    /// Won deals.
+    pub won: OrderColumns,
+    /// Payments, where they are given.
+    pub paid: OrderColumns,
+}
+
 /// More than there are in a chunk, but for a deal that goes on and on.
 const VISITS_A_BATCH: usize = 1 << 16;
 
@@ -94,7 +109,10 @@ pub struct Assembler<'a> {
     pub(super) stages: &'a StageTable,
     pub(super) pipelines: PipelineNames,
     pub(super) stage_codes: Vec<u16>,
+    /// Rank of each owner's number among all names.
     pub(super) owner_ranks: Vec<u32>,
+    /// The final code of each owner's number.
+    pub(super) owner_codes: Vec<u32>,
     /// Every dimension of the run, in configured order.
     pub(super) dimensions: Vec<String>,
     pub(super) sources: Vec<Column>,
@@ -115,7 +133,15 @@ pub struct Assembler<'a> {
     pub(super) holdout_days: u32,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
+    pub(super) payments: Option<&'a Payments>,
+    /// Of each payment whether its deal has come.
+    pub(super) claimed: Vec<AtomicBool>,
+    pub(super) splits: Option<&'a Splits>,
     has_customers: AtomicBool,
+    /// Whether any payment so far has a customer.
+    pub(super) has_payers: AtomicBool,
+    /// The same as `amounts`, of payments.
+    pub(super) paid_amounts: AtomicU64,
     /// Sum of the absolute amounts so far.
     amounts: AtomicU64,
     /// The same of all entries of the ledger.
@@ -193,6 +219,7 @@ impl<'a> Assembler<'a> {
             stages: parts.stages,
             pipelines: parts.pipelines,
             stage_codes: parts.stage_codes,
+            owner_codes: owner_codes(&dimensions, &parts.owner_ranks),
             owner_ranks: parts.owner_ranks,
             dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             team_dimensions: teams.map(|d| d.name.clone()).collect(),
@@ -211,7 +238,12 @@ impl<'a> Assembler<'a> {
             holdout_days: parts.holdout_days,
             ledger: parts.ledger,
             wanted: parts.wanted,
+            payments: parts.payments,
+            claimed: parts.payments.map_or_else(Vec::new, unclaimed),
+            splits: parts.splits,
             has_customers: AtomicBool::new(false),
+            has_payers: AtomicBool::new(false),
+            paid_amounts: AtomicU64::new(0),
             amounts: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             dictionaries,
@@ -228,7 +260,7 @@ impl<'a> Assembler<'a> {
         &self,
         chunk: &Chunk,
         take: impl Fn(&Batch) -> Result<(), Error>,
-    ) -> Result<OrderColumns, Error> {
+    ) -> Result<Transactions, Error> {
         let has_deals = chunk.content == Content::Deals;
         if has_deals {
             self.guard(&self.amounts, chunk.deals.iter().map(|row| row.deal.amount))?;
@@ -267,22 +299,44 @@ impl<'a> Assembler<'a> {
                 take(&self.bookings(&deals, number * VISITS_A_BATCH, rows)?)?;
             }
         }
+        if !has_deals {
+            return Ok(Transactions::default());
+        }
+        if self.wanted.relation(Relation::Credits) {
+            self.credits(&deals, &take)?;
+        }
+        let paid = self.paid(&deals, &take)?;
         let customers = [
             Relation::Orders,
             Relation::Customers,
             Relation::CustomerIds,
             Relation::CustomerPeriods,
         ];
-        if has_deals && customers.into_iter().any(|relation| self.wanted.relation(relation)) {
-            return Ok(self.orders_of(&deals));
+        // With payments, the relations about customers are made of them.
+        let of_deals = if self.payments.is_some() { 1 } else { customers.len() };
+        let mut of_deals = customers.into_iter().take(of_deals);
+        if of_deals.any(|relation| self.wanted.relation(relation)) {
+            return Ok(Transactions { won: self.orders_of(&deals), paid });
         }
-        Ok(OrderColumns::default())
+        Ok(Transactions { paid, ..Transactions::default() })
     }
 
     /// The names behind the codes.
     #[must_use]
     pub fn into_dictionaries(self) -> Dictionaries {
         self.dictionaries
+    }
+
+    /// The run's payments.
+    #[must_use]
+    pub fn payments(&self) -> Option<&'a Payments> {
+        self.payments
+    }
+
+    /// Whether there is anything to make customers of so far.
+    pub fn has_payers(&self) -> bool {
+        let has = if self.payments.is_some() { &self.has_payers } else { &self.has_customers };
+        has.load(Ordering::Relaxed)
     }
 
     /// Whether any deal so far has a customer.
@@ -316,7 +370,11 @@ impl<'a> Assembler<'a> {
     }
 
     /// Refuses amounts whose sum, whatever their signs, could leave 64 bits.
-    fn guard(&self, so_far: &AtomicU64, amounts: impl Iterator<Item = i64>) -> Result<(), Error> {
+    pub(super) fn guard(
+        &self,
+        so_far: &AtomicU64,
+        amounts: impl Iterator<Item = i64>,
+    ) -> Result<(), Error> {
         let known = amounts.filter(|a| *a != NO_AMOUNT);
         let total: u128 = known.map(|a| u128::from(a.unsigned_abs())).sum();
         let total = u64::try_from(total).unwrap_or(u64::MAX).min(i64::MAX as u64 + 1);
@@ -325,6 +383,20 @@ impl<'a> Assembler<'a> {
             return Err(Error::Overflow { what: "the sum of all deals' amounts".into() });
         }
         Ok(())
+    }
+}
+
+/// Of no payment the deal has come yet.
+fn unclaimed(payments: &Payments) -> Vec<AtomicBool> {
+    payments.rows().iter().map(|_| AtomicBool::new(false)).collect()
+}
+
+/// The final code of each owner's number: where the owner is a dimension, whose names may be capped,
+/// its dictionary is the owners', too.
+fn owner_codes(dimensions: &[Dimension], ranks: &[u32]) -> Vec<u32> {
+    match dimensions.iter().find(|dimension| dimension.name == "owner").map(|d| &d.source) {
+        Some(Column::Event(_, codes)) => codes.clone(),
+        _ => ranks.to_vec(),
     }
 }
 

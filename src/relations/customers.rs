@@ -1,4 +1,5 @@
-//! `customers`: one row per customer with at least one order. Dimensions are those of the first
+//! `customers`: one row per customer with at least one order: a won deal, or a payment
+//! where payments are given. Dimensions are those of the first
 //! order's deal, so that a customer stays in one group for life.
 
 use super::{Kind, RelationColumn, column};

@@ -11,6 +11,16 @@ use crate::fold::amount_or_zero;
 use crate::money::NO_AMOUNT;
 use crate::source::SpendRow;
 
+/// What orders are: with payments, the relation `orders` is of won deals and the relations about
+/// customers are of payments; else all are of won deals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Won deals.
+    Won,
+    /// Payments.
+    Paid,
+}
+
 impl Assembler<'_> {
     /// Makes the relations about customers of some shards from all of their orders.
     ///
@@ -19,10 +29,11 @@ impl Assembler<'_> {
     pub fn customers(
         &self,
         orders: &OrderColumns,
+        of: Of,
         take: impl Fn(&Batch) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let sorted = orders_pass::in_order(orders, &self.names.deal);
-        if self.wanted.relation(Relation::Orders) {
+        if of == Of::Won && self.wanted.relation(Relation::Orders) {
             let batch = self.orders(orders, &sorted)?;
             match self.only_order_of {
                 None => take(&batch)?,
@@ -35,7 +46,8 @@ impl Assembler<'_> {
             }
         }
         let relations = [Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods];
-        if relations.into_iter().any(|relation| self.wanted.relation(relation)) {
+        let is_theirs = of == Of::Paid || self.payments.is_none();
+        if is_theirs && relations.into_iter().any(|relation| self.wanted.relation(relation)) {
             self.customers_and_periods(orders, &sorted, take)?;
         }
         Ok(())

@@ -37,7 +37,7 @@ impl Assembler<'_> {
     }
 
     pub(super) fn owner(&self, code: u32) -> u32 {
-        self.owner_ranks.get(code as usize).copied().unwrap_or(NO_CODE)
+        self.owner_codes.get(code as usize).copied().unwrap_or(NO_CODE)
     }
 
     fn dwell(&self, row: &VisitRow) -> i64 {

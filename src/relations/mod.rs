@@ -16,6 +16,7 @@ pub mod assemble;
 pub mod batch;
 pub mod bookings;
 pub mod contracts;
+pub mod credits;
 pub mod customer_ids;
 pub mod customer_periods;
 pub mod customers;
@@ -32,6 +33,7 @@ pub(crate) mod fixture;
 pub mod frame;
 pub mod orders;
 pub mod orders_pass;
+pub mod payments;
 pub mod spend;
 pub mod surveys;
 mod tables_emit;
@@ -43,6 +45,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use batch::{Batch, Wanted};
+pub use customers_emit::Of;
 
 use crate::error::Error;
 
@@ -66,6 +69,10 @@ pub enum Relation {
     CustomerIds,
     /// One row per customer, period length and active period.
     CustomerPeriods,
+    /// One row per won deal and owner who is credited with it.
+    Credits,
+    /// One row per payment.
+    Payments,
     /// One row per row of the spend input.
     Spend,
     /// One row per target.
@@ -82,7 +89,7 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 13] = [
+    pub const EVERY: [Self; 15] = [
         Self::Visits,
         Self::Deals,
         Self::Bookings,
@@ -90,6 +97,8 @@ impl Relation {
         Self::Customers,
         Self::CustomerIds,
         Self::CustomerPeriods,
+        Self::Credits,
+        Self::Payments,
         Self::Spend,
         Self::Targets,
         Self::Surveys,
@@ -109,6 +118,8 @@ impl Relation {
             Self::Customers => "customers",
             Self::CustomerIds => "customer_ids",
             Self::CustomerPeriods => "customer_periods",
+            Self::Credits => "credits",
+            Self::Payments => "payments",
             Self::Spend => "spend",
             Self::Targets => "targets",
             Self::Surveys => "surveys",
@@ -128,11 +139,14 @@ impl Relation {
     #[must_use]
     pub fn missing_because(self) -> &'static str {
         match self {
-            Self::Visits | Self::Deals | Self::Bookings | Self::Findings => {
+            Self::Visits | Self::Deals | Self::Bookings | Self::Credits | Self::Findings => {
                 "the inputs have no deal events"
             }
             Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
+            }
+            Self::Payments => {
+                "it needs payments: add [inputs.payments] with paid_at, amount and deal_id"
             }
             Self::Spend => "it needs spend: add [inputs.spend] with date, channel and amount",
             Self::Targets => {
@@ -160,6 +174,8 @@ impl Relation {
             Self::Customers => customers::COLUMNS,
             Self::CustomerIds => customer_ids::COLUMNS,
             Self::CustomerPeriods => customer_periods::COLUMNS,
+            Self::Credits => credits::COLUMNS,
+            Self::Payments => payments::COLUMNS,
             Self::Spend => spend::COLUMNS,
             Self::Targets => targets::COLUMNS,
             Self::Surveys => surveys::COLUMNS,

@@ -16,15 +16,14 @@ use crate::time::{Instant, Period};
 
 /// The relations that can be made of these inputs.
 pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
-    let mut present =
-        BTreeSet::from([Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Findings]);
+    let folded = [Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Credits];
+    let mut present = BTreeSet::from(folded);
+    present.insert(Relation::Findings);
     if assembler.has_customers() {
-        present.extend([
-            Relation::Orders,
-            Relation::Customers,
-            Relation::CustomerIds,
-            Relation::CustomerPeriods,
-        ]);
+        present.insert(Relation::Orders);
+    }
+    if assembler.has_payers() {
+        present.extend([Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods]);
     }
     present.extend(given.relations());
     present
@@ -74,6 +73,8 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         names: of.names,
         lookups: of.lookups,
         spend: of.given.spend.as_ref(),
+        payments: of.given.payments.as_ref(),
+        splits: of.given.splits.as_ref(),
         tables: of.given.tables(),
         reads_all: of.reads_all,
         dimension_at: of.config.dimensions.at,
@@ -106,6 +107,10 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
     let all = &config.dimensions.columns;
     let of = |relation: Relation| match relation {
         Relation::CustomerIds | Relation::Findings => Some(Vec::new()),
+        Relation::Payments => {
+            let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Payments);
+            given.then(|| all.clone())
+        }
         Relation::Spend => {
             // As resolved: an input named `spend` need not say its shape.
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Spend);

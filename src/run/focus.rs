@@ -4,8 +4,7 @@
 use crate::error::Error;
 use crate::fold::Chunk;
 use crate::relations::Batch;
-use crate::relations::assemble::Assembler;
-use crate::relations::orders_pass::OrderColumns;
+use crate::relations::assemble::{Assembler, Transactions};
 
 /// The deal, and whose it is.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +25,14 @@ impl Focus {
         assembler: &Assembler<'_>,
         chunk: &Chunk,
         take: impl Fn(&Batch) -> Result<(), Error>,
-    ) -> Result<OrderColumns, Error> {
+    ) -> Result<Transactions, Error> {
         let own = chunk.only(|row| row.id.hash() == self.deal);
         if !own.deals.is_empty() {
             assembler.chunk(&own, take)?;
         }
         let of_customer = chunk.only(|row| Some(row.deal.customer.hash()) == self.customer);
         if of_customer.deals.is_empty() {
-            return Ok(OrderColumns::default());
+            return Ok(Transactions::default());
         }
         assembler.chunk(&of_customer, |_| Ok(()))
     }

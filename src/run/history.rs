@@ -7,8 +7,8 @@ use std::time::Instant as Stopwatch;
 
 use super::assembly::{self, AssemblyOf};
 use super::focus::Focus;
+use super::folding::Folded;
 use super::memory::Memory;
-use super::orders::Orders;
 use super::tables::Spans;
 use super::{inputs, needs, pricing};
 use crate::config::{Config, Resolved};
@@ -236,7 +236,7 @@ impl Milling<'_> {
         let names = Interners::new(&event_dimensions);
         let Gathered { events, as_of, telling, merges } =
             self.events(&config, (&source, merges), &stages, &names, &memory)?;
-        let given = given.read(resolved, &names, as_of, ledger, &memory)?;
+        let given = given.read(resolved, (&names, &merges), as_of, ledger, &memory)?;
         let pricing = pricing::of_deals(resolved, &names, &given.rates, as_of);
         watch.lap("read");
         on_step("fold");
@@ -270,16 +270,17 @@ impl Milling<'_> {
             booking: assembly::booking(wanted),
             merges: merges.if_any(),
         };
-        let Folded { tally, deals, orders, spilled_bytes } =
-            fold_events(events, &settings, &assembler, (&taker, self.focus), &memory)?;
+        let taker_of = (&taker, self.focus);
+        let folded = Folded::new(events, &settings, &assembler, taker_of, (&memory, ledger))?;
+        let (tally, deals) = (&folded.tally, folded.deals);
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
         }
         pricing::judge(resolved, &names, tally.foreign_deals, &given, ledger)?;
-        self.record_fold((&source, &merges), &tally, &stages, assembler.lumped);
+        self.record_fold((&source, &merges), tally, &stages, assembler.lumped);
         watch.lap("fold");
         on_step("customers");
-        make_customers(orders, &assembler, &taker, spilled_bytes)?;
+        folded.customers(&assembler, &taker)?;
         let present = assembly::present(&assembler, &given);
         let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
         watch.lap("customers");
@@ -450,55 +451,10 @@ struct Gathered {
     merges: Merges,
 }
 
-/// What the fold leaves behind when its batches are taken.
-struct Folded {
-    tally: fold::Tally,
-    deals: u64,
-    orders: Orders,
-    /// Of the events.
-    spilled_bytes: u64,
-}
-
-fn fold_events<T: Taker>(
-    events: Complete<Scattered>,
-    settings: &fold::Settings<'_>,
-    assembler: &Assembler<'_>,
-    (taker, focus): (&T, Option<Focus>),
-    memory: &Memory,
-) -> Result<Folded, Error> {
-    let orders = Orders::new(memory, events.rows());
-    let deals = AtomicU64::new(0);
-    let tally = fold::fold(&events, settings, |chunk| {
-        if chunk.content == fold::Content::Deals {
-            deals.fetch_add(chunk.deals.len() as u64, Ordering::Relaxed);
-        }
-        let take = |batch: &Batch| taker.take(batch);
-        orders.add(match focus {
-            None => assembler.chunk(chunk, take)?,
-            Some(focus) => focus.chunk(assembler, chunk, take)?,
-        })
-    })?;
-    let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
-    Ok(Folded { tally, deals, orders, spilled_bytes })
-}
-
 /// The pipelines and their stages, for the finishes.
 fn pipelines(stages: &StageTable) -> metrics::Pipelines {
     let of = stages.stages_of_pipelines().into_iter().map(|stage| (stage.pipeline, stage.name));
     metrics::Pipelines { open: stages.open_stages(), stages: of.collect() }
-}
-
-/// Makes the relations about customers; `spilled_bytes` are those of the events.
-fn make_customers<T: Taker>(
-    orders: Orders,
-    assembler: &Assembler<'_>,
-    taker: &T,
-    spilled_bytes: u64,
-) -> Result<(), Error> {
-    let orders = orders.complete()?;
-    orders.customers(assembler, |batch| taker.take(batch))?;
-    tracing::debug!(bytes = spilled_bytes + orders.spilled_bytes(), "scratch");
-    Ok(())
 }
 
 /// Laps of a stopwatch.

@@ -13,7 +13,8 @@ use crate::quality::{Counts, Ledger, Rule};
 use crate::relations::deals::STAGES_MAX;
 use crate::source::{
     CheckedInput, DealSource, FxSource, InputFacts, Interner, Interners, Lookup, LookupSource,
-    MergeSource, Merges, Read, Registry, SpendSource, TablesSource, unit_hint,
+    MergeSource, Merges, PaymentSource, Read, Registry, SpendSource, SplitSource, TablesSource,
+    unit_hint,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -27,14 +28,20 @@ pub(super) fn open(
     let calendar = resolved.calendar;
     let mut faults = Vec::new();
     let deals = kept(DealSource::open(config, calendar, stages, event_dimensions), &mut faults)?;
+    let merges = kept(MergeSource::open(config, calendar), &mut faults)?;
     let lookups = kept(LookupSource::open(config, calendar), &mut faults)?;
     let spend = kept(SpendSource::open(config, calendar), &mut faults)?;
     let rates = kept(FxSource::open(config, calendar), &mut faults)?;
-    let merges = kept(MergeSource::open(config, calendar), &mut faults)?;
+    let payments = kept(PaymentSource::open(config, calendar), &mut faults)?;
+    let splits = kept(SplitSource::open(config, calendar), &mut faults)?;
     let tables = kept(TablesSource::open(config, calendar), &mut faults)?;
-    match (deals, lookups, spend, rates, merges, tables) {
-        (Some(deals), Some(lookups), Some(spend), Some(rates), Some(merges), Some(tables)) => {
-            Ok(Opened { deals, lookups, merges, given: GivenSource { rates, spend, tables } })
+    let given = || {
+        let (rates, spend, tables) = (rates?, spend?, tables?);
+        Some(GivenSource { rates, spend, payments: payments?, splits: splits?, tables })
+    };
+    match (deals, lookups, merges, given()) {
+        (Some(deals), Some(lookups), Some(merges), Some(given)) => {
+            Ok(Opened { deals, lookups, merges, given })
         }
         _ => Err(Error::Faults(faults)),
     }
@@ -49,7 +56,10 @@ pub(super) struct Opened {
 }
 
 /// What was opened; faults are kept, so that those of all inputs can be told together.
-fn kept<T>(opened: Result<T, Error>, faults: &mut Vec<Fault>) -> Result<Option<T>, Error> {
+pub(super) fn kept<T>(
+    opened: Result<T, Error>,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<T>, Error> {
     match opened {
         Ok(opened) => Ok(Some(opened)),
         Err(Error::Faults(more)) => {
@@ -245,6 +255,8 @@ pub(super) fn all(
     inputs.extend(lookups.into_iter().map(|l| l.checked));
     inputs.extend(given.spend.map(|s| s.inputs).unwrap_or_default());
     inputs.extend(given.rates.inputs);
+    inputs.extend(given.payments.map(|p| p.inputs).unwrap_or_default());
+    inputs.extend(given.splits.map(|s| s.inputs).unwrap_or_default());
     inputs.extend(merges.inputs);
     inputs.extend(given.tables.inputs);
     inputs.extend(registry.map(|r| r.checked));

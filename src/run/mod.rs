@@ -4,6 +4,7 @@ mod account;
 mod assembly;
 mod explain;
 mod focus;
+mod folding;
 mod history;
 mod inputs;
 mod needs;

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::fold::Scattered;
 use crate::relations::assemble::Assembler;
 use crate::relations::orders_pass::OrderColumns;
-use crate::relations::{Batch, SHARDS_MAX};
+use crate::relations::{Batch, Of, SHARDS_MAX};
 use crate::spill::{Complete, Part, Store};
 
 /// The orders on their way from the fold to the pass over customers: a thread's are collected until
@@ -86,6 +86,7 @@ impl AllOrders {
     pub(super) fn customers(
         &self,
         assembler: &Assembler<'_>,
+        of: Of,
         take: impl Fn(&Batch) -> Result<(), Error> + Sync,
     ) -> Result<(), Error> {
         let ranges = self.0.ranges().par_iter().enumerate().with_max_len(1);
@@ -93,7 +94,7 @@ impl AllOrders {
             let parts = self.0.range(number)?;
             let own = OrderColumns::gather(parts.iter().map(|part| &**part), shards);
             drop(parts);
-            if own.is_empty() { Ok(()) } else { assembler.customers(&own, &take) }
+            if own.is_empty() { Ok(()) } else { assembler.customers(&own, of, &take) }
         })
     }
 }

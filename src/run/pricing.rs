@@ -9,7 +9,7 @@ use crate::error::{Error, Fault};
 use crate::fold::pricing::{Pricing, Worth};
 use crate::money::{ONE, UNPRICED, by_rate};
 use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{FxRates, Interners, Spend, SpendSource, SpentIn};
+use crate::source::{FxRates, Interners, PaymentSource, Payments, Spend, SpendSource, SpentIn};
 use crate::time::{Day, Instant};
 
 /// How the deals' amounts are converted; `None` where all of them are as they are to be.
@@ -69,6 +69,20 @@ impl Spending<'_> {
         Ok((spend, foreign.into_inner()))
     }
 
+    /// Reads all payments, with the number of rows in another currency where none is converted.
+    pub(super) fn read_payments(
+        &self,
+        source: PaymentSource,
+        ledger: &Ledger,
+    ) -> Result<(Option<Payments>, u64), Error> {
+        let Spending { resolved, names, as_of, .. } = *self;
+        let foreign = AtomicU64::new(0);
+        let price = |spent: &SpentIn<'_>| self.price(spent, &foreign);
+        let (calendar, native) = (resolved.calendar, &resolved.native);
+        let payments = source.read(calendar, native, &price, as_of, (names, ledger))?;
+        Ok((payments, foreign.into_inner()))
+    }
+
     pub(super) fn price(&self, spent: &SpentIn<'_>, foreign: &AtomicU64) -> i64 {
         let Spending { resolved, rates, as_of, names } = *self;
         let currency = spent.currency.map(str::to_uppercase);
@@ -94,6 +108,16 @@ impl Spending<'_> {
     }
 }
 
+/// How many deals and rows are in another currency where none is converted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Foreign {
+    pub(super) deals: u64,
+    pub(super) spend: u64,
+    pub(super) payments: u64,
+    /// Targets and contracts.
+    pub(super) tables: u64,
+}
+
 /// Every currency that deals or spend name.
 fn currencies(names: &Interners) -> BTreeSet<String> {
     names.currency.freeze().iter().map(|(_, name)| name.to_uppercase()).collect()
@@ -108,31 +132,28 @@ pub(super) fn judge(
     given: &Given,
     ledger: &Ledger,
 ) -> Result<(), Error> {
-    refuse_mixed(resolved, names, deals, given)?;
+    refuse_mixed(resolved, names, Foreign { deals, ..given.foreign })?;
     record_missing(resolved, names, &given.rates, ledger);
     Ok(())
 }
 
 /// Refuses amounts in other currencies where none is converted: their sums would mean nothing.
-fn refuse_mixed(
-    resolved: &Resolved,
-    names: &Interners,
-    deals: u64,
-    given: &Given,
-) -> Result<(), Error> {
-    let (spend, tables) = (given.foreign_spend, given.foreign_rows);
-    if resolved.config.money.policy != MoneyPolicy::None || deals + spend + tables == 0 {
+fn refuse_mixed(resolved: &Resolved, names: &Interners, foreign: Foreign) -> Result<(), Error> {
+    let Foreign { deals, spend, payments, tables } = foreign;
+    let all = deals + spend + payments + tables;
+    if resolved.config.money.policy != MoneyPolicy::None || all == 0 {
         return Ok(());
     }
     let base = &resolved.currency.code;
     let known = currencies(names);
     let others: Vec<&str> =
         known.iter().filter(|name| *name != base).map(String::as_str).take(NAMED_MAX).collect();
-    let table = if resolved.inputs.contains_key("targets") { "targets" } else { "contracts" };
-    let (found, input) = match (deals, spend) {
-        (0, 0) => (format!("{tables} rows of targets and contracts"), table),
-        (0, spend) => (format!("{spend} rows of spend"), "spend"),
-        (deals, _) => (format!("{deals} deals"), "deal_events"),
+    let given = if resolved.inputs.contains_key("targets") { "targets" } else { "contracts" };
+    let (found, input) = match (deals, spend, payments) {
+        (0, 0, 0) => (format!("{tables} rows of targets and contracts"), given),
+        (0, 0, payments) => (format!("{payments} payments"), "payments"),
+        (0, spend, _) => (format!("{spend} rows of spend"), "spend"),
+        (deals, ..) => (format!("{deals} deals"), "deal_events"),
     };
     let file = resolved.inputs.get(input).map(|i| i.path.clone()).unwrap_or_default();
     let listed = if others.is_empty() { String::new() } else { format!(": {}", others.join(", ")) };

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory::Memory;
-use super::pricing::Spending;
+use super::pricing::{Foreign, Spending};
 use crate::config::{Config, Resolved, Shape};
 use crate::error::Error;
 use crate::quality::Ledger;
 use crate::relations::Relation;
 use crate::source::{
-    FxRates, FxSource, Interners, Spend, SpendSource, SpentIn, TableSettings, Tables, TablesSource,
+    FxRates, FxSource, Interners, Merges, PaymentSource, Payments, Spend, SpendSource, SpentIn,
+    SplitSource, Splits, TableSettings, Tables, TablesSource,
 };
 use crate::time::{Calendar, Day, Instant};
 
@@ -22,6 +23,8 @@ pub type Spans = BTreeMap<String, (Day, Day)>;
 pub(super) struct GivenSource {
     pub(super) rates: FxSource,
     pub(super) spend: SpendSource,
+    pub(super) payments: PaymentSource,
+    pub(super) splits: SplitSource,
     pub(super) tables: TablesSource,
 }
 
@@ -29,11 +32,11 @@ pub(super) struct GivenSource {
 pub(super) struct Given {
     pub(super) rates: FxRates,
     pub(super) spend: Option<Spend>,
+    pub(super) payments: Option<Payments>,
+    pub(super) splits: Option<Splits>,
     pub(super) tables: Tables,
-    /// Rows of spend in another currency where none is converted.
-    pub(super) foreign_spend: u64,
-    /// Such rows of the tables.
-    pub(super) foreign_rows: u64,
+    /// Rows in another currency where none is converted.
+    pub(super) foreign: Foreign,
 }
 
 impl GivenSource {
@@ -41,7 +44,7 @@ impl GivenSource {
     pub(super) fn read(
         self,
         resolved: &Resolved,
-        names: &Interners,
+        (names, merges): (&Interners, &Merges),
         as_of: Instant,
         ledger: &Ledger,
         memory: &Memory,
@@ -49,6 +52,11 @@ impl GivenSource {
         let rates = self.rates.read(ledger)?;
         let spending = Spending { resolved, rates: &rates, as_of, names };
         let (spend, foreign_spend) = spending.read(self.spend, ledger)?;
+        let (mut payments, foreign_payments) = spending.read_payments(self.payments, ledger)?;
+        if let Some(payments) = &mut payments {
+            payments.follow(merges);
+        }
+        let splits = self.splits.read(names, ledger)?;
         let foreign = AtomicU64::new(0);
         let price = |given: &SpentIn<'_>| spending.price(given, &foreign);
         let tables = self.tables.read(&TableSettings {
@@ -59,14 +67,26 @@ impl GivenSource {
             names,
             ledger,
         })?;
-        let kept = names.bytes() + tables.bytes();
+        let foreign = Foreign {
+            deals: 0,
+            spend: foreign_spend,
+            payments: foreign_payments,
+            tables: foreign.load(Ordering::Relaxed),
+        };
+        let given = Given { rates, spend, payments, splits, tables, foreign };
+        let kept = names.bytes() + given.bytes();
         memory.check_kept(kept, ledger.quarantine_bytes(), 1, 1)?;
-        let foreign_rows = foreign.load(Ordering::Relaxed);
-        Ok(Given { rates, spend, tables, foreign_spend, foreign_rows })
+        Ok(given)
     }
 }
 
 impl Given {
+    /// Bytes of what is kept whole and may be large.
+    fn bytes(&self) -> u64 {
+        let payments = self.payments.as_ref().map_or(0, Payments::bytes);
+        payments + self.splits.as_ref().map_or(0, Splits::bytes) + self.tables.bytes()
+    }
+
     /// The tables, where there is any.
     pub(super) fn tables(&self) -> Option<&Tables> {
         (!self.tables.inputs.is_empty()).then_some(&self.tables)
@@ -77,6 +97,7 @@ impl Given {
         let tables = &self.tables;
         let given = [
             (Relation::Spend, self.spend.is_some()),
+            (Relation::Payments, self.payments.is_some()),
             (Relation::Targets, tables.targets.is_some()),
             (Relation::Surveys, tables.surveys.is_some()),
             (Relation::Touches, tables.touches.is_some()),
@@ -159,6 +180,12 @@ const OPTIONAL: &[(&str, &str, &str)] = &[
     ("users", "owner_id, team_id, valid_from, valid_to", "dimensions of owners: teams as of then"),
     ("spend", "date, channel, amount", "the table cac"),
     ("fx_rates", "date, currency, rate_to_base", "amounts in several currencies"),
+    (
+        "payments",
+        "paid_at, amount, deal_id or customer_id, kind",
+        "the table revenue_paid; customers, cohorts and lifetime values of what was paid",
+    ),
+    ("deal_splits", "deal_id, owner_id, share", "shared deals in the table revenue_credit"),
     (
         "targets",
         "owner_id or team_id, period_start, period_end, target",

@@ -1,5 +1,7 @@
 //! A small generated history that can be laid out in many ways, and everything computed from it.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch, UInt32Array};
 use arrow::compute::{cast, concat_batches, take_record_batch};
 use arrow::datatypes::DataType;
+use arrow::util::display::array_value_to_string;
 use dealmill::config::Resolved;
 use dealmill::engine::{self, Backend, Execution, Plan};
 use dealmill::metrics::REGISTRY;
@@ -69,6 +72,8 @@ sql = """SELECT starts_period AS period, customer, SUM(mrr_amount) AS mrr_amount
          FROM contracts GROUP BY period, customer"""
 "#;
 
+/// The input of payments.
+const PAYMENTS: &str = "[inputs.payments]\npath = \"made/payments.csv\"";
 /// How many metrics there are of a user's own.
 pub(crate) const CUSTOM_N: usize = 7;
 
@@ -93,7 +98,40 @@ impl Sample {
         }
         let events = concat_batches(&batches[0].schema(), &batches).unwrap();
         write_tables(&scratch, &events);
-        Self { scratch, events }
+        let sample = Self { scratch, events };
+        sample.write_payments();
+        sample
+    }
+
+    /// Payments of every second deal, some without one; shares of every third.
+    fn write_payments(&self) {
+        let deals = self.events.column_by_name("deal_id").unwrap();
+        let text = |row| array_value_to_string(deals, row).unwrap();
+        let distinct: BTreeSet<String> = (0..deals.len()).map(text).collect();
+        let mut payments = String::from("payment_id,deal_id,customer_id,paid_at,amount,kind\n");
+        let mut splits = String::from("deal_id,owner_id,share\n");
+        for (n, deal) in distinct.iter().enumerate() {
+            let day = format!("20{}-{:02}-{:02}", 19 + n % 2, 1 + n % 12, 1 + n % 28);
+            let (amount, kind) = (5 + n % 7 * 10, if n % 9 == 0 { "refund" } else { "payment" });
+            match n % 6 {
+                0 | 2 => writeln!(payments, "{n},{deal},,{day},{amount}.50,{kind}").unwrap(),
+                4 => writeln!(payments, ",,c{},{day},{amount},", n % 5).unwrap(),
+                3 => {
+                    for owner in ["owner_a", "owner_b", "owner_c"] {
+                        writeln!(splits, "{deal},{owner},0.333333333").unwrap();
+                    }
+                }
+                _ => writeln!(payments, "{n},{deal},,{day}T23:30:00Z,{amount},").unwrap(),
+            }
+        }
+        self.scratch.write("made/payments.csv", &payments);
+        self.scratch.write("made/splits.csv", &splits);
+    }
+
+    /// As [`Self::hive`], but without payments, so that customers are made of won deals.
+    pub(crate) fn hive_of_deals(&self) -> Resolved {
+        let text = self.config("made/deal_events", "as_of = \"2020-02-29\"", "");
+        self.scratch.resolve(&text.replace(PAYMENTS, "")).unwrap()
     }
 
     /// A configuration over events at `path` below the scratch folder; `run` and `input` are more
@@ -122,6 +160,9 @@ impl Sample {
             shape = "lookup"
             key = "owner_id"
             columns = {{ key = "owner_id" }}
+            {PAYMENTS}
+            [inputs.deal_splits]
+            path = "made/splits.csv"
             [inputs.targets]
             path = "made/targets.csv"
             [inputs.surveys]

@@ -45,7 +45,7 @@ fn check_tables(deals: u64, seed: u64, ids: Ids) {
         return;
     }
     let sample = Sample::new(deals, seed, ids);
-    let folder = execute(&sample.hive("")).unwrap().run_dir;
+    let folder = execute(&sample.hive_of_deals()).unwrap().run_dir;
     let events = sample.scratch.path("made/deal_events/**/*.parquet");
     let as_of = "2020-02-29 23:59:59.999999";
     let said = compare(&["tables", events.to_str().unwrap(), folder.to_str().unwrap(), as_of]);
