@@ -1,6 +1,7 @@
 //! Shape `calendar`: which days are worked, and the fiscal period that each is in.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::sheet::SheetBatch;
 use crate::error::Error;
@@ -77,11 +78,11 @@ impl Workdays {
                 continue;
             }
             batch.keep();
-            let told = DayRow { is_workday, fiscal_period };
-            if self.days.contains_key(&day) {
-                batch.note(Rule::DuplicateDays, 1);
-            } else {
-                self.days.insert(day, told);
+            match self.days.entry(day) {
+                Entry::Occupied(_) => batch.note(Rule::DuplicateDays, 1),
+                Entry::Vacant(place) => {
+                    place.insert(DayRow { is_workday, fiscal_period });
+                }
             }
         }
         Ok(())
