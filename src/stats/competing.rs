@@ -2,7 +2,7 @@
 //! lost: the cumulative incidence of Aalen and Johansen from counts per distinct whole duration.
 //!
 //! A Kaplan–Meier curve with the other ending censored overstates the share that will ever have the
-//! ending; the naive share stands beside it in [`Incidence::naive`] so that the bias is seen.
+//! ending; the naive share stands beside it in [`Step::naive`] so that the bias is seen.
 //!
 //! Invariant: at every step the two incidences and the share with neither add up to 1; at one
 //! duration endings come before censorings.
