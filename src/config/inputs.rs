@@ -161,7 +161,7 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
     check_fields(name, input, config, problems);
     let lookup = shape_of(name, input) == Shape::Lookup;
     match (key_of(name, input), lookup) {
-        (None, true) if !is_history(name) => {
+        (None, true) if !is_history(name) && shape_by_name(name).is_none() => {
             problems.add(&key("key"), "name the column that the rows are looked up by");
         }
         (Some(_), false) => problems.add(&key("key"), "only a look-up table has a key"),

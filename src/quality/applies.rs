@@ -9,14 +9,22 @@ impl Rule {
         match self {
             // Of lines of text only. The format of its files changes no table of an input.
             Self::RaggedRows | Self::BadQuotes | Self::UndecodableText => false,
-            Self::BadAmount => shape.tells_of_deals() || shape == Shape::Spend,
+            Self::BadAmount => {
+                shape.tells_of_deals() || matches!(shape, Shape::Spend | Shape::Payments)
+            }
             Self::InexactAmount => {
-                let has = matches!(shape, Shape::Spend | Shape::Targets | Shape::Contracts);
-                shape.tells_of_deals() || has
+                let tables = [Shape::Spend, Shape::Payments, Shape::Targets, Shape::Contracts];
+                shape.tells_of_deals() || tables.contains(&shape)
             }
             Self::BadMerge | Self::RepeatedMerges | Self::OrphanMerges | Self::UnknownWinners => {
                 shape == Shape::Merges
             }
+            Self::NullPayment
+            | Self::UnknownPaymentKind
+            | Self::DuplicatePayments
+            | Self::UnpricedPayments
+            | Self::OrphanPayments => shape == Shape::Payments,
+            Self::BadSplits => shape == Shape::DealSplits,
             Self::BadTarget | Self::OrphanTargets => shape == Shape::Targets,
             Self::UnknownKind | Self::BadScore | Self::DuplicateResponses => {
                 shape == Shape::Surveys
@@ -45,6 +53,8 @@ impl Rule {
             Self::HistoryDisagrees
             | Self::UnloggedOutcomes
             | Self::UnloggedDeals
+            | Self::UndatedOutcomes
+            | Self::UndatedDeals
             | Self::RepeatedDeals => shape == Shape::Deals,
             Self::UnknownEventType | Self::MissingStage => {
                 matches!(shape, Shape::Events | Shape::FieldHistory)
@@ -69,14 +79,15 @@ impl Rule {
 
 /// Whether every row of an input has a time or day that is judged.
 fn is_dated(shape: Shape) -> bool {
-    shape.tells_of_deals() || matches!(shape, Shape::Spend | Shape::Surveys | Shape::Touches)
+    let tables = [Shape::Spend, Shape::Payments, Shape::Surveys, Shape::Touches];
+    shape.tells_of_deals() || tables.contains(&shape)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const EVERY: [Shape; 17] = [
+    const EVERY: [Shape; 19] = [
         Shape::Events,
         Shape::StageDates,
         Shape::Spend,
@@ -94,6 +105,8 @@ mod tests {
         Shape::Touches,
         Shape::Calendar,
         Shape::Contracts,
+        Shape::Payments,
+        Shape::DealSplits,
     ];
 
     #[test]

@@ -237,6 +237,7 @@ impl Rule {
             | Self::Undated
             | Self::OutcomeWithoutDate
             | Self::BadRate
+            | Self::UnknownPaymentKind
             | Self::BadMerge
             | Self::BadTarget
             | Self::UnknownKind

@@ -112,7 +112,7 @@ impl Assembler<'_> {
         if rows.iter().any(|paid| !paid.customer().is_none()) {
             self.has_payers.store(true, Ordering::Relaxed);
         }
-        let customers = [Relation::Customers, Relation::CustomerPeriods];
+        let customers = [Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods];
         if !customers.into_iter().any(|relation| self.wanted.relation(relation)) {
             return Ok(OrderColumns::default());
         }

@@ -212,6 +212,12 @@ impl Milling<'_> {
         self.needed.is_none_or(|needed| needed.contains(attribute))
     }
 
+    /// One step has ended and the next begins.
+    fn step(&self, watch: &mut Watch<'_>, ended: &str, begun: &str) {
+        watch.lap(ended);
+        (self.on_step)(begun);
+    }
+
     /// `None` if too little was read.
     fn mill<T: Taker>(
         &self,
@@ -230,16 +236,14 @@ impl Milling<'_> {
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
         let memory = Memory::of(resolved, &source)?;
         source.piece_rows = source.piece_rows.min(memory.rows_in_flight);
-        watch.lap("check the inputs");
-        on_step("read");
+        self.step(&mut watch, "check the inputs", "read");
         let lookups = lookups.read(ledger)?;
         let names = Interners::new(&event_dimensions);
         let Gathered { events, as_of, telling, merges } =
             self.events(&config, (&source, merges), &stages, &names, &memory)?;
         let given = given.read(resolved, (&names, &merges), as_of, ledger, &memory)?;
         let pricing = pricing::of_deals(resolved, &names, &given.rates, as_of);
-        watch.lap("read");
-        on_step("fold");
+        self.step(&mut watch, "read", "fold");
         let (periods, channel) = (resolved.every_period(), assembly::channel(&config));
         let assembler = assembly::assembler(&AssemblyOf {
             resolved,
@@ -278,8 +282,7 @@ impl Milling<'_> {
         }
         pricing::judge(resolved, &names, tally.foreign_deals, &given, ledger)?;
         self.record_fold((&source, &merges), tally, &stages, assembler.lumped);
-        watch.lap("fold");
-        on_step("customers");
+        self.step(&mut watch, "fold", "customers");
         folded.customers(&assembler, &taker)?;
         let present = assembly::present(&assembler, &given);
         let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
