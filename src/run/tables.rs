@@ -110,7 +110,11 @@ impl Given {
     pub(super) fn spans(&self, calendar: &Calendar) -> Spans {
         let days = || self.spend.iter().flat_map(|spend| &spend.rows).map(|row| row.day);
         let of_spend = days().min().zip(days().max()).map(|span| ("spend", span));
-        let spans = self.tables.spans(calendar).into_iter().chain(of_spend);
+        let payments = self.payments.iter().flat_map(Payments::rows);
+        let paid: Vec<Day> = payments.map(|paid| calendar.day(paid.at)).collect();
+        let of_paid = paid.iter().min().zip(paid.iter().max());
+        let of_paid = of_paid.map(|(first, last)| ("payments", (*first, *last)));
+        let spans = self.tables.spans(calendar).into_iter().chain(of_spend).chain(of_paid);
         spans.map(|(name, span)| (name.to_owned(), span)).collect()
     }
 }

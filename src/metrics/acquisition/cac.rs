@@ -67,7 +67,8 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::count(
         "new_customers_n",
         "customers",
-        "Customers whose first won deal with an amount falls in the period.",
+        "Customers whose first won deal with an amount, or with payments given whose first payment, \
+         falls in the period.",
     ),
     ColumnSpec::count(
         "refunded_customers_n",

@@ -4,7 +4,9 @@
 //! taken out of the period it was won in. Here stand beside it the ledger, which books the win and
 //! later the reversal, each in its own period, so that a period that has ended does not change; the
 //! close date field as it is at `as_of`; and the first close and the first win, which nothing undoes
-//! (G7, G8). It does not compute growth, and a period without anything has no row.
+//! (G7, G8). What makes a deal leave every table, a deletion under the policy `exclude` or a merge,
+//! and a rate of the close under `[money] policy = "at_close"` or `"at_as_of"` that a later event
+//! changes, change the past of the ledger too. It does not compute growth, and a period without anything has no row.
 //!
 //! Invariant: over the whole history the ledger adds up to what is won at `as_of`, deals and amounts.
 
@@ -103,7 +105,8 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::money(
         "ledger_net_amount",
         "ledger_booked_amount + ledger_reversed_amount + ledger_adjusted_amount + \
-         ledger_transferred_amount; a period that has ended does not change.",
+         ledger_transferred_amount; a period that has ended does not change, but by deals that leave \
+         every table (deleted under exclude, merged) or are priced by a later day.",
     ),
     ColumnSpec::count(
         "close_date_won_n",

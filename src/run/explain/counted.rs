@@ -108,7 +108,12 @@ enum Part {
 impl Part {
     fn of(relation: Relation) -> Self {
         match relation {
-            Relation::Deals | Relation::Visits | Relation::Bookings | Relation::Orders => Self::Own,
+            Relation::Deals
+            | Relation::Visits
+            | Relation::Bookings
+            | Relation::Credits
+            | Relation::Payments
+            | Relation::Orders => Self::Own,
             Relation::Customers | Relation::CustomerPeriods => Self::OfCustomer,
             _ => Self::None,
         }
