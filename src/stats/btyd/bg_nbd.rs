@@ -6,7 +6,7 @@
 
 use super::sample::{History, Sample};
 use super::special::{hyp2f1, ln_beta_ratio, ln_gamma};
-use super::{away_from_one, sum_by_repeats};
+use super::{away_from_one, stopping};
 
 /// The model with its parameters: purchase rates are gamma(r, alpha), stopping probabilities
 /// beta(a, b).
@@ -33,20 +33,10 @@ impl BgNbd {
     pub fn log_likelihood(&self, sample: &Sample<History>) -> f64 {
         let Self { r, alpha, a, b } = *self;
         let fixed = r * alpha.ln() - ln_gamma(r);
-        sum_by_repeats(
-            sample,
-            |g| g.repeats,
-            |x, groups| {
-                let common = fixed + ln_gamma(r + x) + ln_beta_ratio(a, b, x);
-                let stopped = if x > 0.0 { (a / (b + x - 1.0)).ln() } else { f64::NEG_INFINITY };
-                let own = |g: &History| {
-                    let (late, early) = ((alpha + g.age).ln(), (alpha + g.recency).ln());
-                    let odds = stopped + (r + x) * (late - early);
-                    g.customers * (common - (r + x) * late + softplus(odds))
-                };
-                groups.iter().map(own).sum()
-            },
-        )
+        stopping::log_likelihood(sample, (r, alpha), |x| {
+            let stopped = if x > 0.0 { (a / (b + x - 1.0)).ln() } else { f64::NEG_INFINITY };
+            (fixed + ln_gamma(r + x) + ln_beta_ratio(a, b, x), stopped)
+        })
     }
 
     /// P(alive).
@@ -58,9 +48,8 @@ impl BgNbd {
         if repeats <= 0.0 {
             return 1.0;
         }
-        let odds = (a / (b + repeats - 1.0)).ln()
-            + (r + repeats) * ((alpha + age).ln() - (alpha + recency).ln());
-        1.0 / (1.0 + odds.exp())
+        let stopped = (a / (b + repeats - 1.0)).ln();
+        stopping::alive(stopped, (r, alpha), (repeats, recency, age))
     }
 
     /// Purchase days expected of a customer who has not stopped.
@@ -100,9 +89,4 @@ impl BgNbd {
         let fewer: f64 = (0..repeats).map(nbd).sum();
         still + stopped * (1.0 - fewer)
     }
-}
-
-/// ln(1 + eᵛ).
-pub(super) fn softplus(v: f64) -> f64 {
-    if v > 0.0 { v + (-v).exp().ln_1p() } else { v.exp().ln_1p() }
 }

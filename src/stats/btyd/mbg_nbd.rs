@@ -3,10 +3,9 @@
 //! So a customer who bought once and never again is not taken for alive forever: the default where
 //! many customers buy once.
 
-use super::bg_nbd::softplus;
 use super::sample::{History, Sample};
 use super::special::{hyp2f1, ln_beta_ratio, ln_gamma};
-use super::{away_from_one, sum_by_repeats};
+use super::{away_from_one, stopping};
 
 /// The model with its parameters: purchase rates are gamma(r, alpha), stopping probabilities
 /// beta(a, b).
@@ -34,29 +33,17 @@ impl MbgNbd {
     pub fn log_likelihood(&self, sample: &Sample<History>) -> f64 {
         let Self { r, alpha, a, b } = *self;
         let fixed = r * alpha.ln() - ln_gamma(r);
-        sum_by_repeats(
-            sample,
-            |g| g.repeats,
-            |x, groups| {
-                let common = fixed + ln_gamma(r + x) + ln_beta_ratio(a, b, x + 1.0);
-                let stopped = (a / (b + x)).ln();
-                let own = |g: &History| {
-                    let (late, early) = ((alpha + g.age).ln(), (alpha + g.recency).ln());
-                    let odds = stopped + (r + x) * (late - early);
-                    g.customers * (common - (r + x) * late + softplus(odds))
-                };
-                groups.iter().map(own).sum()
-            },
-        )
+        stopping::log_likelihood(sample, (r, alpha), |x| {
+            let common = fixed + ln_gamma(r + x) + ln_beta_ratio(a, b, x + 1.0);
+            (common, (a / (b + x)).ln())
+        })
     }
 
     /// P(alive).
     #[must_use]
     pub fn alive(&self, repeats: f64, recency: f64, age: f64) -> f64 {
         let Self { r, alpha, a, b } = *self;
-        let odds = (a / (b + repeats)).ln()
-            + (r + repeats) * ((alpha + age).ln() - (alpha + recency).ln());
-        1.0 / (1.0 + odds.exp())
+        stopping::alive((a / (b + repeats)).ln(), (r, alpha), (repeats, recency, age))
     }
 
     /// Purchase days expected of a customer who has not stopped.

@@ -17,6 +17,7 @@ pub mod mbg_nbd;
 pub mod pareto_nbd;
 pub mod sample;
 pub mod special;
+mod stopping;
 
 #[cfg(test)]
 pub(crate) mod testing;
