@@ -320,7 +320,7 @@ pub enum Ties {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Deleted {
-    /// They are left out of every table and counted in `data_quality`.
+    /// They are left out of every table but the ledger, and counted in `data_quality`.
     #[default]
     Exclude,
     /// A deletion counts as a loss.
@@ -333,7 +333,7 @@ pub enum Deleted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Merged {
-    /// They are left out of every table and counted in `data_quality`.
+    /// They are left out of every table but the ledger, and counted in `data_quality`.
     #[default]
     Drop,
     /// They are folded with the history of the deal that goes on; needs `[inputs.merges]`.

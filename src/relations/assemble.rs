@@ -145,7 +145,7 @@ pub struct Assembler<'a> {
     /// Sum of the absolute amounts so far.
     amounts: AtomicU64,
     /// The same of all entries of the ledger.
-    entries: AtomicU64,
+    entered: AtomicU64,
     /// The names behind the codes.
     pub dictionaries: Dictionaries,
     /// How many values of dimensions are reported as [`super::cap::OTHER`].
@@ -245,7 +245,7 @@ impl<'a> Assembler<'a> {
             has_payers: AtomicBool::new(false),
             paid_amounts: AtomicU64::new(0),
             amounts: AtomicU64::new(0),
-            entries: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
             dictionaries,
             lumped,
             only_order_of: None,
@@ -293,10 +293,11 @@ impl<'a> Assembler<'a> {
             }
         }
         if has_deals && self.wanted.relation(Relation::Bookings) {
-            let all = &chunk.bookings;
-            self.guard(&self.entries, all.iter().map(|row| row.entry.amount))?;
-            for (number, rows) in all.chunks(VISITS_A_BATCH).enumerate() {
-                take(&self.bookings(&deals, number * VISITS_A_BATCH, rows)?)?;
+            let all = self.entries(chunk);
+            self.guard(&self.entered, all.rows.iter().map(|row| row.entry.amount))?;
+            for first in (0..all.rows.len()).step_by(VISITS_A_BATCH) {
+                let end = (first + VISITS_A_BATCH).min(all.rows.len());
+                take(&self.bookings(chunk, &all, (first, end))?)?;
             }
         }
         if !has_deals {

@@ -72,9 +72,8 @@ impl Assembler<'_> {
         for share in &mut shares {
             share.owner = self.owner(share.owner);
         }
-        // In order of the owners' names, which alone decides between equal remainders.
-        shares.sort_by_key(|share| share.owner);
         let is_split = shares.len() > 1;
+        let shares = by_name(shares);
         let (amounts, parts) = (apportion(amount, &shares), apportion(PARTS, &shares));
         for ((share, amount), parts) in shares.iter().zip(amounts).zip(parts) {
             rows.push(Credit { place, row, owner: share.owner, parts, amount, is_split });
@@ -104,6 +103,18 @@ impl Assembler<'_> {
             .fold(builder, |b, (name, codes)| b.dimension(name, || own(codes)))
             .finish(&self.dictionaries)
     }
+}
+
+/// Shares in order of the owners' names, which alone decides between equal remainders; owners that
+/// are named together, as all others beyond a bound, have one share together.
+fn by_name(mut shares: Vec<Share>) -> Vec<Share> {
+    shares.sort_by_key(|share| share.owner);
+    shares.dedup_by(|next, kept| {
+        let is_same = next.owner == kept.owner;
+        kept.share += if is_same { next.share } else { 0 };
+        is_same
+    });
+    shares
 }
 
 /// Divides an amount by shares so that the parts add up to it: each has its share rounded down, and
@@ -143,6 +154,16 @@ mod tests {
         let parts = apportion(amount, &shares);
         assert_eq!(parts, expected);
         assert_eq!(parts.iter().sum::<i64>(), amount);
+    }
+
+    #[test]
+    fn owners_of_one_name_have_one_share() {
+        let share = |(owner, share)| Share { owner, share };
+        let of =
+            |shares: &[(u32, i64)]| -> Vec<Share> { shares.iter().copied().map(share).collect() };
+        let lumped = by_name(of(&[(7, 30), (2, 25), (7, 20), (NO_CODE, 15), (2, 10)]));
+        let found: Vec<(u32, i64)> = lumped.iter().map(|s| (s.owner, s.share)).collect();
+        assert_eq!(found, [(2, 35), (7, 50), (NO_CODE, 15)]);
     }
 
     #[test]

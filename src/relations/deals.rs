@@ -103,6 +103,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("amount", Kind::Int, "latest amount, minor units; 0 if unknown"),
     column("has_amount", Kind::Flag, "the latest amount is known"),
     column(
+        "held_amount",
+        Kind::Int,
+        "what the ledger holds for it, minor units: its amount if it is won at as_of, by the rates of the days of its entries; else 0",
+    ),
+    column(
         "probability_ppm",
         Kind::Int,
         "latest chance of winning in millionths, or else that of the stage it is in; 0 if unknown",

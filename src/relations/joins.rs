@@ -10,7 +10,7 @@ use super::assemble::{Assembler, Column, Parts};
 use crate::config::DimensionAt;
 use crate::contract::{Id, NO_CODE};
 use crate::error::Error;
-use crate::fold::{Chunk, Content, DealRow};
+use crate::fold::{Chunk, Content, DealRow, Keys};
 use crate::quality::{Counts, Rule};
 use crate::source::{Lookup, LookupKey};
 use crate::time::{Instant, NO_INSTANT};
@@ -100,6 +100,22 @@ impl<'a> Join<'a> {
         self.keys.get(key).copied().unwrap_or(Key::Orphan)
     }
 
+    /// When what a key leads to may change.
+    pub(super) fn changes(&self, key: Key) -> impl Iterator<Item = Instant> {
+        let rows = if let Key::Dated { first, rows } = key { first..first + rows } else { 0..0 };
+        let own = self.spans.get(rows.start as usize..rows.end as usize).unwrap_or_default();
+        own.iter().flat_map(|(from, to)| [*from, *to])
+    }
+
+    /// The instant whose row holds for a deal as it is known at a time.
+    pub(super) fn instant(&self, keys: &Keys, time: Instant) -> Instant {
+        match self.at {
+            DimensionAt::Created => keys.created,
+            DimensionAt::Close if keys.closed != NO_INSTANT => keys.closed,
+            DimensionAt::Close | DimensionAt::AsOf => time,
+        }
+    }
+
     /// The row that holds at an instant.
     pub(super) fn row_at(&self, key: Key, at: Instant) -> Key {
         let Key::Dated { first, rows } = key else { return key };
@@ -126,7 +142,8 @@ impl Assembler<'_> {
         let mut keys: Vec<Key> = match &join.by {
             JoinBy::Owner(keys) => {
                 let owner = |row: &DealRow| {
-                    let rank = self.owner_ranks.get(owner_at(row, join.at) as usize);
+                    let rank =
+                        self.owner_ranks.get(owner_at(&Keys::of(&row.deal), join.at) as usize);
                     rank.map_or(Key::Null, |rank| lead(keys, *rank))
                 };
                 chunk.deals.iter().map(owner).collect()
@@ -147,7 +164,7 @@ impl Assembler<'_> {
             }
         };
         for (key, row) in keys.iter_mut().zip(&chunk.deals) {
-            *key = join.row_at(*key, self.dimensions_as_of(row, join.at));
+            *key = join.row_at(*key, join.instant(&Keys::of(&row.deal), self.as_of));
         }
         if chunk.content == Content::VisitsOnly || join.counting == Counting::Again {
             // The deal is counted with its own chunk.
@@ -161,24 +178,35 @@ impl Assembler<'_> {
         keys
     }
 
-    /// The instant that a deal's dimensions are of.
-    fn dimensions_as_of(&self, row: &DealRow, at: DimensionAt) -> Instant {
-        match at {
-            DimensionAt::Created => row.created,
-            DimensionAt::Close if row.deal.closed != NO_INSTANT => row.deal.closed,
-            DimensionAt::Close | DimensionAt::AsOf => self.as_of,
+    /// Where a deal that is known by these keys leads; `dimension` gives its values of the fold's
+    /// dimensions.
+    pub(super) fn key_of(
+        &self,
+        join: &Join<'_>,
+        keys: &Keys,
+        dimension: impl Fn(usize) -> u32,
+    ) -> Key {
+        let lead = |to: &[Key], code: u32| to.get(code as usize).copied().unwrap_or(Key::Null);
+        match &join.by {
+            JoinBy::Owner(to) => {
+                let rank = self.owner_ranks.get(owner_at(keys, join.at) as usize);
+                rank.map_or(Key::Null, |rank| lead(to, *rank))
+            }
+            JoinBy::Dimension(place, to) => lead(to, dimension(*place)),
+            JoinBy::Customer => {
+                self.customers.text(keys.customer).map_or(Key::Null, |name| join.find(&name))
+            }
         }
     }
 }
 
 /// The owner whose attributes a deal carries: of the time that its dimensions are of (G18).
-fn owner_at(row: &DealRow, at: DimensionAt) -> u32 {
-    let deal = &row.deal;
+fn owner_at(keys: &Keys, at: DimensionAt) -> u32 {
     match at {
-        DimensionAt::AsOf => deal.owner,
-        DimensionAt::Created => deal.created_owner,
-        DimensionAt::Close if deal.closed_owner == NO_CODE => deal.owner,
-        DimensionAt::Close => deal.closed_owner,
+        DimensionAt::AsOf => keys.owner,
+        DimensionAt::Created => keys.created_owner,
+        DimensionAt::Close if keys.closed_owner == NO_CODE => keys.owner,
+        DimensionAt::Close => keys.closed_owner,
     }
 }
 

@@ -39,6 +39,7 @@ pub mod surveys;
 mod tables_emit;
 pub mod targets;
 pub mod touches;
+mod transfers;
 pub mod visits;
 
 use std::collections::BTreeMap;

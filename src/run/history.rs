@@ -271,7 +271,7 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
-            booking: assembly::booking(wanted),
+            booking: assembly::booking(wanted, &lookups),
             merges: merges.if_any(),
         };
         let taker_of = (&taker, self.focus);

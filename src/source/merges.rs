@@ -25,6 +25,8 @@ const CIRCLES_MAX: usize = 5;
 pub struct Merge {
     /// The deal that goes on, at the end of the chain.
     pub winner: Id,
+    /// The deal that it was merged into, which may have been merged into another later.
+    pub into: Id,
     /// When it was merged; [`NO_INSTANT`] where that is not told.
     pub at: Instant,
 }
@@ -74,6 +76,21 @@ impl Merges {
     #[must_use]
     pub fn of(&self, deal: Id) -> Option<Merge> {
         self.by_loser.get(&deal).copied()
+    }
+
+    /// Since when a deal's history is that of another, perhaps by way of others; [`NO_INSTANT`] if
+    /// always, `None` if never.
+    #[must_use]
+    pub fn joined(&self, deal: Id, other: Id) -> Option<Instant> {
+        let (mut from, mut since) = (deal, NO_INSTANT);
+        loop {
+            let merge = self.of(from)?;
+            since = since.max(merge.at);
+            if merge.into == other {
+                return Some(since);
+            }
+            from = merge.into;
+        }
     }
 
     /// Whether others were merged into the deal.
@@ -183,7 +200,8 @@ fn read_batch(
 fn settle(given: &BTreeMap<Id, (Id, Instant)>) -> (BTreeMap<Id, Merge>, Vec<Vec<Id>>) {
     let (mut by_loser, mut circles) = (BTreeMap::<Id, Merge>::new(), Vec::new());
     for first in given.keys() {
-        let (mut path, mut on_path) = (Vec::new(), BTreeSet::new());
+        let mut path: Vec<(Id, Id, Instant)> = Vec::new();
+        let mut on_path = BTreeSet::new();
         let mut deal = *first;
         let winner = loop {
             if let Some(known) = by_loser.get(&deal) {
@@ -191,14 +209,15 @@ fn settle(given: &BTreeMap<Id, (Id, Instant)>) -> (BTreeMap<Id, Merge>, Vec<Vec<
             }
             let Some((next, at)) = given.get(&deal) else { break deal };
             if !on_path.insert(deal) {
-                let all = path.iter().map(|(deal, _)| *deal);
+                let all = path.iter().map(|(deal, ..)| *deal);
                 circles.push(all.skip_while(|other| *other != deal).collect());
                 break deal;
             }
-            path.push((deal, *at));
+            path.push((deal, *next, *at));
             deal = *next;
         };
-        by_loser.extend(path.into_iter().map(|(loser, at)| (loser, Merge { winner, at })));
+        let merges = path.into_iter().map(|(loser, into, at)| (loser, Merge { winner, into, at }));
+        by_loser.extend(merges);
     }
     (by_loser, circles)
 }

@@ -4,11 +4,12 @@
 //! taken out of the period it was won in. Here stand beside it the ledger, which books the win and
 //! later the reversal, each in its own period, so that a period that has ended does not change; the
 //! close date field as it is at `as_of`; and the first close and the first win, which nothing undoes
-//! (G7, G8). What makes a deal leave every table, a deletion under the policy `exclude` or a merge,
-//! and a rate of the close under `[money] policy = "at_close"` or `"at_as_of"` that a later event
-//! changes, change the past of the ledger too. It does not compute growth, and a period without anything has no row.
+//! (G7, G8). A deal that leaves every other table, deleted or merged, stays in the ledger's past and
+//! is reversed in the period of its deletion or merge; an entry keeps the rate and the dimensions of
+//! its own day. It does not compute growth, and a period without anything has no row.
 //!
-//! Invariant: over the whole history the ledger adds up to what is won at `as_of`, deals and amounts.
+//! Invariant: over the whole history the ledger adds up to what is won at `as_of`; its amounts to
+//! `held_amount`, which differs from `net_amount` only by rates of other days.
 
 use crate::error::Error;
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
@@ -24,6 +25,7 @@ pub static METRIC: Metric = Metric {
         State {
             relation: Relation::Deals,
             sql: "SELECT closed_period AS period, COUNT(*) AS won_n, SUM(amount) AS net_amount, \
+                  SUM(held_amount) AS held_amount, \
                   SUM(CASE WHEN expected_close_period IS NULL THEN 1 ELSE 0 END) AS undated_n, \
                   SUM(CASE WHEN expected_close_period IS NULL THEN amount ELSE 0 END) \
                   AS undated_amount FROM deals WHERE is_won = 1 GROUP BY period",
@@ -74,6 +76,11 @@ const OUTPUT: &[ColumnSpec] = &[
          them out.",
     ),
     ColumnSpec::money("net_amount", "Their amounts as of as_of, as in revenue."),
+    ColumnSpec::money(
+        "held_amount",
+        "What the ledger holds for them at as_of, by the rates of the days of its entries; other \
+         than net_amount only where rates of other days price that.",
+    ),
     ColumnSpec::count(
         "ledger_booked_n",
         "deals",
@@ -83,13 +90,14 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::count(
         "ledger_reversed_n",
         "deals",
-        "Wins undone in the period, whenever they were booked: re-opened, lost, or deleted where \
-         deleted deals are kept until then.",
+        "Wins undone in the period, whenever they were booked: re-opened, lost, deleted, or merged \
+         into other deals.",
     ),
     ColumnSpec::money("ledger_reversed_amount", "Minus what was booked for them by then."),
     ColumnSpec::money(
         "ledger_adjusted_amount",
-        "Changes in the period of the amounts of deals that were won at the time.",
+        "Changes in the period of the amounts of deals that were won at the time; a change of a \
+         rate is none.",
     ),
     ColumnSpec::count(
         "ledger_transferred_n",
@@ -105,8 +113,7 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::money(
         "ledger_net_amount",
         "ledger_booked_amount + ledger_reversed_amount + ledger_adjusted_amount + \
-         ledger_transferred_amount; a period that has ended does not change, but by deals that leave \
-         every table (deleted under exclude, merged) or are priced by a later day.",
+         ledger_transferred_amount; nothing that happens after a period has ended changes it.",
     ),
     ColumnSpec::count(
         "close_date_won_n",
@@ -150,11 +157,12 @@ const IDENTITIES: &[Identity] = &[
         },
     },
     Identity {
-        claim: "over the whole history ledger_won_n = won_n and ledger_net_amount = net_amount",
+        claim: "over the whole history ledger_won_n = won_n and ledger_net_amount = \
+                held_amount",
         holds: |row| {
             row.text("period") != Some("all")
                 || (row.int("ledger_won_n") == row.int("won_n")
-                    && row.money("ledger_net_amount") == row.money("net_amount"))
+                    && row.money("ledger_net_amount") == row.money("held_amount"))
         },
     },
     Identity {
@@ -201,6 +209,7 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
             &[
                 ("won_n", Value::Int(of(&won, "won_n")?)),
                 ("net_amount", Value::Money(of(&won, "net_amount")?)),
+                ("held_amount", Value::Money(of(&won, "held_amount")?)),
                 ("ledger_booked_n", Value::Int(booked_n)),
                 ("ledger_booked_amount", Value::Money(booked_amount)),
                 ("ledger_reversed_n", Value::Int(reversed_n)),
@@ -235,11 +244,11 @@ mod tests {
 
     // Won in January for 100, re-opened in February, won again in March for 120, expected in April.
     const AGAIN: &str = "is_won=1 ever_won=1 is_first_won=1 first_won_period=2024-01-01 \
-                         first_won_amount=100 closed_period=2024-03-01 amount=120 has_amount=1 \
+                         first_won_amount=100 closed_period=2024-03-01 amount=120 held_amount=120 has_amount=1 \
                          expected_close_period=2024-04-01 region=west";
     // Lost first, then won in February for 50, without a close date.
     const LATE: &str = "is_won=1 ever_won=1 first_won_period=2024-02-01 first_won_amount=50 \
-                        is_first_lost=1 closed_period=2024-02-01 amount=50 has_amount=1 \
+                        is_first_lost=1 closed_period=2024-02-01 amount=50 held_amount=50 has_amount=1 \
                         region=west";
 
     #[test]

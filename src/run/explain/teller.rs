@@ -4,7 +4,7 @@ use crate::config::Resolved;
 use crate::contract::{EventBatch, NO_STAGE};
 use crate::fold::machine::{Event, Machine, Visit};
 use crate::fold::pricing::Purse;
-use crate::fold::{self, Hearing, Move, Settings};
+use crate::fold::{self, Hearing, Move, Outcome, Settings};
 use crate::money::{self, NO_AMOUNT, RATE_SCALE, UNPRICED};
 use crate::source::Names;
 use crate::time::day_text;
@@ -120,7 +120,13 @@ impl<'a> Teller<'a> {
         let now = &machine.deal;
         let mut said = Vec::new();
         match machine.visits.last() {
-            Some(visit) if machine.visits.len() > *visits => said.push(self.arrival(visit)),
+            Some(visit) if machine.visits.len() > *visits => {
+                said.push(self.arrival(visit));
+                let is_won = [deal.outcome, now.outcome] == [Outcome::Won; 2];
+                if is_won && visit.arrival != Move::Won {
+                    said.push("stays won, as in the other pipeline (G8)".into());
+                }
+            }
             _ if now.no_ops > deal.no_ops => {
                 said.push("no change of stage, attributes only (G4)".to_owned());
             }
