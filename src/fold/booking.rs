@@ -25,6 +25,20 @@ struct Group<'g> {
     members: Vec<Id>,
 }
 
+impl Group<'_> {
+    /// The time of a deal's first own row, if it has any; a row of current deals always was.
+    fn begins(&self, member: Id) -> Option<Instant> {
+        let own = self.rows.iter().filter(|(_, own)| *own == member);
+        let time = |(row, _): &(u32, Id)| {
+            let at = *row as usize;
+            let is_current = self.events.kind.get(at).is_some_and(|kind| kind.is_current());
+            let time = self.events.time.get(at).copied().unwrap_or(NO_INSTANT);
+            if is_current { NO_INSTANT } else { time }
+        };
+        own.map(time).min()
+    }
+}
+
 impl Folder<'_> {
     /// Begins the entries of another deal.
     pub(super) fn begin_bookings(&mut self) {
@@ -112,15 +126,21 @@ impl Folder<'_> {
         let joins = group.members.iter().filter(|other| **other != member);
         let joins = joins.filter_map(|other| Some((*other, group.merges.joined(*other, member)?)));
         let joins: Vec<(Id, Instant)> = joins.filter(|(_, at)| *at < until).collect();
+        // Until it has rows of its own it goes on as those that were merged into it.
+        let begins = group.begins(member);
         let mut starts: Vec<Instant> = joins.iter().map(|(_, at)| *at).collect();
+        starts.extend(begins.filter(|at| *at < until));
         starts.push(NO_INSTANT);
         starts.sort_unstable();
         starts.dedup();
         let mut customer = Id::NONE;
         let ends = starts.iter().skip(1).copied().chain([until]);
         for (from, to) in starts.iter().copied().zip(ends) {
-            let is_in = |own: Id| {
-                own == member || joins.iter().any(|(other, at)| *other == own && *at <= from)
+            let is_joined = joins.iter().any(|(_, at)| *at <= from);
+            let is_begun = !is_joined || begins.is_some_and(|at| at <= from);
+            let is_in = |own: Id| match own == member {
+                true => is_begun,
+                false => joins.iter().any(|(other, at)| *other == own && *at <= from),
             };
             let counts = |(row, own): &&(u32, Id)| {
                 let at = *row as usize;

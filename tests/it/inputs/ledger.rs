@@ -104,6 +104,21 @@ fn deals_that_leave_every_table_were_booked_until_then() {
     }
 }
 
+#[test]
+fn a_deal_without_rows_goes_on_as_the_one_that_was_merged_into_it() {
+    let scratch = Scratch::new();
+    // 2 is merged into 1, of which nothing is known until March; then the win of 2 is none of it.
+    let events = "1,2024-03-05,stage,lead,90,,\n2,2024-01-20,stage,won,70,,\n";
+    scratch.write("events.csv", &format!("{HEAD}{events}"));
+    scratch.write("merges.csv", "loser_id,winner_id,at\n2,1,2024-02-10\n");
+    let merges = "[inputs.merges]\npath = \"merges.csv\"\n";
+    let fold = "[fold]\nmerged = \"union\"\n";
+    let tables = tables_of(&scratch, &format!("{RUN}{fold}{EVENTS}{merges}"));
+    assert_eq!(outcomes(&tables), [1, 0, 0, 1]);
+    check(&tables, ALL, "ledger_booked_amount", [7_000, 7_000, 0]);
+    check(&tables, ALL, "ledger_reversed_amount", [0, -7_000, -7_000]);
+}
+
 /// Ann is in the east until February, then in the west; bob is in the north.
 const USERS: &str = "owner_id,team,valid_from,valid_to\n\
     ann,east,,2024-02-01\nann,west,2024-02-01,\nbob,north,,\n";
