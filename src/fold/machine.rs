@@ -106,6 +106,9 @@ impl<'a> Machine<'a> {
 
     /// Applies the deal's next event. `dimension` gives the event's value of each dimension.
     pub fn apply(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.reach(&self.deal, &self.dimensions, event.time);
+        }
         self.apply_event(event, dimension);
         if let Some(ledger) = &mut self.ledger {
             ledger.settle(&self.deal, &self.dimensions, event.time);

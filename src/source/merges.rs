@@ -270,6 +270,17 @@ mod tests {
     }
 
     #[test]
+    fn a_deal_is_part_of_another_since_the_last_merge_on_the_way() {
+        let at = |(a, b, at)| (Id::integer(a), (Id::integer(b), at));
+        let given = [(1, 2, 50), (2, 3, 20), (4, 2, NO_INSTANT)].map(at).into();
+        let merges = Merges { by_loser: settle(&given).0, ..Merges::default() };
+        let joined = |a, b| merges.joined(Id::integer(a), Id::integer(b));
+        assert_eq!([joined(1, 2), joined(1, 3), joined(2, 3)], [50, 50, 20].map(Some));
+        assert_eq!([joined(4, 2), joined(4, 3)], [NO_INSTANT, 20].map(Some));
+        assert_eq!([joined(3, 1), joined(2, 1), joined(1, 4)], [None; 3]);
+    }
+
+    #[test]
     fn a_circle_is_found_once_whoever_leads_into_it() {
         check(&[(1, 2), (2, 3), (3, 1), (0, 1), (9, 3)], &[], &[&[1, 2, 3]]);
         check(&[(1, 2), (2, 1), (3, 4), (4, 3)], &[], &[&[1, 2], &[3, 4]]);
