@@ -505,6 +505,10 @@ fn united_histories_are_those_of_the_same_rows_under_one_name_but_for_outcomes()
         let mut found = tables_of(&scratch, &union);
         for tables in [&mut expected, &mut found] {
             tables.insert("data_quality".into(), Vec::new());
+            if winner(1) == 4 {
+                // Until 4 has rows of its own the ledger has it as 1, which was won.
+                tables.insert("revenue_clocks".into(), Vec::new());
+            }
         }
         super::assert_same(&found, &expected);
     }
