@@ -12,7 +12,7 @@ use crate::config::{Config, Shape};
 use crate::error::Error;
 use crate::money::{NO_AMOUNT, RATE_SCALE, Rates};
 use crate::quality::{Counts, Ledger, Rule};
-use crate::time::{Calendar, Day, NO_DAY};
+use crate::time::{Calendar, Day, NO_DAY, day_text};
 
 /// All exchange rates of a run.
 #[derive(Debug, Default)]
@@ -58,6 +58,18 @@ impl FxSource {
             };
             let others = rates.values().flat_map(BTreeMap::values).map(others).sum();
             counts.add(Rule::DuplicateRates, others);
+            if ledger.is_profiling() && others > 0 {
+                let all = rates.iter().flat_map(|(c, days)| days.iter().map(move |own| (c, own)));
+                for (currency, (day, values)) in all {
+                    let least = values.iter().min();
+                    let others = values.iter().filter(|value| Some(*value) != least).count();
+                    if others > 0 {
+                        let said = format!("{currency} on {}", day_text(*day));
+                        let input = &sheet.checked.name;
+                        ledger.mention(Rule::DuplicateRates, input, &said, others as u64);
+                    }
+                }
+            }
             ledger.record(&sheet.checked.name, &counts);
         }
         let least = |days: BTreeMap<Day, Vec<i64>>| {

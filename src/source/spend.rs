@@ -97,7 +97,7 @@ impl Reading<'_> {
         let columns = dates.iter().zip(amounts).zip(channels).zip(cost_types).zip(currencies);
         for (row, ((((at, amount), channel), cost_type), currency)) in columns.enumerate() {
             let is_inexact = inexact.binary_search(&row).is_ok();
-            match self.judge(*at, amount, is_inexact, batch) {
+            match self.judge(row, (*at, amount, is_inexact), batch) {
                 Err(rule) => batch.refuse(row, rule),
                 Ok(Fate::AfterAsOf) => batch.after_as_of(),
                 Ok(Fate::Kept) => {
@@ -110,7 +110,7 @@ impl Reading<'_> {
                             (self.price)(&SpentIn { day, amount, currency })
                         }
                     };
-                    batch.note(Rule::UnpricedSpend, u64::from(amount == UNPRICED));
+                    batch.note_if(amount == UNPRICED, row, Rule::UnpricedSpend);
                     let amount = if amount == UNPRICED { NO_AMOUNT } else { amount };
                     self.rows.push(SpendRow { day, amount, channel, cost_type });
                 }
@@ -122,9 +122,8 @@ impl Reading<'_> {
     /// What becomes of a row; breaches of rules that keep no row out are counted.
     fn judge(
         &self,
-        at: Instant,
-        amount: i64,
-        is_inexact: bool,
+        row: usize,
+        (at, amount, is_inexact): (Instant, i64, bool),
         batch: &mut SheetBatch<'_>,
     ) -> Result<Fate, Rule> {
         if let Some(rule) = TaskState::judge_time(at) {
@@ -142,7 +141,7 @@ impl Reading<'_> {
         if self.ledger.severity(rule) == Severity::Quarantine {
             return Err(rule);
         }
-        batch.note(rule, 1);
+        batch.note(row, rule);
         Ok(Fate::Kept)
     }
 }

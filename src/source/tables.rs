@@ -39,16 +39,16 @@ impl TableSettings<'_> {
     pub(super) fn worth(
         &self,
         (day, amount, currency): (Day, i64, Option<&str>),
-        is_inexact: bool,
+        (row, is_inexact): (usize, bool),
         batch: &mut SheetBatch<'_>,
     ) -> Result<i64, Rule> {
         let inexact = Rule::InexactAmount;
         if is_inexact && self.ledger.severity(inexact) == Severity::Quarantine {
             return Err(inexact);
         }
-        batch.note(inexact, u64::from(is_inexact));
+        batch.note_if(is_inexact, row, inexact);
         let worth = (self.price)(&SpentIn { day, amount, currency });
-        batch.note(Rule::UnpricedRows, u64::from(worth == UNPRICED));
+        batch.note_if(worth == UNPRICED, row, Rule::UnpricedRows);
         Ok(if worth == UNPRICED { NO_AMOUNT } else { worth })
     }
 }
@@ -127,6 +127,14 @@ impl TablesSource {
         for sheet in &self.calendar {
             sheet.read(ledger, |batch| workdays.read_batch(batch))?;
         }
+        let mut calendar = self.calendar;
+        let untold = workdays.untold();
+        if let (Some(sheet), true) = (calendar.first_mut(), untold > 0) {
+            sheet.checked.warnings.push(format!(
+                "{untold} days between the first and the last one are not told: Monday to Friday \
+                 count as worked, as before and after"
+            ));
+        }
         let mut tables = Tables {
             targets: (!self.targets.is_empty()).then_some(targets),
             surveys: (!self.surveys.is_empty()).then_some(answers.rows),
@@ -135,7 +143,7 @@ impl TablesSource {
             workdays,
             inputs: Vec::new(),
         };
-        let sheets = [self.targets, self.surveys, self.touches, self.contracts, self.calendar];
+        let sheets = [self.targets, self.surveys, self.touches, self.contracts, calendar];
         tables.inputs = sheets.into_iter().flatten().map(|sheet| sheet.checked).collect();
         Ok(tables)
     }
@@ -156,7 +164,7 @@ impl Tables {
             + of(self.surveys.as_ref().map_or(0, Vec::len), size_of::<SurveyRow>())
             + of(self.touches.as_ref().map_or(0, Vec::len), size_of::<TouchRow>())
             + of(self.contracts.as_ref().map_or(0, Vec::len), size_of::<ContractRow>())
-            + of(self.workdays.len(), size_of::<(Day, Option<String>)>())
+            + of(self.workdays.len(), size_of::<(Day, Option<bool>)>())
     }
 
     /// The first and the last day of each table that has rows, by the name of its shape.

@@ -171,6 +171,9 @@ impl Sample {
             path = "made/touches.csv"
             [inputs.contracts]
             path = "made/contracts.csv"
+            [commission]
+            period = "quarter"
+            tiers = [{{ from = 0.0, rate = 0.05 }}, {{ from = 0.5, rate = 0.1 }}]
             {CUSTOM}
             "#
         )
