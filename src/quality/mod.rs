@@ -498,12 +498,10 @@ impl Ledger {
                     continue;
                 }
                 let checked = match rule.subject() {
-                    // A row may be left out with its deal before any event of it was applied.
-                    Subject::Rows if rule.is_of_events() => {
-                        counts.rows_checked(*rule).max(affected)
-                    }
-                    Subject::Rows => counts.rows_checked(*rule),
-                    Subject::Deals => counts.deals,
+                    // A row may be left out with its deal before any event of it was applied, and may
+                    // break a rule in several columns or by several events.
+                    Subject::Rows => counts.rows_checked(*rule).max(affected),
+                    Subject::Deals => counts.deals.max(affected),
                     Subject::Values => affected,
                 };
                 if affected > 0 || checked > 0 {

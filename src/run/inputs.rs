@@ -175,8 +175,14 @@ pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &
     ledger.record(name, &counts);
 }
 
-/// Names the stages that are not in the pipeline, with their events, where that is asked for.
+/// Names the stages that are not in the pipeline, with their events, where that is asked for; of
+/// several pipelines without, for an event's stage is settled in its pipeline after it was counted.
 pub(super) fn mention_stages(stages: &StageTable, first: &str, ledger: &Ledger) {
+    if stages.has_pipelines() && ledger.is_profiling() {
+        let unknown = stages.unknown();
+        unknown.iter().for_each(|name| ledger.mention(Rule::UnknownStages, first, name, 0));
+        return;
+    }
     let (names, finals) = stages.finish();
     for profile in ledger.profiles().values() {
         for (code, n) in &profile.unknown_stages {

@@ -88,21 +88,21 @@ impl Payments {
     }
 }
 
-/// The checked inputs of shape `payments`.
+/// The checked input of shape `payments`.
 pub struct PaymentSource {
-    sheets: Vec<Sheet>,
+    sheet: Option<Sheet>,
 }
 
 /// What an amount is worth in the reporting currency, or [`UNPRICED`].
 type Price<'a> = &'a dyn Fn(&SpentIn<'_>) -> i64;
 
 impl PaymentSource {
-    /// Lists and checks every input of shape `payments`.
+    /// Lists and checks the input of shape `payments`.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with the input's files.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        Ok(Self { sheets: Sheet::open(config, calendar, Shape::Payments)? })
+        Ok(Self { sheet: Sheet::open(config, calendar, Shape::Payments)? })
     }
 
     /// Reads every payment up to `as_of`; `None` if there is no such input.
@@ -118,7 +118,7 @@ impl PaymentSource {
         (names, ledger): (&Interners, &Ledger),
     ) -> Result<Option<Payments>, Error> {
         let mut rows = Vec::new();
-        for sheet in &self.sheets {
+        if let Some(sheet) = &self.sheet {
             let mut reading = Reading {
                 calendar,
                 currency,
@@ -133,7 +133,7 @@ impl PaymentSource {
             sheet.read(ledger, |batch| reading.batch(batch))?;
             rows.append(&mut reading.rows);
         }
-        let inputs: Vec<CheckedInput> = self.sheets.into_iter().map(|s| s.checked).collect();
+        let inputs: Vec<CheckedInput> = self.sheet.into_iter().map(|s| s.checked).collect();
         Ok((!inputs.is_empty()).then(|| Payments::new(rows, inputs)))
     }
 }

@@ -2,6 +2,7 @@
 //! canonical names, each row kept or refused by whoever knows what it means.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use arrow::array::{Array, ArrayRef};
 
@@ -24,23 +25,22 @@ pub(crate) struct Sheet {
 }
 
 impl Sheet {
-    /// Lists and checks every input of a shape.
+    /// Lists and checks the input of a shape; `None` if there is none. Such inputs are known by their
+    /// names, so there is no second one.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with its files.
     pub(crate) fn open(
         config: &Config,
         calendar: Calendar,
         shape: Shape,
-    ) -> Result<Vec<Self>, Error> {
+    ) -> Result<Option<Self>, Error> {
         let columns = contract::columns_of(shape).unwrap_or_default();
-        let own = config.inputs.iter().filter(|(_, input)| input.shape == shape);
-        own.map(|(name, input)| {
-            let wanted = wanted_columns(input, columns);
-            let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
-            Ok(Self { checked, input: input.clone(), columns })
-        })
-        .collect()
+        let mut own = config.inputs.iter().filter(|(_, input)| input.shape == shape);
+        let Some((name, input)) = own.next() else { return Ok(None) };
+        let wanted = wanted_columns(input, columns);
+        let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
+        Ok(Some(Self { checked, input: input.clone(), columns }))
     }
 
     /// Reads every batch and brings what became of its rows into the ledger: `take` settles each
@@ -158,6 +158,12 @@ impl<'a> SheetBatch<'a> {
             Ok(amounts)
         })?;
         Ok((amounts, inexact))
+    }
+
+    /// The file that a row is in, and its number from 1.
+    pub(crate) fn place(&self, row: usize) -> (PathBuf, u64) {
+        let file = self.sheet.checked.path(&self.unit).to_path_buf();
+        (file, self.first_row + row as u64 + 1)
     }
 
     /// The row counts.

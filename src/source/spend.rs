@@ -43,18 +43,18 @@ pub struct Spend {
     pub inputs: Vec<CheckedInput>,
 }
 
-/// The checked inputs of shape `spend`.
+/// The checked input of shape `spend`.
 pub struct SpendSource {
-    sheets: Vec<Sheet>,
+    sheet: Option<Sheet>,
 }
 
 impl SpendSource {
-    /// Lists and checks every input of shape `spend`.
+    /// Lists and checks the input of shape `spend`.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with the input's files.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        Ok(Self { sheets: Sheet::open(config, calendar, Shape::Spend)? })
+        Ok(Self { sheet: Sheet::open(config, calendar, Shape::Spend)? })
     }
 
     /// Reads every row, of which there are few. Returns `None` if there is no such input. `price`
@@ -71,10 +71,10 @@ impl SpendSource {
         ledger: &Ledger,
     ) -> Result<Option<Spend>, Error> {
         let mut reading = Reading { calendar, currency, price, as_of, ledger, rows: Vec::new() };
-        for sheet in &self.sheets {
+        if let Some(sheet) = &self.sheet {
             sheet.read(ledger, |batch| reading.batch(batch))?;
         }
-        let inputs: Vec<CheckedInput> = self.sheets.into_iter().map(|s| s.checked).collect();
+        let inputs: Vec<CheckedInput> = self.sheet.into_iter().map(|s| s.checked).collect();
         Ok((!inputs.is_empty()).then_some(Spend { rows: reading.rows, inputs }))
     }
 }

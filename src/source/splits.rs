@@ -79,21 +79,21 @@ impl Splits {
     }
 }
 
-/// The checked inputs of shape `deal_splits`.
+/// The checked input of shape `deal_splits`.
 pub struct SplitSource {
-    sheets: Vec<Sheet>,
+    sheet: Option<Sheet>,
 }
 
 /// Shares by deal, and whether a row of it could not be read.
 type ByDeal = BTreeMap<Id, (Vec<Share>, bool)>;
 
 impl SplitSource {
-    /// Lists and checks every input of shape `deal_splits`.
+    /// Lists and checks the input of shape `deal_splits`.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with the input's files.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        Ok(Self { sheets: Sheet::open(config, calendar, Shape::DealSplits)? })
+        Ok(Self { sheet: Sheet::open(config, calendar, Shape::DealSplits)? })
     }
 
     /// Reads every share; `None` if there is no such input. Deals whose shares do not add up to 1
@@ -103,7 +103,7 @@ impl SplitSource {
     /// The first file that cannot be decoded; more names than can be numbered.
     pub fn read(self, names: &Interners, ledger: &Ledger) -> Result<Option<Splits>, Error> {
         let mut deals = BTreeMap::new();
-        for sheet in &self.sheets {
+        if let Some(sheet) = &self.sheet {
             let mut given = ByDeal::new();
             sheet.read(ledger, |batch| read_batch(batch, names, &mut given))?;
             let mut counts = Counts::of_deals(given.len() as u64);
@@ -124,7 +124,7 @@ impl SplitSource {
             }
             ledger.record(&sheet.checked.name, &counts);
         }
-        let inputs: Vec<CheckedInput> = self.sheets.into_iter().map(|s| s.checked).collect();
+        let inputs: Vec<CheckedInput> = self.sheet.into_iter().map(|s| s.checked).collect();
         Ok((!inputs.is_empty()).then_some(Splits { deals, inputs }))
     }
 }

@@ -56,11 +56,11 @@ impl TableSettings<'_> {
 /// The checked inputs.
 #[derive(Default)]
 pub struct TablesSource {
-    targets: Vec<Sheet>,
-    surveys: Vec<Sheet>,
-    touches: Vec<Sheet>,
-    contracts: Vec<Sheet>,
-    calendar: Vec<Sheet>,
+    targets: Option<Sheet>,
+    surveys: Option<Sheet>,
+    touches: Option<Sheet>,
+    contracts: Option<Sheet>,
+    calendar: Option<Sheet>,
 }
 
 /// What they hold; `None` where there is no such input.
@@ -90,7 +90,7 @@ impl TablesSource {
         let mut open = |shape| match Sheet::open(config, calendar, shape) {
             Err(Error::Faults(more)) => {
                 faults.extend(more);
-                Ok(Vec::new())
+                Ok(None)
             }
             opened => opened,
         };
@@ -112,34 +112,34 @@ impl TablesSource {
         let (mut targets, mut touches, mut contracts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut answers, mut workdays) = (Answers::default(), Workdays::default());
         let ledger = settings.ledger;
-        for sheet in &self.targets {
+        if let Some(sheet) = &self.targets {
             sheet.read(ledger, |batch| targets::read_batch(batch, settings, &mut targets))?;
         }
-        for sheet in &self.surveys {
+        if let Some(sheet) = &self.surveys {
             sheet.read(ledger, |batch| answers.read_batch(batch, settings))?;
         }
-        for sheet in &self.touches {
+        if let Some(sheet) = &self.touches {
             sheet.read(ledger, |batch| touches::read_batch(batch, settings, &mut touches))?;
         }
-        for sheet in &self.contracts {
+        if let Some(sheet) = &self.contracts {
             sheet.read(ledger, |batch| contracts::read_batch(batch, settings, &mut contracts))?;
         }
-        for sheet in &self.calendar {
+        if let Some(sheet) = &self.calendar {
             sheet.read(ledger, |batch| workdays.read_batch(batch))?;
         }
         let mut calendar = self.calendar;
         let untold = workdays.untold();
-        if let (Some(sheet), true) = (calendar.first_mut(), untold > 0) {
+        if let (Some(sheet), true) = (calendar.as_mut(), untold > 0) {
             sheet.checked.warnings.push(format!(
                 "{untold} days between the first and the last one are not told: Monday to Friday \
                  count as worked, as before and after"
             ));
         }
         let mut tables = Tables {
-            targets: (!self.targets.is_empty()).then_some(targets),
-            surveys: (!self.surveys.is_empty()).then_some(answers.rows),
-            touches: (!self.touches.is_empty()).then_some(touches),
-            contracts: (!self.contracts.is_empty()).then_some(contracts),
+            targets: self.targets.is_some().then_some(targets),
+            surveys: self.surveys.is_some().then_some(answers.rows),
+            touches: self.touches.is_some().then_some(touches),
+            contracts: self.contracts.is_some().then_some(contracts),
             workdays,
             inputs: Vec::new(),
         };

@@ -115,6 +115,17 @@ fn check_names_the_rows_and_values_of_tables_beside_the_histories() {
 }
 
 #[test]
+fn merges_in_a_circle_are_refused_with_their_row() {
+    let scratch = dirty();
+    let config = dirty_config() + "[inputs.merges]\npath = 'merges.csv'\n";
+    scratch.write("dealmill.toml", &config);
+    scratch.write("merges.csv", "loser_id,winner_id\n5,6\n1,2\n2,1\n");
+    let (_, said, code) = dealmill(&scratch, &["check"]);
+    assert_eq!(code, Some(3), "{said}");
+    check(&said, &["merges.csv, row 2, columns", "merged in a circle: 1 into 2 into 1"]);
+}
+
+#[test]
 fn a_misspelt_table_is_told_what_it_is_called() {
     let scratch = dirty();
     scratch.write("dealmill.toml", &(dirty_config() + "[inputs.payment]\npath = 'payments.csv'\n"));
