@@ -2,6 +2,7 @@
 //! by the rows that are written.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 
@@ -45,35 +46,62 @@ pub(super) fn plan(commission: &Commission) -> CommissionPlan {
     }
 }
 
-/// Fills the table of KPIs, where it is asked for, from the others; gives what could not be judged.
-///
-/// # Errors
-/// A table that cannot be read back; an identity that does not hold.
-pub(super) fn judge(resolved: &Resolved, tables: &mut [Finished]) -> Result<Vec<String>, Error> {
-    let name = kpi_status::METRIC.name;
-    let Some(place) = tables.iter().position(|table| table.name() == name) else {
-        return Ok(Vec::new());
-    };
-    let (mut rows, mut warnings) = (Vec::new(), Vec::new());
-    for (kpi, goal) in &resolved.config.kpi {
-        match tables.iter().find(|table| table.name() == goal.table) {
-            Some(table) => {
-                let found = rows.len();
-                judge_table(kpi, goal, table, resolved, &mut rows)?;
-                if rows.len() == found {
-                    warnings.push(format!("kpi.{kpi}: the table {:?} has no such row", goal.table));
-                }
-            }
-            None => {
-                warnings.push(format!("kpi.{kpi}: the table {:?} was not made", goal.table));
-            }
+/// The KPIs while tables are finished, in any order and on any thread.
+pub(super) struct Goals<'a> {
+    resolved: &'a Resolved,
+    rows: Mutex<Vec<Judged<'a>>>,
+}
+
+impl<'a> Goals<'a> {
+    pub(super) fn new(resolved: &'a Resolved) -> Self {
+        Self { resolved, rows: Mutex::default() }
+    }
+
+    /// Judges the rows of a finished table that KPIs ask about.
+    ///
+    /// # Errors
+    /// It cannot be read back, or has no such column.
+    pub(super) fn note(&self, table: &Finished) -> Result<(), Error> {
+        for (kpi, goal) in self.resolved.config.kpi.iter().filter(|(_, g)| g.table == table.name())
+        {
+            let found = judge(kpi, goal, table, self.resolved)?;
+            self.rows.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         }
+        Ok(())
     }
-    let made = table(&resolved.config.dimensions.columns, resolved.currency.scale, &rows)?;
-    if let Some(slot) = tables.get_mut(place) {
-        *slot = made.into();
+
+    /// The table of KPIs, and which of them no row was found for.
+    ///
+    /// # Errors
+    /// An identity that does not hold.
+    pub(super) fn table(self) -> Result<(Table, Vec<String>), Error> {
+        let config = &self.resolved.config;
+        let rows = self.rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let is_lost = |(kpi, _): &(&String, &Kpi)| rows.iter().all(|row| row.kpi != kpi.as_str());
+        let lost = config.kpi.iter().filter(is_lost);
+        let lost = lost.map(|(kpi, goal)| {
+            format!("kpi.{kpi}: the table {:?} was not made, or has no such row", goal.table)
+        });
+        let lost = lost.collect();
+        Ok((table(&config.dimensions.columns, self.resolved.currency.scale, &rows)?, lost))
     }
-    Ok(warnings)
+
+    /// Puts the table of KPIs in its place among all tables; gives what could not be judged.
+    ///
+    /// # Errors
+    /// As [`Self::note`] and [`Self::table`].
+    pub(super) fn fill(self, tables: &mut [Finished]) -> Result<Vec<String>, Error> {
+        let name = kpi_status::METRIC.name;
+        let Some(place) = tables.iter().position(|table| table.name() == name) else {
+            return Ok(Vec::new());
+        };
+        tables.iter().try_for_each(|table| self.note(table))?;
+        let (made, lost) = self.table()?;
+        if let Some(slot) = tables.get_mut(place) {
+            *slot = made.into();
+        }
+        Ok(lost)
+    }
 }
 
 /// A row of a table that a KPI asks about.
@@ -89,13 +117,13 @@ struct Judged<'a> {
     low_n: bool,
 }
 
-fn judge_table<'a>(
+fn judge<'a>(
     kpi: &'a str,
     goal: &'a Kpi,
     table: &Finished,
     resolved: &Resolved,
-    rows: &mut Vec<Judged<'a>>,
-) -> Result<(), Error> {
+) -> Result<Vec<Judged<'a>>, Error> {
+    let mut rows = Vec::new();
     let common = common_columns(&resolved.config.dimensions.columns);
     let specs = table.specs();
     let Some(column) = specs.iter().find(|spec| spec.name == goal.column) else {
@@ -131,7 +159,7 @@ fn judge_table<'a>(
             rows.push(Judged { kpi, goal, common, start, keys, unit, value, low_n });
         }
     }
-    Ok(())
+    Ok(rows)
 }
 
 /// A cell as text; `None` where it is null.

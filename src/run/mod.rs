@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant as Stopwatch;
 
+use self::goals::Goals;
 use crate::config::{Config, Resolved};
 use crate::engine::{self, Backend, Execution, Finished, Outcome, Plan, Prepared};
 use crate::error::Error;
@@ -252,7 +253,7 @@ fn compute(
     };
     timings.push(("tables".to_owned(), since.elapsed().as_secs_f64()));
     timings.extend(outcome.timings.iter().map(|(t, d)| (t.clone(), d.as_secs_f64())));
-    let unjudged = goals::judge(resolved, &mut outcome.tables)?;
+    let unjudged = Goals::new(resolved).fill(&mut outcome.tables)?;
     outcome.skipped.extend(unasked(&resolved.config));
     let mut warnings = account::warnings(&history, &ledger);
     warnings.extend(unjudged);
