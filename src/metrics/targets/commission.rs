@@ -40,7 +40,7 @@ pub static METRIC: Metric = Metric {
                   FROM bookings WHERE booking_kind <> 'transfer' GROUP BY booked_on, booked_owner",
             absent: Absent::SkipTable,
         },
-        State { relation: Relation::Targets, sql: plans::SQL, absent: Absent::NoRows },
+        State { relation: Relation::Targets, sql: plans::SQL, absent: Absent::SkipTable },
     ],
     output: OUTPUT,
     view: View::Bars("commission_amount"),
