@@ -577,6 +577,19 @@ mod tests {
     }
 
     #[test]
+    fn of_very_many_values_the_first_in_order_are_kept_with_all_their_counts() {
+        let ledger = Ledger::default();
+        for n in (0..3_000).rev().chain(0..3_000) {
+            ledger.mention(Rule::Orphans, "users", &format!("{n:04}"), 1);
+        }
+        let mentions = ledger.mentions();
+        let values = mentions.get(&(Rule::Orphans, "users".to_owned())).unwrap();
+        assert_eq!(values.len(), MENTIONED_MAX);
+        assert_eq!(values.first_key_value(), Some((&"0000".to_owned(), &2)));
+        assert_eq!(values.last_key_value(), Some((&"0999".to_owned(), &2)));
+    }
+
+    #[test]
     fn a_lost_or_doubled_row_is_a_bug() {
         check(10, 6, 3, 1, None);
         check(10, 6, 2, 1, Some(70));

@@ -45,6 +45,9 @@ struct Row {
     dated: Vec<(Instant, StageClass)>,
 }
 
+/// A row of a batch by its place, or the rule that it breaks.
+type Judged = (usize, Result<Row, Rule>);
+
 impl Registry {
     /// Lists and checks the files; `None` if the configuration has no registry.
     ///
@@ -188,7 +191,7 @@ impl Registry {
         unit: &Unit,
         arrays: &[Option<ArrayRef>],
         pipeline: &Pipeline,
-    ) -> Result<Vec<(usize, Result<Row, Rule>)>, Error> {
+    ) -> Result<Vec<Judged>, Error> {
         let at = |name: &str| STAGES.iter().position(|column| column.name == name);
         let get = |name: &str| arrays.get(at(name)?)?.as_ref();
         let column = |name: &str| match get(name) {
