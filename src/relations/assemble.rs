@@ -11,6 +11,7 @@ use super::emit::Deals;
 use super::joins::{Counting, Join, Key, attribute};
 use super::orders_pass::OrderColumns;
 use super::tables_emit::{self, Optional};
+use super::teams;
 use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
 use crate::contract::{NO_CODE, PipelineNames, StageTable};
@@ -209,8 +210,10 @@ impl<'a> Assembler<'a> {
         let capped = dimensions.iter_mut().filter(|d| Some(d.name.as_str()) != parts.channel);
         let lumped = capped.map(|dimension| dimension.cap(&parts) as u64).sum();
         let cost_types = merge_channel_names(&parts, &mut dimensions);
-        let dictionaries = dictionaries(&parts, &dimensions, cost_types);
+        let mut dictionaries = dictionaries(&parts, &dimensions, cost_types);
         let teams = dimensions.iter().filter(|d| d.is_team(&lookups, parts.from));
+        let of_users = teams.clone().next().map(|dimension| dimension.names.as_slice());
+        dictionaries.names.insert(teams::TEAMS.into(), teams::names(of_users, parts.tables));
         let optional = Optional::new(&parts);
         let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
         let periods = parts.periods.iter().filter(|period| **period != Period::All);
@@ -221,8 +224,8 @@ impl<'a> Assembler<'a> {
             stage_codes: parts.stage_codes,
             owner_codes: owner_codes(&dimensions, &parts.owner_ranks),
             owner_ranks: parts.owner_ranks,
-            dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             team_dimensions: teams.map(|d| d.name.clone()).collect(),
+            dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             sources: dimensions.into_iter().map(|d| d.source).collect(),
             optional,
             lookups,
@@ -277,6 +280,9 @@ impl<'a> Assembler<'a> {
         let rows = chunk.deals.len();
         if let Some(join) = joined.iter().position(|keys| !keys.is_empty() && keys.len() != rows) {
             return Err(Error::Bug(format!("look-up {join} fans out: not one row a deal")));
+        }
+        if let Some(splits) = self.judged_splits().filter(|_| has_deals) {
+            chunk.deals.iter().for_each(|row| splits.note(row.id));
         }
         if let Some(optional) = self.optional.as_ref().filter(|_| has_deals) {
             optional.note(chunk);

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fold::machine::Outcome;
 use crate::fold::{DealRow, amount_or_zero};
 use crate::money::NO_AMOUNT;
-use crate::source::Share;
+use crate::source::{Share, Splits};
 
 /// Columns of the relation.
 pub const COLUMNS: &[RelationColumn] = &[
@@ -22,6 +22,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("credited_on", Kind::Day, "civil day of the close"),
     column("credited_period", Kind::Day, "first day of its base period"),
     column("credited_owner", Kind::Dictionary("owner"), "who is credited; null if unknown"),
+    column(
+        "credited_team",
+        Kind::Dictionary("team_of_owner"),
+        "team of that owner at the close, by the first dimension that is the team of the users; null if unknown",
+    ),
     column("credited_parts", Kind::Int, "the owner's share of the deal in millionths"),
     column("amount", Kind::Int, "credited minor units; 0 if the deal's amount is unknown"),
     column("has_amount", Kind::Flag, "the deal's amount is known"),
@@ -43,6 +48,13 @@ struct Credit<'a> {
     parts: i64,
     amount: i64,
     is_split: bool,
+}
+
+impl<'a> Assembler<'a> {
+    /// The shares in deals, where somebody asks which of the deals there are.
+    pub fn judged_splits(&self) -> Option<&'a Splits> {
+        self.splits.filter(|_| self.wanted.relation(Relation::Findings))
+    }
 }
 
 impl Assembler<'_> {
@@ -88,6 +100,9 @@ impl Assembler<'_> {
                 rows.iter().map(|c| self.period(c.row.deal.closed)).collect()
             })
             .name("credited_owner", || rows.iter().map(|c| c.owner).collect::<Vec<u32>>())
+            .name("credited_team", || {
+                self.teams_of(rows.iter().map(|c| (c.owner, c.row.deal.closed)))
+            })
             .int("credited_parts", || rows.iter().map(|c| c.parts).collect())
             .int("amount", || rows.iter().map(|c| c.amount).collect())
             .flag("has_amount", || {

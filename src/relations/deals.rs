@@ -123,6 +123,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("has_customer", Kind::Flag, "the deal has a customer"),
     column("owner", Kind::Dictionary("owner"), "latest owner"),
     column(
+        "team_of_owner",
+        Kind::Dictionary("team_of_owner"),
+        "team of the latest owner at as_of, by the first dimension that is the team of the users; null if unknown",
+    ),
+    column(
         "owner_at_close",
         Kind::Dictionary("owner"),
         "owner at the close that holds at as_of; null if open",

@@ -158,6 +158,9 @@ impl Assembler<'_> {
             .flag("has_closed_amount", || flags(rows, |row| row.deal.closed_amount != NO_AMOUNT))
             .flag("has_customer", || flags(rows, |row| !row.deal.customer.is_none()))
             .name("owner", || each(rows, |row| self.owner(row.deal.owner)))
+            .name("team_of_owner", || {
+                self.teams_of(rows.iter().map(|row| (self.owner(row.deal.owner), self.as_of)))
+            })
             .name("owner_at_close", || each(rows, |row| self.owner(row.deal.closed_owner)))
             .name("owner_at_creation", || each(rows, |row| self.owner(row.deal.created_owner)));
         let chance = |row: &DealRow| match row.deal.probability {

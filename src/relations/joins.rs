@@ -28,6 +28,8 @@ pub(super) struct Join<'a> {
     /// From when until when each row holds.
     spans: Vec<(Instant, Instant)>,
     by: JoinBy,
+    /// The names behind the codes that it is joined by, where missing ones are to be named.
+    names: Vec<String>,
 }
 
 /// Whether keys that lead nowhere are counted: once a table, as of `[dimensions] at`.
@@ -80,19 +82,26 @@ impl<'a> Join<'a> {
             let find = |key: &String| keys.get(key.as_str()).copied().unwrap_or(Key::Orphan);
             names.iter().map(find).collect()
         };
+        let mut own_names = Vec::new();
+        let is_named = parts.ledger.is_profiling() && counting == Counting::Counted;
         let by = match &lookup.key {
             LookupKey::Owner => JoinBy::Owner(lead(&parts.owners)),
             LookupKey::Customer => JoinBy::Customer,
             LookupKey::Dimension(name) => match known.get(name) {
                 Some((names, Column::Event(place, ranks))) => {
                     let keys = lead(names);
+                    if is_named {
+                        let name = |rank: &u32| names.get(*rank as usize).cloned();
+                        own_names = ranks.iter().map(|r| name(r).unwrap_or_default()).collect();
+                    }
                     let key = |rank: &u32| keys.get(*rank as usize).copied().unwrap_or(Key::Null);
                     JoinBy::Dimension(*place, ranks.iter().map(key).collect())
                 }
                 _ => return Err(Error::Bug(format!("look-up by unknown dimension {name:?}"))),
             },
         };
-        Ok(Self { lookup, at, dimensions: Vec::new(), counting, keys, spans, by })
+        let names = own_names;
+        Ok(Self { lookup, at, dimensions: Vec::new(), counting, keys, spans, by, names })
     }
 
     /// Where a key leads.
@@ -175,7 +184,29 @@ impl Assembler<'_> {
         counts.add(Rule::Orphans, count(Key::Orphan));
         counts.add(Rule::NullKeys, count(Key::Null));
         self.ledger.record(&join.lookup.input, &counts);
+        if self.ledger.is_profiling() {
+            let lost = keys.iter().enumerate().filter(|(_, key)| **key == Key::Orphan);
+            for name in lost.filter_map(|(row, _)| self.key_name(join, chunk, row)) {
+                self.ledger.mention(Rule::Orphans, &join.lookup.input, &name, 1);
+            }
+        }
         keys
+    }
+
+    /// The key of a deal of a chunk, as the look-up table would spell it.
+    fn key_name(&self, join: &Join<'_>, chunk: &Chunk, row: usize) -> Option<String> {
+        let deal = chunk.deals.get(row)?;
+        match &join.by {
+            JoinBy::Owner(_) => {
+                let rank = *self.owner_ranks.get(owner_at(&Keys::of(&deal.deal), join.at) as usize)?;
+                Some(self.dictionaries.name("owner", i64::from(rank))?.to_owned())
+            }
+            JoinBy::Dimension(place, _) => {
+                let code = *chunk.dimensions.get(*place)?.get(row)?;
+                join.names.get(code as usize).cloned()
+            }
+            JoinBy::Customer => self.customers.text(deal.deal.customer),
+        }
     }
 
     /// Where a deal that is known by these keys leads; `dimension` gives its values of the fold's

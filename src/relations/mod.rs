@@ -38,6 +38,8 @@ pub mod spend;
 pub mod surveys;
 mod tables_emit;
 pub mod targets;
+mod targets_emit;
+mod teams;
 pub mod touches;
 mod transfers;
 pub mod visits;

@@ -26,38 +26,38 @@ pub static METRIC: Metric = Metric {
             relation: Relation::Deals,
             sql: "SELECT closed_period AS period, COUNT(*) AS won_n, SUM(amount) AS net_amount, \
                   SUM(held_amount) AS held_amount, \
-                  SUM(CASE WHEN expected_close_period IS NULL THEN 1 ELSE 0 END) AS undated_n, \
+                  SUM(CASE WHEN expected_close_period IS NULL THEN 1 ELSE 0 END) AS no_close_date_n, \
                   SUM(CASE WHEN expected_close_period IS NULL THEN amount ELSE 0 END) \
-                  AS undated_amount FROM deals WHERE is_won = 1 GROUP BY period",
+                  AS no_close_date_amount FROM deals WHERE is_won = 1 GROUP BY period",
             absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
-            sql: "SELECT expected_close_period AS period, COUNT(*) AS won_n, \
-                  SUM(amount) AS net_amount FROM deals \
+            sql: "SELECT expected_close_period AS period, COUNT(*) AS close_date_won_n, \
+                  SUM(amount) AS close_date_net_amount FROM deals \
                   WHERE is_won = 1 AND expected_close_period IS NOT NULL GROUP BY period",
             absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
             sql: "SELECT first_won_period AS period, COUNT(*) AS ever_won_n, \
-                  SUM(first_won_amount) AS ever_amount, SUM(is_first_won) AS first_n, \
+                  SUM(first_won_amount) AS ever_won_net_amount, SUM(is_first_won) AS first_close_won_n, \
                   SUM(CASE WHEN is_first_won = 1 THEN first_won_amount ELSE 0 END) \
-                  AS first_amount FROM deals WHERE ever_won = 1 GROUP BY period",
+                  AS first_close_net_amount FROM deals WHERE ever_won = 1 GROUP BY period",
             absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Bookings,
-            sql: "SELECT booked_period AS period, SUM(won_deals_n) AS won_n, \
-                  SUM(amount) AS net_amount, \
-                  SUM(CASE WHEN booking_kind = 'booking' THEN 1 ELSE 0 END) AS booked_n, \
+            sql: "SELECT booked_period AS period, SUM(won_deals_n) AS ledger_won_n, \
+                  SUM(amount) AS ledger_net_amount, \
+                  SUM(CASE WHEN booking_kind = 'booking' THEN 1 ELSE 0 END) AS ledger_booked_n, \
                   SUM(CASE WHEN booking_kind = 'booking' THEN amount ELSE 0 END) \
-                  AS booked_amount, \
-                  SUM(CASE WHEN booking_kind = 'reversal' THEN 1 ELSE 0 END) AS reversed_n, \
+                  AS ledger_booked_amount, \
+                  SUM(CASE WHEN booking_kind = 'reversal' THEN 1 ELSE 0 END) AS ledger_reversed_n, \
                   SUM(CASE WHEN booking_kind = 'reversal' THEN amount ELSE 0 END) \
-                  AS reversed_amount, \
+                  AS ledger_reversed_amount, \
                   SUM(CASE WHEN booking_kind = 'adjustment' THEN amount ELSE 0 END) \
-                  AS adjusted_amount FROM bookings GROUP BY period",
+                  AS ledger_adjusted_amount FROM bookings GROUP BY period",
             absent: Absent::SkipTable,
         },
     ],
@@ -195,12 +195,14 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         Ok(state.value(name)?.first().copied().unwrap_or(0))
     };
     for (start, [won, dated, first, booked]) in by_period([won, dated, first, booked]) {
-        let (ledger_n, ledger_amount) = (of(&booked, "won_n")?, of(&booked, "net_amount")?);
-        let (booked_n, reversed_n) = (of(&booked, "booked_n")?, of(&booked, "reversed_n")?);
+        let (ledger_n, ledger_amount) =
+            (of(&booked, "ledger_won_n")?, of(&booked, "ledger_net_amount")?);
+        let (booked_n, reversed_n) =
+            (of(&booked, "ledger_booked_n")?, of(&booked, "ledger_reversed_n")?);
         let (booked_amount, reversed_amount, adjusted_amount) = (
-            of(&booked, "booked_amount")?,
-            of(&booked, "reversed_amount")?,
-            of(&booked, "adjusted_amount")?,
+            of(&booked, "ledger_booked_amount")?,
+            of(&booked, "ledger_reversed_amount")?,
+            of(&booked, "ledger_adjusted_amount")?,
         );
         let transferred_amount = ledger_amount - booked_amount - reversed_amount - adjusted_amount;
         let is_complete = settings.calendar.is_complete(group.period, start, settings.as_of);
@@ -219,14 +221,14 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
                 ("ledger_transferred_amount", Value::Money(transferred_amount)),
                 ("ledger_won_n", Value::Int(ledger_n)),
                 ("ledger_net_amount", Value::Money(ledger_amount)),
-                ("close_date_won_n", Value::Int(of(&dated, "won_n")?)),
-                ("close_date_net_amount", Value::Money(of(&dated, "net_amount")?)),
-                ("no_close_date_n", Value::Int(of(&won, "undated_n")?)),
-                ("no_close_date_amount", Value::Money(of(&won, "undated_amount")?)),
-                ("first_close_won_n", Value::Int(of(&first, "first_n")?)),
-                ("first_close_net_amount", Value::Money(of(&first, "first_amount")?)),
+                ("close_date_won_n", Value::Int(of(&dated, "close_date_won_n")?)),
+                ("close_date_net_amount", Value::Money(of(&dated, "close_date_net_amount")?)),
+                ("no_close_date_n", Value::Int(of(&won, "no_close_date_n")?)),
+                ("no_close_date_amount", Value::Money(of(&won, "no_close_date_amount")?)),
+                ("first_close_won_n", Value::Int(of(&first, "first_close_won_n")?)),
+                ("first_close_net_amount", Value::Money(of(&first, "first_close_net_amount")?)),
                 ("ever_won_n", Value::Int(of(&first, "ever_won_n")?)),
-                ("ever_won_net_amount", Value::Money(of(&first, "ever_amount")?)),
+                ("ever_won_net_amount", Value::Money(of(&first, "ever_won_net_amount")?)),
                 ("is_complete_period", Value::Bool(is_complete)),
             ],
         )?;

@@ -1,6 +1,6 @@
 //! What each event does to a deal, noted while the deal is folded.
 
-use crate::config::Resolved;
+use crate::config::{MoneyPolicy, Resolved};
 use crate::contract::{EventBatch, NO_STAGE};
 use crate::fold::machine::{Event, Machine, Visit};
 use crate::fold::pricing::Purse;
@@ -96,6 +96,17 @@ impl<'a> Teller<'a> {
     /// How the amount was converted, where it was given in another currency.
     fn conversion(&mut self, row: usize, given: &Event, priced: &Event) -> Option<String> {
         let (pricing, purse) = (self.facts.settings.pricing?, self.purse.as_mut()?);
+        if pricing.policy == MoneyPolicy::None {
+            let code = *self.facts.events.currency.get(row)?;
+            let foreign = self.facts.currencies.get(code)?.to_uppercase();
+            let base = &self.facts.resolved.currency.code;
+            return (foreign != *base).then(|| {
+                format!(
+                    "its currency is {foreign}, not {base}, and [money] policy = \"none\" \
+                     converts nothing: a run refuses it (G16)"
+                )
+            });
+        }
         let conversion = pricing.conversion(self.facts.events, row, given, purse)?;
         let amount = self.facts.native(given.amount);
         let currency = self.facts.currencies.get(conversion.currency).unwrap_or("?");

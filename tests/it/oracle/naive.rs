@@ -502,6 +502,8 @@ impl Deal {
             ("has_closed_amount", flag(closed.is_some_and(|(v, _)| v.amount.is_some()))),
             ("has_customer", flag(!self.customer.is_empty())),
             ("owner", self.owner.to_owned()),
+            // There are no users.
+            ("team_of_owner", String::new()),
             ("owner_at_close", closed.map_or("", |(v, _)| v.owner).to_owned()),
             ("owner_at_creation", self.created_owner.to_owned()),
         ]);
