@@ -93,6 +93,11 @@ impl Unit {
         Ok(unit)
     }
 
+    /// Whether all values of a slice are finished at once, because the table compares them.
+    pub(crate) fn compares_values(&self) -> bool {
+        matches!(&self.recipe, Recipe::Metric(metric) if metric.compares_values())
+    }
+
     /// A relation that the table cannot do without and that there is not.
     pub(crate) fn missing(&self, present: &BTreeSet<Relation>) -> Option<Relation> {
         let needed = self.states.iter().map(|s| s.relation);

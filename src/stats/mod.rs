@@ -5,8 +5,11 @@
 //! [`btyd`], endings that exclude each other in [`competing`].
 
 pub mod btyd;
+pub mod comparison;
 pub mod competing;
+pub mod distributions;
 pub mod interval;
+pub mod multiplicity;
 pub mod quantile;
 pub mod survival;
 

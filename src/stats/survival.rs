@@ -241,4 +241,29 @@ impl Curve {
         }
         Some(area + height * float(horizon - since))
     }
+
+    /// The mean duration up to a horizon and its standard error.
+    ///
+    /// Definition: variance `Σ A²·d/(n(n − d))` over the events before the horizon, with A the area
+    /// under the curve from the event to the horizon.
+    ///
+    /// Edge cases: `None` without subjects; an event that takes all who are left has no area behind
+    /// it and adds nothing.
+    ///
+    /// Source: Klein and Moeschberger, 2003, Survival Analysis, section 4.5.
+    #[must_use]
+    pub fn restricted_mean_error(&self, horizon: i64) -> Option<(f64, f64)> {
+        let mean = self.restricted_mean(horizon)?;
+        let (mut area, mut until, mut variance) = (0.0, horizon, 0.0);
+        for step in self.steps.iter().rev().skip_while(|s| s.duration >= horizon) {
+            area += step.survival * float(until - step.duration);
+            until = step.duration;
+            let left = step.at_risk - step.observed;
+            if step.observed > 0 && left > 0 {
+                variance +=
+                    area * area * float(step.observed) / (float(step.at_risk) * float(left));
+            }
+        }
+        Some((mean, variance.sqrt()))
+    }
 }

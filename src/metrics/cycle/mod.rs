@@ -3,6 +3,7 @@
 //! What the metrics of this area share is the reading of the state of cycles: a count per duration
 //! and way of ending.
 
+pub mod cycle_comparisons;
 pub mod cycle_curve;
 pub mod cycle_histogram;
 pub mod cycle_length;

@@ -162,6 +162,18 @@ fn lung_restricted_mean_is_that_of_r_survival() {
 }
 
 #[test]
+fn lung_restricted_mean_has_the_error_of_r_survival() {
+    // The same print: se(rmean) 19.7 for all.
+    let Some(curve) = fit("lung", "all") else { return };
+    let (mean, error) = curve.restricted_mean_error(1022).expect("subjects");
+    close(mean, 376.3, 0.05 / 376.3);
+    close(error, 19.7, 0.05 / 19.7);
+    // By hand: 1 and 3 of two, to 3: areas 2·1/2 behind the first event, variance 1²·1/(2·1).
+    let two = Curve::fit(&tallies([(1, true), (3, true)]));
+    close(two.restricted_mean_error(3).expect("subjects").1, 0.5_f64.sqrt(), 1e-12);
+}
+
+#[test]
 fn six_mercaptopurine_curve_and_medians_are_reproduced() {
     let Some(treated) = fit("gehan_6mp", "6-MP") else { return };
     let printed = [
