@@ -219,6 +219,10 @@ pub struct Dimensions {
     /// The same for single dimensions from look-up tables by owner or customer: dimension = time.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub at_of: BTreeMap<String, DimensionAt>,
+    /// Dimensions by which deals are alike enough for people to be compared by them: what is
+    /// expected of an owner is what all achieve with deals of the same values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strata: Vec<String>,
     /// So many values of a dimension are named, the most frequent ones; all others together are
     /// "(other)". The acquisition channel has no such bound.
     pub values_max: usize,
@@ -232,6 +236,7 @@ impl Default for Dimensions {
             from: BTreeMap::new(),
             at: DimensionAt::default(),
             at_of: BTreeMap::new(),
+            strata: Vec::new(),
             values_max: 10_000,
         }
     }

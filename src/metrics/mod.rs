@@ -15,6 +15,7 @@ pub mod cycle;
 pub mod durations;
 pub mod funnel;
 pub mod lifetime;
+pub mod people;
 pub mod quality;
 pub mod revenue;
 #[cfg(test)]
@@ -55,6 +56,8 @@ pub static REGISTRY: &[&Metric] = &[
     &lifetime::customer_value::METRIC,
     &customers::customer_growth::METRIC,
     &acquisition::cac::METRIC,
+    &people::rep_scorecard::METRIC,
+    &people::rep_skills::METRIC,
     &quality::data_quality::METRIC,
 ];
 
@@ -64,7 +67,18 @@ static SPLIT_WHEN_ASKED: &[&Metric] =
     &[&lifetime::clv_models::METRIC, &lifetime::clv_holdout::METRIC];
 
 /// Metrics whose finish sees all values of a slice at once, because it compares them with each other.
-static TOGETHER: &[&Metric] = &[&cycle::cycle_comparisons::METRIC];
+static TOGETHER: &[&Metric] = &[
+    &cycle::cycle_comparisons::METRIC,
+    &people::rep_scorecard::METRIC,
+    &people::rep_skills::METRIC,
+];
+
+/// Metrics that are made only of slices by people or teams, whatever else there is to split by.
+static ABOUT_PEOPLE: &[&Metric] = &[&people::rep_scorecard::METRIC, &people::rep_skills::METRIC];
+
+/// Why a table about people is left out.
+pub const NO_PEOPLE: &str = "it needs people: add owner_id, or a dimension from a look-up of owners \
+                             such as \"users.team_id\", to [dimensions] columns and slices";
 
 /// Name of the table that judges the inputs.
 pub const QUALITY: &str = "data_quality";
@@ -97,6 +111,12 @@ impl Metric {
     #[must_use]
     pub fn is_split_by_default(&self) -> bool {
         !SPLIT_WHEN_ASKED.iter().any(|metric| std::ptr::eq(*metric, self))
+    }
+
+    /// Whether it is made only of slices by people or teams.
+    #[must_use]
+    pub fn is_about_people(&self) -> bool {
+        ABOUT_PEOPLE.iter().any(|metric| std::ptr::eq(*metric, self))
     }
 
     /// Whether its finish sees all values of a slice at once, as [`Group::segments`].

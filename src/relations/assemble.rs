@@ -44,6 +44,8 @@ pub struct Parts<'a> {
     pub event_ranks: Vec<Vec<u32>>,
     /// How often each of its numbers occurs; empty where it has too few for that to matter.
     pub event_counts: Vec<Vec<u64>>,
+    /// The dimensions whose values together are a deal's stratum.
+    pub strata: &'a [String],
     /// So many values a dimension may have.
     pub values_max: usize,
     /// Sorted names of the owners.
@@ -116,6 +118,9 @@ pub struct Assembler<'a> {
     /// Every dimension of the run, in configured order.
     pub(super) dimensions: Vec<String>,
     pub(super) sources: Vec<Column>,
+    /// The places of the dimensions that make a deal's stratum, if anybody asks for it, each with
+    /// the number of its values, null among them.
+    pub(super) strata: Vec<(usize, i64)>,
     pub(super) lookups: Vec<Join<'a>>,
     /// The dimensions that are the team of an owner.
     pub(super) team_dimensions: Vec<String>,
@@ -212,6 +217,12 @@ impl<'a> Assembler<'a> {
         let dictionaries = dictionaries(&parts, &dimensions, cost_types);
         let teams = dimensions.iter().filter(|d| d.is_team(&lookups, parts.from));
         let optional = Optional::new(&parts);
+        let asked = parts.wanted.column(Relation::Deals, "stratum");
+        let strata = parts.strata.iter().filter(|_| asked).filter_map(|name| {
+            let place = dimensions.iter().position(|d| d.name == *name)?;
+            Some((place, dimensions.get(place)?.names.len() as i64 + 1))
+        });
+        let strata = strata.collect();
         let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
         let periods = parts.periods.iter().filter(|period| **period != Period::All);
         let period_starts = periods.map(|period| Starts::new(parts.calendar, *period));
@@ -224,6 +235,7 @@ impl<'a> Assembler<'a> {
             dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             team_dimensions: teams.map(|d| d.name.clone()).collect(),
             sources: dimensions.into_iter().map(|d| d.source).collect(),
+            strata,
             optional,
             lookups,
             customers,

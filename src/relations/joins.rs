@@ -118,6 +118,9 @@ impl Assembler<'_> {
         let is_counted = join.counting == Counting::Counted;
         is_counted && self.wanted.relation(Relation::Findings)
             || Relation::EVERY.into_iter().any(asked)
+            || self.strata.iter().any(|(place, _)| {
+                self.dimensions.get(*place).is_some_and(|d| join.dimensions.contains(d))
+            })
     }
 
     /// Where each deal of a chunk leads in a look-up table.

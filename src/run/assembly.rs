@@ -67,6 +67,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         event_names,
         event_ranks,
         event_counts: of.event_counts.clone(),
+        strata: &of.config.dimensions.strata,
         values_max: of.config.dimensions.values_max,
         owners,
         owner_ranks,
@@ -123,6 +124,19 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
         _ => Some(all.clone()),
     };
     Relation::EVERY.into_iter().filter_map(|r| Some((r, of(r)?))).collect()
+}
+
+/// The dimensions whose values are people or teams: owners, and what a look-up says of owners.
+#[must_use]
+pub fn people(config: &Config) -> Vec<String> {
+    let is_of_owners = |name: &&String| match config.dimensions.from.get(*name) {
+        None => ["owner", "owner_id"].contains(&name.as_str()),
+        Some(origin) => origin.split_once('.').is_some_and(|(input, _)| {
+            let key = config.inputs.get(input).and_then(|input| input.key.as_deref());
+            input == "users" || key == Some("owner_id")
+        }),
+    };
+    config.dimensions.columns.iter().filter(is_of_owners).cloned().collect()
 }
 
 /// The dimension that is the acquisition channel: as configured, or `source` where there is one.

@@ -11,6 +11,8 @@ pub mod distributions;
 pub mod interval;
 pub mod multiplicity;
 pub mod quantile;
+pub mod shrinkage;
+pub mod standardisation;
 pub mod survival;
 
 /// The standard normal quantile of two-sided 95 % limits: the 0.975 quantile to double precision.

@@ -64,7 +64,7 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::text("other_value", "The second value of a pair, dimensions joined by +.")
         .key()
         .nullable(),
-    ColumnSpec::text("test", "close_log_rank, win_log_rank or win_gray.").key(),
+    ColumnSpec::text("test_kind", "close_log_rank, win_log_rank or win_gray.").key(),
     ColumnSpec::count("groups_n", "groups", "Groups compared: 2, or the values of the slice."),
     ColumnSpec::count("subjects_n", "deals", "Deals of the row's value; of all for all_values."),
     ColumnSpec::count("other_subjects_n", "deals", "Deals of the others; 0 for all_values."),
@@ -214,7 +214,7 @@ fn push_family(
             let mut values = vec![
                 ("comparison", Value::Text(comparison.kind)),
                 ("other_value", other.map_or(Value::Null, |s| Value::Text(&s.value))),
-                ("test", Value::Text(outcome.test)),
+                ("test_kind", Value::Text(outcome.test)),
             ];
             values.extend(counted(outcome));
             values.push(("p_value", Value::float(*p_value)));

@@ -272,6 +272,7 @@ pub(crate) fn read(resolved: &Resolved) -> (History, Ledger) {
 pub(crate) fn plan(resolved: &Resolved, execution: Execution, backend: Backend) -> Plan {
     Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
+        people: run::people(&resolved.config),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),

@@ -28,7 +28,7 @@ fn hand_worked_regions_are_compared() {
     // East expects 4/8 + 4/7 + 4/6 + 4/5 + 3/4 + 2/3 = 3.954762 closes and has 3; variance
     // 4·4/64 + 4·3/49 + 4·2/36 + 4·1/25 + 3·1/16 + 2·1/9 = 1.286842.
     let table = eight();
-    let at = [&REST[..], &["test=close_log_rank"]].concat();
+    let at = [&REST[..], &["test_kind=close_log_rank"]].concat();
     check(&table, &at, "subjects_n", "4");
     check(&table, &at, "observed_n", "3");
     check(&table, &at, "other_observed_n", "3");
@@ -45,7 +45,7 @@ fn hand_worked_regions_are_compared() {
     check(&table, &at, "low_n", "true");
     // One of four is won in the east, three of four in the west; variances of shares, as nobody
     // was censored before: (1·3 + 3·1)/64.
-    let at = [&REST[..], &["test=win_gray"]].concat();
+    let at = [&REST[..], &["test_kind=win_gray"]].concat();
     check(&table, &at, "win_share", "0.25");
     check(&table, &at, "other_win_share", "0.75");
     check(&table, &at, "win_share_difference", "-0.5");
@@ -56,16 +56,16 @@ fn hand_worked_regions_are_compared() {
 #[test]
 fn every_kind_of_comparison_is_there_once() {
     let table = eight();
-    check(&table, &["test=win_gray"], "comparison", "all_values pair rest rest");
-    check(&table, &["test=win_gray"], "region", "- east east west");
+    check(&table, &["test_kind=win_gray"], "comparison", "all_values pair rest rest");
+    check(&table, &["test_kind=win_gray"], "region", "- east east west");
     check(&table, &["comparison=pair"], "other_value", "west west west");
     // Two values: all of them together are the pair, and either against the rest is, too.
-    let chi = cells(&table, &["test=win_gray"], "chi_squared");
+    let chi = cells(&table, &["test_kind=win_gray"], "chi_squared");
     for other in &chi {
         let number = |text: &str| text.parse::<f64>().expect("a statistic");
         crate::stats::testdata::close(number(other), number(&chi[0]), 1e-9);
     }
-    check(&table, &["test=win_gray"], "tests_n", "1 1 2 2");
+    check(&table, &["test_kind=win_gray"], "tests_n", "1 1 2 2");
     check(&table, &["slice=all"], "comparison", "");
 }
 
@@ -73,7 +73,7 @@ fn every_kind_of_comparison_is_there_once() {
 fn few_deals_are_not_tested_themselves() {
     let settings = settings(&FIXTURE_STAGES, 20);
     let table = run_slices(&METRIC, &eight_deals_by_region(), &[&["region"]], &[], &settings);
-    let at = [&REST[..], &["test=close_log_rank"]].concat();
+    let at = [&REST[..], &["test_kind=close_log_rank"]].concat();
     check(&table, &at, "chi_squared", "-");
     check(&table, &at, "is_different", "-");
     check(&table, &at, "tests_n", "0");
@@ -92,7 +92,7 @@ fn lung_by_sex_is_as_printed() {
     }
     let settings = settings(&["L"], 2_000);
     let table = run_slices(&METRIC, &fixture.build(), &[&["sex"]], &[], &settings);
-    let at = ["comparison=rest", "sex=female", "test=close_log_rank"];
+    let at = ["comparison=rest", "sex=female", "test_kind=close_log_rank"];
     close(&table, &at, "chi_squared", 10.3267);
     close(&table, &at, "p_value", 0.001_311_2);
     check(&table, &at, "close_days_p50", "426.0");
@@ -102,5 +102,5 @@ fn lung_by_sex_is_as_printed() {
     close(&table, &at, "p_value_holm", 2.0 * 0.001_311_2);
     close(&table, &at, "p_value_bh", 0.001_311_2);
     // Without losses the wins are the closes.
-    close(&table, &["comparison=all_values", "test=win_log_rank"], "chi_squared", 10.3267);
+    close(&table, &["comparison=all_values", "test_kind=win_log_rank"], "chi_squared", 10.3267);
 }
