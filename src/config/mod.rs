@@ -81,6 +81,12 @@ pub struct Run {
     #[serde(deserialize_with = "syntax::text_or_date")]
     #[schemars(with = "Option<String>")]
     pub as_of: Option<String>,
+    /// The instant or date from which on the history is complete. Deals that began before it are
+    /// followed only from it on, because those that closed earlier are not there. Default: all
+    /// deals are there from their start.
+    #[serde(deserialize_with = "syntax::text_or_date", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub history_from: Option<String>,
     /// Reporting zone, an IANA name.
     pub timezone: String,
     /// Reporting periods; the whole history ("all") is always computed too.
@@ -128,6 +134,7 @@ impl Default for Run {
     fn default() -> Self {
         Self {
             as_of: None,
+            history_from: None,
             timezone: "UTC".into(),
             periods: vec![Period::Month, Period::Quarter],
             week_start: Weekday::default(),

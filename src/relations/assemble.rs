@@ -88,6 +88,8 @@ pub struct Parts<'a> {
     pub holdout_days: u32,
     /// The run's instant.
     pub as_of: Instant,
+    /// When the history begins, if deals can have begun before it.
+    pub history_from: Option<Instant>,
     /// Where missing keys are counted.
     pub ledger: &'a Ledger,
     /// The columns that anybody asks for.
@@ -135,6 +137,7 @@ pub struct Assembler<'a> {
     /// First days of every configured period.
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
+    pub(super) history_from: Option<Instant>,
     pub(super) holdout_days: u32,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
@@ -247,6 +250,7 @@ impl<'a> Assembler<'a> {
             resolution: parts.resolution,
             period_starts: period_starts.collect(),
             as_of: parts.as_of,
+            history_from: parts.history_from,
             holdout_days: parts.holdout_days,
             ledger: parts.ledger,
             wanted: parts.wanted,
@@ -262,6 +266,12 @@ impl<'a> Assembler<'a> {
             lumped,
             only_order_of: None,
         })
+    }
+
+    /// Whether it is known when the history begins.
+    #[must_use]
+    pub fn history_begins(&self) -> bool {
+        self.history_from.is_some()
     }
 
     /// Makes the visits and deals of a chunk, and its orders for the pass over customers.
@@ -313,6 +323,11 @@ impl<'a> Assembler<'a> {
         }
         if !has_deals {
             return Ok(Transactions::default());
+        }
+        if let Some(from) = self.history_from
+            && self.wanted.relation(Relation::LateEntries)
+        {
+            self.late_entries(&deals, from, &take)?;
         }
         if self.wanted.relation(Relation::Credits) {
             self.credits(&deals, &take)?;

@@ -190,7 +190,7 @@ impl Assembler<'_> {
         all
     }
 
-    fn cycle(&self, row: &DealRow) -> i64 {
+    pub(super) fn cycle(&self, row: &DealRow) -> i64 {
         if !row.has_cycle {
             return 0;
         }

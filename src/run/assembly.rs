@@ -25,6 +25,9 @@ pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Rela
     if assembler.has_payers() {
         present.extend([Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods]);
     }
+    if assembler.history_begins() {
+        present.insert(Relation::LateEntries);
+    }
     present.extend(given.relations());
     present
 }
@@ -89,6 +92,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         periods: of.periods,
         holdout_days: of.config.clv.holdout_days,
         as_of: of.as_of,
+        history_from: of.resolved.history_from,
         ledger: of.ledger,
         wanted: of.wanted,
     })?;
@@ -108,6 +112,7 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
     let all = &config.dimensions.columns;
     let of = |relation: Relation| match relation {
         Relation::CustomerIds | Relation::Findings => Some(Vec::new()),
+        Relation::LateEntries => resolved.history_from.is_some().then(|| all.clone()),
         Relation::Payments => {
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Payments);
             given.then(|| all.clone())

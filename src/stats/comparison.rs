@@ -20,6 +20,8 @@ pub struct Counts {
     pub ended: [i64; 2],
     /// How many were last seen at it, with neither.
     pub censored: i64,
+    /// How many were first seen at it, and are at risk only at later ones.
+    pub entered: i64,
 }
 
 impl Counts {
@@ -35,7 +37,8 @@ impl Counts {
         let [first, second] = self.ended;
         let [other_first, other_second] = others.ended;
         let ended = [first - other_first, second - other_second];
-        Self { ended, censored: self.censored - others.censored }
+        let censored = self.censored - others.censored;
+        Self { ended, censored, entered: self.entered - others.entered }
     }
 
     /// Together with others.
@@ -44,7 +47,8 @@ impl Counts {
         let [first, second] = self.ended;
         let [other_first, other_second] = others.ended;
         let ended = [first + other_first, second + other_second];
-        Self { ended, censored: self.censored + others.censored }
+        let censored = self.censored + others.censored;
+        Self { ended, censored, entered: self.entered + others.entered }
     }
 }
 
@@ -112,9 +116,10 @@ impl Test {
     }
 }
 
-/// How many of each group are at risk.
+/// How many of each group are at risk from the start.
 fn subjects(groups: &[&[Counts]]) -> Vec<i64> {
-    groups.iter().map(|group| group.iter().map(Counts::all).sum()).collect()
+    let of = |counts: &Counts| counts.all() - counts.entered;
+    groups.iter().map(|group| group.iter().map(of).sum()).collect()
 }
 
 /// Calls with the counts of every group at each place of the grid.
@@ -164,7 +169,7 @@ pub fn log_rank(groups: &[&[Counts]], event: Event) -> Test {
             }
         }
         for (own, counts) in at_risk.iter_mut().zip(here) {
-            *own -= counts.all();
+            *own += counts.entered - counts.all();
         }
     });
     let scores = observed.iter().zip(&expected).map(|(o, e)| float(*o) - e).collect();
@@ -269,7 +274,7 @@ fn moments(groups: &[&[Counts]], cause: Cause, mut see: impl FnMut(&Moment)) {
             see(&now);
         }
         for (n, counts) in now.at_risk.iter_mut().zip(here) {
-            *n -= float(counts.all());
+            *n += float(counts.entered - counts.all());
         }
     });
 }

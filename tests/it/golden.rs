@@ -25,7 +25,7 @@ macro_rules! scenarios {
     };
 }
 
-scenarios! { acquisition customers cycles dirt money outcomes paths payments people }
+scenarios! { acquisition customers cycles dirt money outcomes paths payments people late }
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

@@ -12,7 +12,7 @@ mod sides;
 use rayon::prelude::*;
 
 use self::sides::{Compared, DayGrid, PAIRED_VALUES_MAX, Sides};
-use super::ALL_CYCLES;
+use super::{ALL_CYCLES, ALL_LATE_ENTRIES};
 use crate::error::Error;
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, View};
 use crate::relations::Relation;
@@ -38,7 +38,10 @@ pub static METRIC: Metric = Metric {
     name: "cycle_comparisons",
     question: "Which segments close or win their deals at another pace than the others?",
     grain: "one row per slice, comparison (all values; a value and the others; two values) and test",
-    states: &[State { relation: Relation::Deals, sql: ALL_CYCLES, absent: Absent::SkipTable }],
+    states: &[
+        State { relation: Relation::Deals, sql: ALL_CYCLES, absent: Absent::SkipTable },
+        ALL_LATE_ENTRIES,
+    ],
     output: OUTPUT,
     view: View::Table,
     references: &[

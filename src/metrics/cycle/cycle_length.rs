@@ -5,10 +5,12 @@
 //! that the bias is seen. Time to a win is a Kaplan–Meier estimate with lost deals censored: read it
 //! as "if deals were not lost"; the share that will ever be won needs competing risks.
 
-use super::{CYCLES, Cycles, read_cycles};
+use super::{CYCLES, Cycles, LATE_ENTRIES, read_cycles};
 use crate::error::Error;
 use crate::metrics::durations::{curve_days, days, limits_days};
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View};
+use crate::metrics::{
+    Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View, by_period,
+};
 use crate::relations::Relation;
 use crate::stats::float;
 use crate::stats::survival::{Curve, QuantileRule};
@@ -24,7 +26,10 @@ pub static METRIC: Metric = Metric {
     name: "cycle_length",
     question: "How long do deals take to close, counting those that are still open?",
     grain: "one row per slice and period of creation",
-    states: &[State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable }],
+    states: &[
+        State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable },
+        LATE_ENTRIES,
+    ],
     output: OUTPUT,
     view: View::Line("close_days_km_p50"),
     references: &[
@@ -39,7 +44,9 @@ pub static METRIC: Metric = Metric {
 const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::count("deals_n", "deals", "Deals created in the period."),
     ColumnSpec::count("negative_n", "deals", "Of these, cycles that end before they begin."),
-    ColumnSpec::count("at_risk_n", "deals", "Deals followed: all but the negative ones."),
+    ColumnSpec::count("unseen_n", "deals", "Of these, ended before the history begins."),
+    ColumnSpec::count("at_risk_n", "deals", "Deals followed: all but those two."),
+    ColumnSpec::count("late_n", "deals", "Of these, begun before the history and followed later."),
     ColumnSpec::count("observed_n", "deals", "Deals followed to their close: won_n + lost_n."),
     ColumnSpec::count("won_n", "deals", "Deals whose cycle ended with a win."),
     ColumnSpec::count("lost_n", "deals", "Deals whose cycle ended with a loss."),
@@ -88,10 +95,10 @@ const OUTPUT: &[ColumnSpec] = &[
 
 const IDENTITIES: &[Identity] = &[
     Identity {
-        claim: "deals_n = at_risk_n + negative_n and at_risk_n = won_n + lost_n + censored_n",
+        claim: "deals_n = at_risk_n + negative_n + unseen_n and at_risk_n = won_n + lost_n + censored_n",
         holds: |row| {
             let sum = |names: &[&str]| names.iter().map(|n| row.int(n)).sum::<Option<i64>>();
-            row.int("deals_n") == sum(&["at_risk_n", "negative_n"])
+            row.int("deals_n") == sum(&["at_risk_n", "negative_n", "unseen_n"])
                 && row.int("at_risk_n") == sum(&["won_n", "lost_n", "censored_n"])
                 && row.int("observed_n") == sum(&["won_n", "lost_n"])
         },
@@ -106,17 +113,21 @@ const IDENTITIES: &[Identity] = &[
 ];
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [state] = group.states else {
-        return Err(Error::Bug("the cycle length has one state".into()));
+    let [state, late] = group.states else {
+        return Err(Error::Bug("the cycle length has two states".into()));
     };
-    for (start, of_period) in state.by_period() {
-        rows.push(start, &values_of(&of_period, group.settings)?)?;
+    for (start, [of_period, late]) in by_period([state, late]) {
+        rows.push(start, &values_of(&of_period, &late, group.settings)?)?;
     }
     Ok(())
 }
 
-fn values_of(state: &StateView<'_>, settings: &Settings) -> Result<Values, Error> {
-    let cycles = read_cycles(state)?;
+fn values_of(
+    state: &StateView<'_>,
+    late: &StateView<'_>,
+    settings: &Settings,
+) -> Result<Values, Error> {
+    let cycles = read_cycles(state, late)?;
     let close = cycles.close_curve();
     let mut values = counted(&cycles, &close);
     values.extend(ended_only(&cycles, settings.resolution));
@@ -133,7 +144,9 @@ fn counted(cycles: &Cycles, close: &Curve) -> Values {
     vec![
         ("deals_n", Value::Int(cycles.deals())),
         ("negative_n", Value::Int(cycles.negative_n)),
+        ("unseen_n", Value::Int(cycles.late.unseen_n)),
         ("at_risk_n", Value::Int(close.subjects())),
+        ("late_n", Value::Int(cycles.late.seen())),
         ("observed_n", Value::Int(close.observed())),
         ("won_n", Value::Int(cycles.won_n)),
         ("lost_n", Value::Int(cycles.lost_n)),

@@ -111,6 +111,19 @@ fn without_another_ending_grays_test_is_nearly_the_log_rank_test() {
 }
 
 #[test]
+fn who_is_seen_late_is_expected_late() {
+    // Own: events at 10 and 30, the second seen from 10 on. Others: events at 20 and 30.
+    // At 10 one of three, at 20 one of three, at 30 two of two: expected 1/3 + 1/3 + 1 = 5/3.
+    let here = |first, entered| Counts { ended: [first, 0], censored: 0, entered };
+    let own = [here(1, 1), here(0, 0), here(1, 0)];
+    let others = [here(0, 0), here(1, 0), here(1, 0)];
+    let rank = log_rank(&[&own, &others], Event::Any);
+    close(rank.expected[0], 5.0 / 3.0, 1e-12);
+    // Variances 2/9 and 2/9; at 30 nothing varies.
+    close(rank.chi_squared.expect("events"), (1.0_f64 / 3.0).powi(2) / (4.0 / 9.0), 1e-12);
+}
+
+#[test]
 fn nothing_that_varies_is_no_test() {
     let alone = log_rank_of(&[vec![(3, 1), (4, 0)]], Event::Any);
     assert_eq!((alone.chi_squared, alone.p_value(), alone.degrees), (None, None, 0));

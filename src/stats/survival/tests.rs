@@ -239,6 +239,26 @@ fn restricted_mean_is_the_area_under_the_steps() {
 }
 
 #[test]
+fn who_is_seen_late_is_at_risk_late() {
+    // Deaths at 20 30 40 50 100, the first of somebody seen from 19 on: 4/5, 3/5, 2/5, 1/5, 0.
+    let all = tallies([(20, true), (30, true), (40, true), (50, true), (100, true)]);
+    let curve = Curve::fit_late(&all, &[(19, 1)]);
+    let found: Vec<f64> = curve.steps.iter().map(|s| s.survival).collect();
+    for (found, expected) in found.iter().zip([0.8, 0.6, 0.4, 0.2, 0.0]) {
+        close(*found, expected, 1e-12);
+    }
+    assert_eq!((curve.subjects(), curve.steps[0].at_risk), (5, 5));
+    // One of two from the start dies at 10; two more are seen from 10 and 15 on, so that three are
+    // at risk at 20, where one dies, and two at 30: 1/2, 1/2 · 2/3, 1/2 · 2/3 · 1/2.
+    let all = tallies([(10, true), (20, true), (30, true), (30, false)]);
+    let curve = Curve::fit_late(&all, &[(10, 1), (15, 1)]);
+    assert_eq!(curve.steps.iter().map(|s| s.at_risk).collect::<Vec<_>>(), [2, 3, 2]);
+    for (step, expected) in curve.steps.iter().zip([1.0 / 2.0, 1.0 / 3.0, 1.0 / 6.0]) {
+        close(step.survival, expected, 1e-12);
+    }
+}
+
+#[test]
 fn nothing_followed_has_no_curve() {
     let curve = Curve::fit(&[Tally { duration: 3, observed: 0, censored: 0 }]);
     assert_eq!((curve.subjects(), curve.horizon()), (0, None));

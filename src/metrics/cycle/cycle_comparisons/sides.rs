@@ -3,9 +3,11 @@
 //! Values are kept as the days on which something happened to their deals; only what is being
 //! compared is laid out on the whole grid, so that thousands of values take little room.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 
-use super::super::{Ending, NO_DURATION, endings};
+use super::super::{Ending, Late, NO_DURATION, seen_endings};
 use crate::error::Error;
 use crate::metrics::Group;
 use crate::stats::Z_95;
@@ -91,11 +93,12 @@ impl DayGrid {
     pub(super) fn read(group: &Group<'_>) -> Result<Self, Error> {
         let per_day = group.settings.resolution.units_per_day();
         let read = |segment: &crate::metrics::Segment<'_>| {
-            let [state] = segment.states.as_slice() else {
-                return Err(Error::Bug("comparisons of cycles have one state".into()));
+            let [state, late] = segment.states.as_slice() else {
+                return Err(Error::Bug("comparisons of cycles have two states".into()));
             };
+            let late = Late::read(late)?;
             let mut own: Vec<(i64, Counts)> = Vec::new();
-            for row in endings(state)? {
+            for row in seen_endings(state, &late)? {
                 let (duration, ending, n) = row?;
                 if duration == NO_DURATION {
                     continue;
@@ -112,6 +115,7 @@ impl DayGrid {
                     Ending::Censored => &mut counts.censored,
                 } += n;
             }
+            enter(&mut own, &late, per_day);
             Ok(own)
         };
         let values = group.segments.par_iter().map(read).collect::<Result<Vec<_>, Error>>()?;
@@ -179,6 +183,22 @@ impl DayGrid {
     }
 }
 
+/// Notes at which day of a value's own late entries are first seen: they are at risk from the next.
+fn enter(own: &mut Vec<(i64, Counts)>, late: &Late, per_day: i64) {
+    let mut entries: BTreeMap<i64, i64> = BTreeMap::new();
+    for (age, n) in &late.entries {
+        *entries.entry(age.div_euclid(per_day)).or_default() += n;
+    }
+    for (day, n) in entries {
+        // Who leaves on the day it is first seen is at risk on it.
+        let at = own.partition_point(|(own, _)| *own < day - 1);
+        match own.get_mut(at) {
+            Some((own, counts)) if *own == day - 1 => counts.entered += n,
+            _ => own.insert(at, (day - 1, Counts { entered: n, ..Counts::default() })),
+        }
+    }
+}
+
 /// Two sides of a comparison on one grid.
 pub(super) struct Sides<'a> {
     days: &'a [i64],
@@ -240,6 +260,12 @@ impl<'a> Sides<'a> {
         last(&self.own).zip(last(&self.other)).map(|(a, b)| a.min(b))
     }
 
+    /// Days on which so many of a side were first seen.
+    fn late(&self, side: &[Counts]) -> Vec<(i64, i64)> {
+        let late = self.days.iter().zip(side).filter(|(_, counts)| counts.entered > 0);
+        late.map(|(day, counts)| (*day, counts.entered)).collect()
+    }
+
     fn close_times(&self, horizon: Option<i64>) -> Effect {
         let curve = |side: &[Counts]| {
             let tally = |(day, counts): (&i64, &Counts)| Tally {
@@ -247,7 +273,8 @@ impl<'a> Sides<'a> {
                 observed: counts.ended.iter().sum(),
                 censored: counts.censored,
             };
-            Curve::fit(&self.days.iter().zip(side).map(tally).collect::<Vec<_>>())
+            let tallies: Vec<Tally> = self.days.iter().zip(side).map(tally).collect();
+            Curve::fit_late(&tallies, &self.late(side))
         };
         let [own, other] = [curve(&self.own), curve(&self.other)];
         let mean = |curve: &Curve| horizon.and_then(|horizon| curve.restricted_mean_error(horizon));
@@ -270,7 +297,8 @@ impl<'a> Sides<'a> {
                 ended: counts.ended,
                 censored: counts.censored,
             };
-            let curve = Incidence::fit(&self.days.iter().zip(side).map(tally).collect::<Vec<_>>());
+            let tallies: Vec<competing::Tally> = self.days.iter().zip(side).map(tally).collect();
+            let curve = Incidence::fit_late(&tallies, &self.late(side));
             match curve.at(horizon?) {
                 At::Step(step) => {
                     let [variance, _] = step.variance;
