@@ -262,6 +262,26 @@ impl Incidence {
         Some(step.duration)
     }
 
+    /// Limits of a quantile: the first durations by which the upper and the lower limit of the
+    /// incidence reach the share; each `None` where its limit never does.
+    ///
+    /// Edge cases: a step whose limits cannot be estimated counts as not reaching it.
+    #[must_use]
+    pub fn quantile_limits(&self, cause: Cause, p: f64, z: f64) -> (Option<i64>, Option<i64>) {
+        let (mut earliest, mut latest) = (None, None);
+        for step in &self.steps {
+            let Some((low, high)) = step.limits(cause, z) else { continue };
+            if earliest.is_none() && high >= p - SAME {
+                earliest = Some(step.duration);
+            }
+            if low >= p - SAME {
+                latest = Some(step.duration);
+                break;
+            }
+        }
+        (earliest, latest)
+    }
+
     /// As [`Self::quantile`], of those who have the ending in the end; `None` without any.
     #[must_use]
     pub fn conditional_quantile(&self, cause: Cause, p: f64) -> Option<i64> {

@@ -12,8 +12,8 @@ use crate::metrics::{
     Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View, by_period,
 };
 use crate::relations::Relation;
-use crate::stats::float;
-use crate::stats::survival::{Curve, QuantileRule};
+use crate::stats::survival::{Curve, QuantileRule, Scale};
+use crate::stats::{Z_95, float};
 use crate::table::{ColumnSpec, Value};
 use crate::time::Resolution;
 
@@ -68,6 +68,12 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::days("close_days_km_p50", "The first time by which half have closed."),
     ColumnSpec::days("close_days_km_p50_low", "Its lower log-log 95 % limit."),
     ColumnSpec::days("close_days_km_p50_high", "Its upper limit; null where not reached."),
+    ColumnSpec::days(
+        "close_days_km_p50_midpoint",
+        "The same, but the middle where exactly half have closed for a while, as R says it.",
+    ),
+    ColumnSpec::days("close_days_km_p50_log_low", "Lower 95 % limit on the scale of logarithms."),
+    ColumnSpec::days("close_days_km_p50_log_high", "Its upper limit, R's default; null likewise."),
     ColumnSpec::days("close_days_km_p75", "The first time by which three quarters have closed."),
     ColumnSpec::days("close_days_km_p75_low", "Its lower log-log 95 % limit."),
     ColumnSpec::days("close_days_km_p75_high", "Its upper limit; null where not reached."),
@@ -75,6 +81,8 @@ const OUTPUT: &[ColumnSpec] = &[
         "close_days_restricted_mean",
         "Mean time to close within the horizon: area under the curve from 0 to horizon_days.",
     ),
+    ColumnSpec::days("close_days_restricted_mean_low", "Its lower 95 % limit."),
+    ColumnSpec::days("close_days_restricted_mean_high", "Its upper 95 % limit."),
     ColumnSpec::days("horizon_days", "Longest time that any of the deals was followed."),
     ColumnSpec::days(
         "win_days_km_p25",
@@ -170,12 +178,30 @@ fn ended_only(cycles: &Cycles, resolution: Resolution) -> Values {
 fn with_censoring(close: &Curve, win: &Curve, resolution: Resolution) -> Values {
     let horizon = close.horizon();
     let unit = float(resolution.units_per_day());
-    let mean = horizon.and_then(|h| close.restricted_mean(h)).map(|v| v / unit);
+    let mean = horizon.and_then(|h| close.restricted_mean_error(h));
+    let mean = mean.map(|(mean, error)| (mean / unit, Z_95 * error / unit));
     let mut values = quartiles(close, resolution, CLOSE_NAMES);
-    values.push(("close_days_restricted_mean", Value::float(mean)));
+    // Beside the median, before the third quartile.
+    values.splice(6..6, other_medians(close, resolution));
+    values.push(("close_days_restricted_mean", Value::float(mean.map(|(mean, _)| mean))));
+    let limit = |limit: fn((f64, f64)) -> f64| Value::float(mean.map(limit));
+    values.push(("close_days_restricted_mean_low", limit(|(mean, half)| (mean - half).max(0.0))));
+    values.push(("close_days_restricted_mean_high", limit(|(mean, half)| mean + half)));
     values.push(("horizon_days", Value::float(horizon.map(|h| days(h, resolution)))));
     values.extend(quartiles(win, resolution, WIN_NAMES));
     values
+}
+
+/// The median by the other rule, and its limits on the other scale.
+fn other_medians(curve: &Curve, resolution: Resolution) -> Values {
+    let (low, high) = curve.quantile_limits(0.5, Scale::Log, Z_95);
+    let in_days = |limit: Option<i64>| Value::float(limit.map(|v| days(v, resolution)));
+    let midpoint = curve_days(curve, 0.5, QuantileRule::Midpoint, resolution);
+    vec![
+        ("close_days_km_p50_midpoint", Value::float(midpoint)),
+        ("close_days_km_p50_log_low", in_days(low)),
+        ("close_days_km_p50_log_high", in_days(high)),
+    ]
 }
 
 /// Names of a quantile, its lower and its upper limit, per quartile.
@@ -245,6 +271,31 @@ mod tests {
         // 3·7/8 + 1·6/8 + 3·5/8 + 2·4/8 + 1·3/8 + 10·2/8.
         check_all("close_days_restricted_mean", "9.125");
         check_all("horizon_days", "20.0");
+    }
+
+    #[test]
+    fn lung_median_has_both_printed_limits() {
+        // R's survival: median 310, limits 285 and 363 by logarithms, 284 and 361 by log(−log);
+        // restricted mean to 1022 days 376.3, standard error 19.7.
+        let Some(text) = crate::stats::testdata::shared("survival/lung.csv") else { return };
+        let mut fixture = crate::relations::fixture::Fixture::new(&["L", "Won", "Lost"]);
+        for row in crate::stats::testdata::csv(&text) {
+            let status = if row[2] == "1" { "lost" } else { "open" };
+            let line = format!("created_period=0 cycle={} cycle_status={status}", row[1]);
+            fixture = fixture.line(Relation::Deals, &line);
+        }
+        let table = run(&METRIC, &fixture.build(), &[], &settings(&["L"], 2_000));
+        let check_whole = |column: &str, expected: &str| check(&table, &[], column, expected);
+        check_whole("close_days_km_p50_midpoint", "310.0");
+        check_whole("close_days_km_p50_low", "284.0");
+        check_whole("close_days_km_p50_high", "361.0");
+        check_whole("close_days_km_p50_log_low", "285.0");
+        check_whole("close_days_km_p50_log_high", "363.0");
+        let found = |column: &str| -> f64 {
+            crate::metrics::testing::cells(&table, &[], column)[0].parse().expect("days")
+        };
+        let half = found("close_days_restricted_mean_high") - found("close_days_restricted_mean");
+        assert!((half / Z_95 - 19.7).abs() < 0.05, "{half}");
     }
 
     #[test]

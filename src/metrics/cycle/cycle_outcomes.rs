@@ -67,6 +67,8 @@ const OUTPUT: &[ColumnSpec] = &[
         "The first time by which a quarter of all deals are won; null where fewer ever are.",
     ),
     ColumnSpec::days("win_days_p50", "The first time by which half of all deals are won."),
+    ColumnSpec::days("win_days_p50_low", "Its lower log-log 95 % limit."),
+    ColumnSpec::days("win_days_p50_high", "Its upper limit; null where not reached."),
     ColumnSpec::days("win_days_p75", "The first time by which three quarters are won."),
     ColumnSpec::days(
         "winner_days_p25",
@@ -156,10 +158,13 @@ fn shares(curve: &Incidence, race: &Race) -> Values {
 fn times(curve: &Incidence, settings: &Settings) -> Values {
     let in_days = |d: Option<i64>| Value::float(d.map(|d| days(d, settings.resolution)));
     let of_all = |p| in_days(curve.quantile(Cause::First, p));
+    let (low, high) = curve.quantile_limits(Cause::First, 0.5, Z_95);
     let of_winners = |p| in_days(curve.conditional_quantile(Cause::First, p));
     vec![
         ("win_days_p25", of_all(0.25)),
         ("win_days_p50", of_all(0.5)),
+        ("win_days_p50_low", in_days(low)),
+        ("win_days_p50_high", in_days(high)),
         ("win_days_p75", of_all(0.75)),
         ("winner_days_p25", of_winners(0.25)),
         ("winner_days_p50", of_winners(0.5)),

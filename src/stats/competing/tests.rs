@@ -103,6 +103,16 @@ fn without_censoring_it_is_the_share_and_the_binomial_variance() {
 }
 
 #[test]
+fn limits_of_a_quantile_are_those_of_the_incidence_turned() {
+    // A hundred have the ending, one a day: at 40 F = .4 with limits .304 and .494, at 41 .313 and
+    // .504, at 60 .497 and .688, at 61 .507 and .697 (log-log, binomial variance).
+    let all: Vec<(i64, usize)> = (1..=100).map(|day| (day, 1)).collect();
+    let curve = Incidence::fit(&tallies(&all));
+    assert_eq!(curve.quantile_limits(Cause::First, 0.5, Z_95), (Some(41), Some(61)));
+    assert_eq!(curve.quantile_limits(Cause::Second, 0.5, Z_95), (None, None));
+}
+
+#[test]
 fn who_is_seen_late_is_at_risk_late() {
     // Of two from the start one has the first ending at 10. Two are seen from 10 and 15 on; of three
     // at 20 one has the second ending, of two at 30 one the first.
