@@ -220,12 +220,7 @@ impl<'a> Assembler<'a> {
         let dictionaries = dictionaries(&parts, &dimensions, cost_types);
         let teams = dimensions.iter().filter(|d| d.is_team(&lookups, parts.from));
         let optional = Optional::new(&parts);
-        let asked = parts.wanted.column(Relation::Deals, "stratum");
-        let strata = parts.strata.iter().filter(|_| asked).filter_map(|name| {
-            let place = dimensions.iter().position(|d| d.name == *name)?;
-            Some((place, dimensions.get(place)?.names.len() as i64 + 1))
-        });
-        let strata = strata.collect();
+        let strata = strata(&parts, &dimensions);
         let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
         let periods = parts.periods.iter().filter(|period| **period != Period::All);
         let period_starts = periods.map(|period| Starts::new(parts.calendar, *period));
@@ -411,6 +406,17 @@ impl<'a> Assembler<'a> {
         }
         Ok(())
     }
+}
+
+/// The dimensions that make a deal's stratum, if anybody asks for it, each with the number of its
+/// values, null among them.
+fn strata(parts: &Parts<'_>, dimensions: &[Dimension]) -> Vec<(usize, i64)> {
+    let asked = parts.wanted.column(Relation::Deals, "stratum");
+    let strata = parts.strata.iter().filter(|_| asked).filter_map(|name| {
+        let place = dimensions.iter().position(|d| d.name == *name)?;
+        Some((place, dimensions.get(place)?.names.len() as i64 + 1))
+    });
+    strata.collect()
 }
 
 /// Of no payment the deal has come yet.
