@@ -92,7 +92,7 @@ const OUTPUT: &[ColumnSpec] = &[
         "win_rate: won of closed deals; stage_rate: first visits to the stage that moved forward \
          or were won, of those that ended; push_rate, regress_rate: deals with a later close date, \
          sent back; reopen_rate: re-opened of those ever closed; deal_size: geometric mean of won \
-         amounts.",
+         amounts, to a thousandth.",
     )
     .key(),
     ColumnSpec::text("skill_pipeline", "Pipeline of the stage; null unless stage_rate.")
@@ -148,8 +148,8 @@ const OUTPUT: &[ColumnSpec] = &[
         .nullable(),
     ColumnSpec::text(
         "verdict_reason",
-        "significant; not_significant; low_n: too few cases; no_peers: nobody to compare with in \
-         the same strata; no_name: deals of nobody.",
+        "significant; not_significant; low_n: too few cases; no_peers: too few cases of others in \
+         the same strata, or all are alike; no_name: deals of nobody.",
     ),
     ColumnSpec::count(
         "skill_rank",
