@@ -18,6 +18,7 @@ pub mod lifetime;
 pub mod people;
 pub mod quality;
 pub mod revenue;
+pub mod targets;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -28,6 +29,7 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 
 pub use self::lifetime::valuation::Valuation;
+pub use self::targets::tiers::{CommissionPlan, CommissionTier, TierMethod};
 use crate::error::Error;
 use crate::relations::{Dictionaries, Relation};
 use crate::table::{ColumnSpec, Follows, TableBuilder, Value};
@@ -58,13 +60,23 @@ pub static REGISTRY: &[&Metric] = &[
     &acquisition::cac::METRIC,
     &people::rep_scorecard::METRIC,
     &people::rep_skills::METRIC,
+    &targets::target_attainment::METRIC,
+    &targets::target_contributions::METRIC,
+    &targets::commission::METRIC,
+    &targets::kpi_status::METRIC,
     &quality::data_quality::METRIC,
 ];
 
-/// Metrics that fit models: they are split by dimensions only where the configuration asks it of
-/// the table, because a fit costs the same for a slice of ten customers and for all.
-static SPLIT_WHEN_ASKED: &[&Metric] =
-    &[&lifetime::clv_models::METRIC, &lifetime::clv_holdout::METRIC];
+/// Metrics that are split by dimensions only where the configuration asks it of the table: those
+/// that fit models, because a fit costs the same for a slice of ten customers and for all, and those
+/// whose rows are owners and teams already.
+static SPLIT_WHEN_ASKED: &[&Metric] = &[
+    &lifetime::clv_models::METRIC,
+    &lifetime::clv_holdout::METRIC,
+    &targets::target_attainment::METRIC,
+    &targets::target_contributions::METRIC,
+    &targets::commission::METRIC,
+];
 
 /// Metrics whose finish sees all values of a slice at once, because it compares them with each other.
 static TOGETHER: &[&Metric] = &[
@@ -300,6 +312,8 @@ pub struct Settings {
     pub money_scale: u8,
     /// By which model customers are valued, and how far ahead.
     pub clv: Valuation,
+    /// What of won amounts owners earn.
+    pub commission: CommissionPlan,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
 }

@@ -39,7 +39,10 @@ pub mod spend;
 pub mod surveys;
 mod tables_emit;
 pub mod targets;
+mod targets_emit;
+mod teams;
 pub mod touches;
+mod transfers;
 pub mod visits;
 
 use std::collections::BTreeMap;

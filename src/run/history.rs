@@ -66,6 +66,7 @@ impl History {
             horizons_days: resolved.horizons_days(),
             money_scale: resolved.currency.scale,
             clv: super::valuation(&resolved.config.clv),
+            commission: super::goals::plan(&resolved.config.commission),
             dictionaries: self.relations.dictionaries.clone(),
         }
     }
@@ -271,7 +272,7 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
-            booking: assembly::booking(wanted),
+            booking: assembly::booking(wanted, &lookups),
             merges: merges.if_any(),
         };
         let taker_of = (&taker, self.focus);
@@ -432,7 +433,7 @@ impl Milling<'_> {
             counts.add(rule, n);
         }
         ledger.record(&first, &counts);
-        inputs::mention_stages(stages, ledger);
+        inputs::mention_stages(stages, &first, ledger);
         inputs::record_current(source, &tally.compared, ledger);
         inputs::record_merges(merges, tally, ledger);
         // Rows of deals kept out were counted as folded when they were read.

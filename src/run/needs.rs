@@ -76,7 +76,7 @@ fn attribute(column: &str) -> Option<Attribute> {
         }
         "probability_ppm" | "has_probability" => Some(Attribute::Probability),
         "amount_ln_milli" => Some(Attribute::Amount),
-        "credited_owner" => Some(Attribute::Owner),
+        "credited_owner" | "credited_team" | "team_of_owner" => Some(Attribute::Owner),
         _ if column.starts_with("owner") => Some(Attribute::Owner),
         _ if column.ends_with("amount") => Some(Attribute::Amount),
         _ => None,
