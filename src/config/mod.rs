@@ -88,6 +88,12 @@ pub struct Run {
     #[serde(deserialize_with = "syntax::text_or_date")]
     #[schemars(with = "Option<String>")]
     pub as_of: Option<String>,
+    /// The instant or date from which on the history is complete. Deals that began before it are
+    /// followed only from it on, because those that closed earlier are not there. Default: all
+    /// deals are there from their start.
+    #[serde(deserialize_with = "syntax::text_or_date", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub history_from: Option<String>,
     /// Reporting zone, an IANA name.
     pub timezone: String,
     /// Reporting periods; the whole history ("all") is always computed too.
@@ -135,6 +141,7 @@ impl Default for Run {
     fn default() -> Self {
         Self {
             as_of: None,
+            history_from: None,
             timezone: "UTC".into(),
             periods: vec![Period::Month, Period::Quarter],
             week_start: Weekday::default(),
@@ -226,6 +233,10 @@ pub struct Dimensions {
     /// The same for single dimensions from look-up tables by owner or customer: dimension = time.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub at_of: BTreeMap<String, DimensionAt>,
+    /// Dimensions by which deals are alike enough for people to be compared by them: what is
+    /// expected of an owner is what all achieve with deals of the same values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strata: Vec<String>,
     /// So many values of a dimension are named, the most frequent ones; all others together are
     /// "(other)". The acquisition channel has no such bound.
     pub values_max: usize,
@@ -239,6 +250,7 @@ impl Default for Dimensions {
             from: BTreeMap::new(),
             at: DimensionAt::default(),
             at_of: BTreeMap::new(),
+            strata: Vec::new(),
             values_max: 10_000,
         }
     }

@@ -47,6 +47,8 @@ use crate::time::{Calendar, Period};
 pub struct Plan {
     /// Every dimension of the run, in configured order.
     pub dimensions: Vec<String>,
+    /// Those of them whose values are people or teams of people.
+    pub people: Vec<String>,
     /// The sets of dimensions to report by.
     pub slices: Vec<Vec<String>>,
     /// The configured period lengths; the whole history is always added.

@@ -20,6 +20,7 @@ pub(crate) fn plan(slices: &[&[&str]], periods: &[Period]) -> Plan {
     dimensions.sort();
     dimensions.dedup();
     Plan {
+        people: dimensions.clone(),
         dimensions,
         slices,
         periods: periods.to_vec(),

@@ -45,6 +45,8 @@ pub struct Parts<'a> {
     pub event_ranks: Vec<Vec<u32>>,
     /// How often each of its numbers occurs; empty where it has too few for that to matter.
     pub event_counts: Vec<Vec<u64>>,
+    /// The dimensions whose values together are a deal's stratum.
+    pub strata: &'a [String],
     /// So many values a dimension may have.
     pub values_max: usize,
     /// Sorted names of the owners.
@@ -87,6 +89,8 @@ pub struct Parts<'a> {
     pub holdout_days: u32,
     /// The run's instant.
     pub as_of: Instant,
+    /// When the history begins, if deals can have begun before it.
+    pub history_from: Option<Instant>,
     /// Where missing keys are counted.
     pub ledger: &'a Ledger,
     /// The columns that anybody asks for.
@@ -117,6 +121,9 @@ pub struct Assembler<'a> {
     /// Every dimension of the run, in configured order.
     pub(super) dimensions: Vec<String>,
     pub(super) sources: Vec<Column>,
+    /// The places of the dimensions that make a deal's stratum, if anybody asks for it, each with
+    /// the number of its values, null among them.
+    pub(super) strata: Vec<(usize, i64)>,
     pub(super) lookups: Vec<Join<'a>>,
     /// The dimensions that are the team of an owner.
     pub(super) team_dimensions: Vec<String>,
@@ -131,6 +138,7 @@ pub struct Assembler<'a> {
     /// First days of every configured period.
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
+    pub(super) history_from: Option<Instant>,
     pub(super) holdout_days: u32,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
@@ -215,6 +223,7 @@ impl<'a> Assembler<'a> {
         let of_users = teams.clone().next().map(|dimension| dimension.names.as_slice());
         dictionaries.names.insert(teams::TEAMS.into(), teams::names(of_users, parts.tables));
         let optional = Optional::new(&parts);
+        let strata = strata(&parts, &dimensions);
         let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
         let periods = parts.periods.iter().filter(|period| **period != Period::All);
         let period_starts = periods.map(|period| Starts::new(parts.calendar, *period));
@@ -227,6 +236,7 @@ impl<'a> Assembler<'a> {
             team_dimensions: teams.map(|d| d.name.clone()).collect(),
             dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             sources: dimensions.into_iter().map(|d| d.source).collect(),
+            strata,
             optional,
             lookups,
             customers,
@@ -238,6 +248,7 @@ impl<'a> Assembler<'a> {
             resolution: parts.resolution,
             period_starts: period_starts.collect(),
             as_of: parts.as_of,
+            history_from: parts.history_from,
             holdout_days: parts.holdout_days,
             ledger: parts.ledger,
             wanted: parts.wanted,
@@ -253,6 +264,12 @@ impl<'a> Assembler<'a> {
             lumped,
             only_order_of: None,
         })
+    }
+
+    /// Whether it is known when the history begins.
+    #[must_use]
+    pub fn history_begins(&self) -> bool {
+        self.history_from.is_some()
     }
 
     /// Makes the visits and deals of a chunk, and its orders for the pass over customers.
@@ -308,6 +325,11 @@ impl<'a> Assembler<'a> {
         }
         if !has_deals {
             return Ok(Transactions::default());
+        }
+        if let Some(from) = self.history_from
+            && self.wanted.relation(Relation::LateEntries)
+        {
+            self.late_entries(&deals, from, &take)?;
         }
         if self.wanted.relation(Relation::Credits) {
             self.credits(&deals, &take)?;
@@ -391,6 +413,17 @@ impl<'a> Assembler<'a> {
         }
         Ok(())
     }
+}
+
+/// The dimensions that make a deal's stratum, if anybody asks for it, each with the number of its
+/// values, null among them.
+fn strata(parts: &Parts<'_>, dimensions: &[Dimension]) -> Vec<(usize, i64)> {
+    let asked = parts.wanted.column(Relation::Deals, "stratum");
+    let strata = parts.strata.iter().filter(|_| asked).filter_map(|name| {
+        let place = dimensions.iter().position(|d| d.name == *name)?;
+        Some((place, dimensions.get(place)?.names.len() as i64 + 1))
+    });
+    strata.collect()
 }
 
 /// Of no payment the deal has come yet.

@@ -103,6 +103,16 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("amount", Kind::Int, "latest amount, minor units; 0 if unknown"),
     column("has_amount", Kind::Flag, "the latest amount is known"),
     column(
+        "amount_ln_milli",
+        Kind::Int,
+        "1000 times the natural logarithm of the latest amount in minor units, rounded; 0 where it is not above 1",
+    ),
+    column(
+        "stratum",
+        Kind::Int,
+        "stands for the values of the dimensions of [dimensions] strata; equal where they are equal, and 0 without any",
+    ),
+    column(
         "held_amount",
         Kind::Int,
         "what the ledger holds for it, minor units: its amount if it is won at as_of, by the rates of the days of its entries; else 0",

@@ -143,6 +143,9 @@ impl Assembler<'_> {
         let is_counted = join.counting == Counting::Counted;
         is_counted && self.wanted.relation(Relation::Findings)
             || Relation::EVERY.into_iter().any(asked)
+            || self.strata.iter().any(|(place, _)| {
+                self.dimensions.get(*place).is_some_and(|d| join.dimensions.contains(d))
+            })
     }
 
     /// Where each deal of a chunk leads in a look-up table.
@@ -198,7 +201,8 @@ impl Assembler<'_> {
         let deal = chunk.deals.get(row)?;
         match &join.by {
             JoinBy::Owner(_) => {
-                let rank = *self.owner_ranks.get(owner_at(&Keys::of(&deal.deal), join.at) as usize)?;
+                let rank =
+                    *self.owner_ranks.get(owner_at(&Keys::of(&deal.deal), join.at) as usize)?;
                 Some(self.dictionaries.name("owner", i64::from(rank))?.to_owned())
             }
             JoinBy::Dimension(place, _) => {

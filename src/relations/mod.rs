@@ -31,6 +31,7 @@ pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
+pub mod late_entries;
 pub mod orders;
 pub mod orders_pass;
 pub mod payments;
@@ -62,6 +63,8 @@ pub enum Relation {
     Visits,
     /// One row per deal.
     Deals,
+    /// One row per deal that began before the history does.
+    LateEntries,
     /// One row per entry of the ledger of won deals.
     Bookings,
     /// One row per won deal with an amount and a customer.
@@ -92,9 +95,10 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 15] = [
+    pub const EVERY: [Self; 16] = [
         Self::Visits,
         Self::Deals,
+        Self::LateEntries,
         Self::Bookings,
         Self::Orders,
         Self::Customers,
@@ -116,6 +120,7 @@ impl Relation {
         match self {
             Self::Visits => "visits",
             Self::Deals => "deals",
+            Self::LateEntries => "late_entries",
             Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
@@ -145,6 +150,7 @@ impl Relation {
             Self::Visits | Self::Deals | Self::Bookings | Self::Credits | Self::Findings => {
                 "the inputs have no deal events"
             }
+            Self::LateEntries => "it needs the begin of the history: set [run] history_from",
             Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
@@ -172,6 +178,7 @@ impl Relation {
         match self {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
+            Self::LateEntries => late_entries::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,

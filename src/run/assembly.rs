@@ -25,6 +25,9 @@ pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Rela
     if assembler.has_payers() {
         present.extend([Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods]);
     }
+    if assembler.history_begins() {
+        present.insert(Relation::LateEntries);
+    }
     present.extend(given.relations());
     present
 }
@@ -67,6 +70,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         event_names,
         event_ranks,
         event_counts: of.event_counts.clone(),
+        strata: &of.config.dimensions.strata,
         values_max: of.config.dimensions.values_max,
         owners,
         owner_ranks,
@@ -88,6 +92,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         periods: of.periods,
         holdout_days: of.config.clv.holdout_days,
         as_of: of.as_of,
+        history_from: of.resolved.history_from,
         ledger: of.ledger,
         wanted: of.wanted,
     })?;
@@ -114,6 +119,7 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
     let all = &config.dimensions.columns;
     let of = |relation: Relation| match relation {
         Relation::CustomerIds | Relation::Findings => Some(Vec::new()),
+        Relation::LateEntries => resolved.history_from.is_some().then(|| all.clone()),
         Relation::Payments => {
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Payments);
             given.then(|| all.clone())
@@ -130,6 +136,19 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
         _ => Some(all.clone()),
     };
     Relation::EVERY.into_iter().filter_map(|r| Some((r, of(r)?))).collect()
+}
+
+/// The dimensions whose values are people or teams: owners, and what a look-up says of owners.
+#[must_use]
+pub fn people(config: &Config) -> Vec<String> {
+    let is_of_owners = |name: &&String| match config.dimensions.from.get(*name) {
+        None => ["owner", "owner_id"].contains(&name.as_str()),
+        Some(origin) => origin.split_once('.').is_some_and(|(input, _)| {
+            let key = config.inputs.get(input).and_then(|input| input.key.as_deref());
+            input == "users" || key == Some("owner_id")
+        }),
+    };
+    config.dimensions.columns.iter().filter(is_of_owners).cloned().collect()
 }
 
 /// The dimension that is the acquisition channel: as configured, or `source` where there is one.

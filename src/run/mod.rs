@@ -30,7 +30,7 @@ use crate::sink::{self, Heading, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
 use crate::time::Instant;
 
-pub use assembly::carried;
+pub use assembly::{carried, people};
 pub use explain::{ExplainBy, explain_deal};
 pub use history::{History, Taker, mill, read_history};
 pub use memory::Memory;
@@ -122,7 +122,7 @@ pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Er
     })?;
     let verdict = judge(&computed.history, &computed.ledger);
     let mut summary = computed.summary;
-    summary.skipped = would_skip(&computed.history, &resolved.config);
+    summary.skipped = would_skip(&computed.history, resolved);
     summary.seconds = stopwatch.elapsed().as_secs_f64();
     let table = computed.tables.iter().find(|t| t.name() == metrics::QUALITY);
     let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?.table()?.into_owned();
@@ -205,6 +205,7 @@ fn judge(history: &History, ledger: &Ledger) -> Result<(), Error> {
 fn plan(resolved: &Resolved, options: &RunOptions<'_>) -> Plan {
     Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
+        people: people(&resolved.config),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),
@@ -314,7 +315,8 @@ fn valuation(clv: &crate::config::Clv) -> metrics::Valuation {
 }
 
 /// Which tables the inputs cannot give, each with the reason.
-fn would_skip(history: &History, config: &Config) -> Vec<(String, String)> {
+fn would_skip(history: &History, resolved: &Resolved) -> Vec<(String, String)> {
+    let config = &resolved.config;
     let own = metrics::REGISTRY.iter().filter_map(|metric| {
         if !goals::is_asked(config, metric) {
             return None;
@@ -330,6 +332,16 @@ fn would_skip(history: &History, config: &Config) -> Vec<(String, String)> {
     });
     let missing = own.chain(custom);
     let missing = missing.map(|(name, relation)| (name, relation.missing_because().to_owned()));
+    let people = people(config);
+    let by_people = metrics::REGISTRY.iter().filter(|metric| metric.is_about_people());
+    let without_people = by_people.filter(|metric| {
+        let own = resolved.tables.get(metric.name).and_then(|table| table.slices.as_ref());
+        let mut slices = own.unwrap_or(&resolved.slices).iter();
+        !slices.any(|slice| slice.iter().any(|d| people.contains(d)))
+    });
+    let reason =
+        |metric: &&metrics::Metric| (metric.name.to_owned(), metrics::NO_PEOPLE.to_owned());
+    let missing = missing.chain(without_people.map(reason));
     missing.chain(goals::unasked(config).into_iter().map(|(n, why)| (n.to_owned(), why))).collect()
 }
 

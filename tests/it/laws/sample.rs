@@ -72,6 +72,8 @@ sql = """SELECT starts_period AS period, customer, SUM(mrr_amount) AS mrr_amount
          FROM contracts GROUP BY period, customer"""
 "#;
 
+/// Some deals are older than what is known of them.
+const HISTORY_FROM: &str = "history_from = \"2019-04-01\"";
 /// The input of payments.
 const PAYMENTS: &str = "[inputs.payments]\npath = \"made/payments.csv\"";
 /// How many metrics there are of a user's own.
@@ -128,10 +130,11 @@ impl Sample {
         self.scratch.write("made/splits.csv", &splits);
     }
 
-    /// As [`Self::hive`], but without payments, so that customers are made of won deals.
+    /// As [`Self::hive`], but without payments, so that customers are made of won deals, and with
+    /// every deal known from its start.
     pub(crate) fn hive_of_deals(&self) -> Resolved {
         let text = self.config("made/deal_events", "as_of = \"2020-02-29\"", "");
-        self.scratch.resolve(&text.replace(PAYMENTS, "")).unwrap()
+        self.scratch.resolve(&text.replace(PAYMENTS, "").replace(HISTORY_FROM, "")).unwrap()
     }
 
     /// A configuration over events at `path` below the scratch folder; `run` and `input` are more
@@ -141,6 +144,7 @@ impl Sample {
             r#"
             [run]
             periods = ["month", "quarter", "week"]
+            {HISTORY_FROM}
             {run}
             [pipeline]
             stages = ["lead", "qualified", "proposal", "negotiation"]
@@ -149,6 +153,7 @@ impl Sample {
             [dimensions]
             columns = ["region", "source", "team"]
             slices = [[], ["region"], ["source"], ["team"], ["region", "source"]]
+            strata = ["source", "team"]
             from = {{ team = "users.team" }}
             [inputs.deal_events]
             path = "{path}"
@@ -279,6 +284,7 @@ pub(crate) fn read(resolved: &Resolved) -> (History, Ledger) {
 pub(crate) fn plan(resolved: &Resolved, execution: Execution, backend: Backend) -> Plan {
     Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
+        people: run::people(&resolved.config),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),

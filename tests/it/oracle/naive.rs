@@ -563,6 +563,10 @@ impl Deal {
         put("furthest_final_level", if self.outcome() == "won" { won } else { last });
         put("first_level", first.unwrap_or(if self.ever_won() { won } else { 0 }));
         cells.insert("pipeline", "default".to_owned());
+        let amount = self.amount.filter(|amount| *amount > 1);
+        let ln = amount.map_or(0.0, |amount| (amount as f64).log10() * std::f64::consts::LN_10);
+        cells.insert("amount_ln_milli", format!("{:.0}", ln * 1000.0));
+        cells.insert("stratum", "0".to_owned());
         cells.insert("probability_ppm", "0".to_owned());
         cells.insert("has_probability", "0".to_owned());
     }
