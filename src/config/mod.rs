@@ -8,6 +8,7 @@
 mod clv;
 pub mod environment;
 mod fiscal;
+mod forecast;
 mod inputs;
 mod load;
 mod pipelines;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use clv::{Clv, ClvModel, ClvUnit};
 pub use fiscal::{FiscalYearEnds, WeekPattern};
+pub use forecast::{Forecast, NewDeals, Triggers};
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
 pub use tables::TableOptions;
@@ -60,6 +62,10 @@ pub struct Config {
     pub acquisition: Acquisition,
     /// Models of what customers will be worth.
     pub clv: Clv,
+    /// What is expected of open deals and of those to come.
+    pub forecast: Forecast,
+    /// When somebody should act.
+    pub triggers: Triggers,
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,

@@ -13,6 +13,7 @@ pub mod conversion;
 pub mod customers;
 pub mod cycle;
 pub mod durations;
+pub mod forecast;
 pub mod funnel;
 pub mod lifetime;
 pub mod quality;
@@ -26,6 +27,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
+pub use self::forecast::{Forecasting, NewDeals, Thresholds};
 pub use self::lifetime::valuation::Valuation;
 use crate::error::Error;
 use crate::relations::{Dictionaries, Relation};
@@ -54,13 +56,23 @@ pub static REGISTRY: &[&Metric] = &[
     &lifetime::customer_value::METRIC,
     &customers::customer_growth::METRIC,
     &acquisition::cac::METRIC,
+    &forecast::forecast::METRIC,
+    &forecast::forecast_deals::METRIC,
+    &forecast::forecast_backtest::METRIC,
+    &forecast::triggers::METRIC,
     &quality::data_quality::METRIC,
 ];
 
-/// Metrics that fit models: they are split by dimensions only where the configuration asks it of
-/// the table, because a fit costs the same for a slice of ten customers and for all.
-static SPLIT_WHEN_ASKED: &[&Metric] =
-    &[&lifetime::clv_models::METRIC, &lifetime::clv_holdout::METRIC];
+/// Metrics that fit models or have a row for each deal: they are split by dimensions only where the
+/// configuration asks it of the table, because a fit costs the same for a slice of ten customers and
+/// for all, and every slice has every deal.
+static SPLIT_WHEN_ASKED: &[&Metric] = &[
+    &lifetime::clv_models::METRIC,
+    &lifetime::clv_holdout::METRIC,
+    &forecast::forecast::METRIC,
+    &forecast::forecast_deals::METRIC,
+    &forecast::forecast_backtest::METRIC,
+];
 
 /// Name of the table that judges the inputs.
 pub const QUALITY: &str = "data_quality";
@@ -270,6 +282,10 @@ pub struct Settings {
     pub money_scale: u8,
     /// By which model customers are valued, and how far ahead.
     pub clv: Valuation,
+    /// How forecasts are made.
+    pub forecast: Forecasting,
+    /// When somebody should act.
+    pub triggers: Thresholds,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
 }

@@ -31,10 +31,12 @@ pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
+pub mod open_deals;
 pub mod orders;
 pub mod orders_pass;
 pub mod payments;
 pub mod spend;
+pub mod stage_entries;
 pub mod surveys;
 mod tables_emit;
 pub mod targets;
@@ -59,6 +61,10 @@ pub enum Relation {
     Visits,
     /// One row per deal.
     Deals,
+    /// One row per visit to a stage that is neither won nor lost, followed to the deal's next close.
+    StageEntries,
+    /// One row per open deal, with the identifier.
+    OpenDeals,
     /// One row per entry of the ledger of won deals.
     Bookings,
     /// One row per won deal with an amount and a customer.
@@ -89,9 +95,11 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 15] = [
+    pub const EVERY: [Self; 17] = [
         Self::Visits,
         Self::Deals,
+        Self::StageEntries,
+        Self::OpenDeals,
         Self::Bookings,
         Self::Orders,
         Self::Customers,
@@ -113,6 +121,8 @@ impl Relation {
         match self {
             Self::Visits => "visits",
             Self::Deals => "deals",
+            Self::StageEntries => "stage_entries",
+            Self::OpenDeals => "open_deals",
             Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
@@ -139,9 +149,13 @@ impl Relation {
     #[must_use]
     pub fn missing_because(self) -> &'static str {
         match self {
-            Self::Visits | Self::Deals | Self::Bookings | Self::Credits | Self::Findings => {
-                "the inputs have no deal events"
-            }
+            Self::Visits
+            | Self::Deals
+            | Self::StageEntries
+            | Self::OpenDeals
+            | Self::Bookings
+            | Self::Credits
+            | Self::Findings => "the inputs have no deal events",
             Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
@@ -169,6 +183,8 @@ impl Relation {
         match self {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
+            Self::StageEntries => stage_entries::COLUMNS,
+            Self::OpenDeals => open_deals::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
@@ -231,6 +247,8 @@ pub struct Dictionaries {
     /// Identifiers of customers that are too long to be packed, by the number in their words, where
     /// anybody asks for identifiers.
     pub long_customers: Arc<Vec<String>>,
+    /// The same of deals.
+    pub long_deals: Arc<Vec<String>>,
 }
 
 impl Dictionaries {

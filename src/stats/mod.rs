@@ -6,6 +6,7 @@
 
 pub mod btyd;
 pub mod competing;
+pub mod forecast;
 pub mod interval;
 pub mod quantile;
 pub mod survival;
