@@ -63,6 +63,8 @@ pub struct Triggers {
     pub silent_p_alive: f64,
     /// The same of a customer of the highest tier, who is at risk.
     pub vip_p_alive: f64,
+    /// So many of each kind are listed: those that crossed the threshold last.
+    pub list_max: u32,
     /// How many open deals of the highest expected amount are listed.
     pub hot_deals: u32,
     /// Within how many days that is expected.
@@ -81,6 +83,7 @@ impl Default for Triggers {
             stalled_quantile: 0.9,
             silent_p_alive: 0.2,
             vip_p_alive: 0.5,
+            list_max: 1_000,
             hot_deals: 50,
             hot_days: 90,
             repurchase_low: 0.25,

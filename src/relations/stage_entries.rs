@@ -42,6 +42,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("left_month", Kind::Day, "first day of the month of exit; null while still there"),
     column("stay_days", Kind::Int, "civil days from entry to exit, or to as_of"),
     column(
+        "stay_band",
+        Kind::Small,
+        "how many of 1, 3, 7, 14, 21, 30, 45, 60, 90, 120, 180, 270, 365, 730 days that has reached",
+    ),
+    column(
         "ending",
         Kind::Name(CYCLE_STATUS),
         "how the deal's next close after the entry ended it; open if there is none yet",
@@ -58,6 +63,19 @@ pub const COLUMNS: &[RelationColumn] = &[
         "size of the amount at that close: four classes for each doubling; -1 if it is not above 0",
     ),
 ];
+
+/// Days by which stays are told apart: one who is still in a stage after so many is another case than
+/// all who came.
+const LANDMARKS: [i64; 14] = [1, 3, 7, 14, 21, 30, 45, 60, 90, 120, 180, 270, 365, 730];
+
+/// How many bands there are.
+pub const BANDS: usize = LANDMARKS.len() + 1;
+
+/// How many of the landmarks so many days have reached.
+#[must_use]
+pub fn stay_band(days: i64) -> usize {
+    LANDMARKS.partition_point(|landmark| *landmark <= days)
+}
 
 /// Rows that are handed over at a time.
 const ENTRIES_A_BATCH: usize = 1 << 16;
@@ -180,6 +198,10 @@ impl Assembler<'_> {
             .day("entered_month", || each(rows, |e| self.month(e.row.visit.entered)))
             .day("left_month", || each(rows, |e| self.month(e.row.visit.left)))
             .int("stay_days", || each(rows, |e| self.days_between(e.row.visit.entered, left(e))))
+            .small("stay_band", || {
+                let days = |e: &Entry<'_>| self.days_between(e.row.visit.entered, left(e));
+                each(rows, |e| stay_band(days(e)) as i16)
+            })
             .name("ending", || each(rows, |e| e.end.outcome as u32))
             .day("ended_month", || each(rows, |e| self.month(ended(e))))
             .int("follow_days", || each(rows, |e| self.days_between(e.row.visit.entered, e.end.at)))
@@ -213,7 +235,13 @@ fn of_deals<T: Copy + Default>(column: &[T], rows: &[Entry<'_>]) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::amount_class;
+    use super::{BANDS, amount_class, stay_band};
+
+    #[test]
+    fn a_landmark_begins_a_band() {
+        assert_eq!([0, 1, 2, 3, 6, 7, 729, 730].map(stay_band), [0, 1, 1, 2, 2, 3, 13, 14]);
+        assert_eq!(stay_band(i64::MAX) + 1, BANDS);
+    }
 
     #[test]
     fn a_doubling_has_four_classes() {

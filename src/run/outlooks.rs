@@ -24,6 +24,7 @@ pub(super) fn thresholds(triggers: &config::Triggers) -> Thresholds {
         stalled_quantile: triggers.stalled_quantile,
         silent_p_alive: triggers.silent_p_alive,
         vip_p_alive: triggers.vip_p_alive,
+        list_max: triggers.list_max as usize,
         hot_deals: triggers.hot_deals as usize,
         hot_days: i64::from(triggers.hot_days),
         repurchase: [triggers.repurchase_low, triggers.repurchase_high],

@@ -1,23 +1,26 @@
 //! How deals end that entered a stage, and by which of them an open deal is judged.
 //!
+//! A deal that is still in its stage after some days is not like all that came there: the quick ones
+//! have gone on. So entries count only if they, too, were in the stage for about as long.
+//!
 //! Invariant: a deal is judged by the narrowest group of entries in which enough were followed for
 //! longer than it has been in its stage; where none has enough, by all, and that is said.
 
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::metrics::Absent;
-use crate::metrics::{NO_KEY, Settings, State, StateView};
+use crate::metrics::{Absent, NO_KEY, Settings, State, StateView};
 use crate::relations::Relation;
+use crate::relations::stage_entries::{BANDS, stay_band};
 use crate::stats::competing::{Incidence, Tally};
 use crate::stats::forecast::outlook::Outlook;
 
 /// How deals ended after each entry to a stage.
 pub(super) const CURVES: State = State {
     relation: Relation::StageEntries,
-    sql: "SELECT stage, forecast_segment, follow_days, ending, COUNT(*) AS entry_n \
+    sql: "SELECT stage, forecast_segment, stay_band, follow_days, ending, COUNT(*) AS entry_n \
           FROM stage_entries WHERE stage_class <> 'won' AND stage_class <> 'lost' \
-          GROUP BY stage, forecast_segment, follow_days, ending",
+          GROUP BY stage, forecast_segment, stay_band, follow_days, ending",
     absent: Absent::SkipTable,
 };
 
@@ -84,13 +87,48 @@ impl Tallies {
     }
 }
 
-/// The curves of every group.
+/// The same by how long the stay in the stage was.
+#[derive(Debug, Clone)]
+pub(super) struct Banded(Vec<Tallies>);
+
+impl Default for Banded {
+    fn default() -> Self {
+        Self(vec![Tallies::default(); BANDS])
+    }
+}
+
+impl Banded {
+    /// Adds some of a band.
+    pub(super) fn add(&mut self, band: usize, days: i64, ending: i64, n: i64) {
+        if let Some(own) = self.0.get_mut(band.min(BANDS - 1)) {
+            own.add(days, ending, n);
+        }
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| own.add_all(other));
+    }
+
+    /// For each band the incidences of all whose stay reached it.
+    fn fit(&self) -> Vec<Incidence> {
+        let mut so_far = Tallies::default();
+        let fit = |own: &Tallies| {
+            so_far.add_all(own);
+            so_far.fit()
+        };
+        let mut fits: Vec<Incidence> = self.0.iter().rev().map(fit).collect();
+        fits.reverse();
+        fits
+    }
+}
+
+/// The curves of every group, by band of the stay.
 #[derive(Debug, Default)]
 pub(super) struct Curves<'a> {
-    by_segment: BTreeMap<(i64, i64), Incidence>,
-    by_stage: BTreeMap<i64, Incidence>,
-    by_pipeline: BTreeMap<&'a str, Incidence>,
-    all: Incidence,
+    by_segment: BTreeMap<(i64, i64), Vec<Incidence>>,
+    by_stage: BTreeMap<i64, Vec<Incidence>>,
+    by_pipeline: BTreeMap<&'a str, Vec<Incidence>>,
+    all: Vec<Incidence>,
 }
 
 /// By what a deal is judged.
@@ -106,21 +144,23 @@ impl<'a> Curves<'a> {
     pub(super) fn read(state: &StateView<'_>, settings: &'a Settings) -> Result<Self, Error> {
         let keys = state.key("stage")?.iter().zip(state.key("forecast_segment")?);
         let ends = state.key("follow_days")?.iter().zip(state.key("ending")?);
-        let mut segments: BTreeMap<(i64, i64), Tallies> = BTreeMap::new();
-        for (((stage, segment), (days, ending)), n) in keys.zip(ends).zip(state.value("entry_n")?) {
-            segments.entry((*stage, *segment)).or_default().add(*days, *ending, *n);
+        let rows = keys.zip(state.key("stay_band")?).zip(ends).zip(state.value("entry_n")?);
+        let mut segments: BTreeMap<(i64, i64), Banded> = BTreeMap::new();
+        for ((((stage, segment), band), (days, ending)), n) in rows {
+            let band = usize::try_from(*band).unwrap_or_default();
+            segments.entry((*stage, *segment)).or_default().add(band, *days, *ending, *n);
         }
         Ok(Self::of(&segments, settings))
     }
 
     /// From tallies by stage and segment.
-    pub(super) fn of(segments: &BTreeMap<(i64, i64), Tallies>, settings: &'a Settings) -> Self {
-        let mut stages: BTreeMap<i64, Tallies> = BTreeMap::new();
+    pub(super) fn of(segments: &BTreeMap<(i64, i64), Banded>, settings: &'a Settings) -> Self {
+        let mut stages: BTreeMap<i64, Banded> = BTreeMap::new();
         for ((stage, _), tallies) in segments {
             stages.entry(*stage).or_default().add_all(tallies);
         }
-        let mut pipelines: BTreeMap<&str, Tallies> = BTreeMap::new();
-        let mut all = Tallies::default();
+        let mut pipelines: BTreeMap<&str, Banded> = BTreeMap::new();
+        let mut all = Banded::default();
         for (stage, tallies) in &stages {
             pipelines.entry(place(*stage, settings).0).or_default().add_all(tallies);
             all.add_all(tallies);
@@ -149,9 +189,11 @@ impl<'a> Curves<'a> {
             (Level::Pipeline, self.by_pipeline.get(place(stage, settings).0)),
             (Level::All, Some(&self.all)),
         ];
+        let band = stay_band(age);
         let mut widest = None;
         for (level, incidence) in groups {
-            let Some(outlook) = incidence.and_then(|own| Outlook::at(own, age)) else { continue };
+            let own = incidence.and_then(|bands| bands.get(band));
+            let Some(outlook) = own.and_then(|own| Outlook::at(own, age)) else { continue };
             let low_n = outlook.followed_n < floor;
             widest = Some(Judged { level, outlook, low_n });
             if !low_n {

@@ -1,8 +1,8 @@
 //! What is to be expected of each open deal: by when it is won with what probability, and what that is
 //! worth.
 //!
-//! A deal is judged by those that entered its stage before it and were open for as long as it is in
-//! it; what its owner or its expected close date say does not count.
+//! A deal is judged by those that entered its stage before it and were there for about as long, and
+//! open for as long, as it is; what its owner or its expected close date say does not count.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,9 @@ use crate::time::{Day, NO_DAY, Period};
 /// Definition: with F the incidences of a win and of a loss after entries to the deal's stage, S what
 /// is left of either, and a the days the deal has been in it, `p_won_90d = (F_won(a + 90) − F_won(a)) /
 /// S(a)`, and so on; `p_won` and `p_lost` are those of all time. `expected_amount = p_won × amount`.
-/// The entries are those to its stage by deals of its segment; where fewer than
+/// The entries are those to its stage by deals of its segment that stayed there to the same landmark
+/// as the deal has (1, 3, 7, 14, 21, 30, 45, 60, 90, 120, 180, 270, 365 or 730 days), because those that
+/// had gone on by then were likelier to be won; where fewer than
 /// `[forecast] entries_floor` of them were followed for longer than a, those to its stage, then those
 /// to any stage of its pipeline, then all.
 ///
@@ -31,7 +33,8 @@ use crate::time::{Day, NO_DAY, Period};
 /// are in no stage have no chances. A deal that came back to its stage is judged by its last entry.
 ///
 /// Source: Aalen and Johansen, 1978, An Empirical Transition Matrix for Non-homogeneous Markov Chains
-/// Based on Censored Observations.
+/// Based on Censored Observations; van Houwelingen, 2007, Dynamic Prediction by Landmarking in Event
+/// History Analysis.
 pub static METRIC: Metric = Metric {
     name: "forecast_deals",
     question: "Which open deals will be won, and when?",
@@ -42,6 +45,7 @@ pub static METRIC: Metric = Metric {
     references: &[
         "Aalen and Johansen, 1978, An Empirical Transition Matrix for Non-homogeneous Markov \
          Chains Based on Censored Observations",
+        "van Houwelingen, 2007, Dynamic Prediction by Landmarking in Event History Analysis",
     ],
     finish,
     identities: IDENTITIES,
@@ -325,6 +329,7 @@ fn push(
 mod tests {
     use super::*;
     use crate::metrics::testing::{check, finish as table, settings, state};
+    use crate::relations::stage_entries::stay_band;
 
     const OPEN_KEYS: [&str; 8] = [
         "id_high",
@@ -336,7 +341,8 @@ mod tests {
         "entered_on",
         "expected_close_on",
     ];
-    const CURVE_KEYS: [&str; 4] = ["stage", "forecast_segment", "follow_days", "ending"];
+    const CURVE_KEYS: [&str; 5] =
+        ["stage", "forecast_segment", "stay_band", "follow_days", "ending"];
 
     /// Codes of the two stages behind those that stand for none.
     const L: i64 = 4;
@@ -355,7 +361,12 @@ mod tests {
             })
             .collect();
         let open: Vec<&[i64]> = open.iter().map(Vec::as_slice).collect();
-        let entries: Vec<&[i64]> = entries.iter().map(|row| &row[..]).collect();
+        // All stayed where they were until they ended.
+        let banded = |[stage, segment, days, ending, n]: &[i64; 5]| {
+            vec![*stage, *segment, stay_band(*days) as i64, *days, *ending, *n]
+        };
+        let entries: Vec<Vec<i64>> = entries.iter().map(banded).collect();
+        let entries: Vec<&[i64]> = entries.iter().map(Vec::as_slice).collect();
         let states = [
             state(&OPEN_KEYS, &["open_amount", "open_amount_n"], &open),
             state(&CURVE_KEYS, &["entry_n"], &entries),
@@ -413,5 +424,24 @@ mod tests {
         check(&table, &[], "p_won", "0.333333 -");
         check(&table, &[], "age_days", "0 10");
         check(&table, &[], "expected_amount", "1.00 -");
+    }
+
+    #[test]
+    fn those_that_have_gone_on_do_not_judge_one_who_stays() {
+        // Eight go on after a day and are won on day 20; eight stay for 60 days and are lost then.
+        // Of one who has been there for 7 days the former say nothing, though they were open then.
+        let quick = [L, NO_KEY, stay_band(1) as i64, 20, WON, 8];
+        let slow = [L, NO_KEY, stay_band(60) as i64, 60, LOST, 8];
+        let open = [1, 1, L, NO_KEY, NO_KEY, 0, 93, NO_KEY, 300, 1];
+        let states = [
+            state(&OPEN_KEYS, &["open_amount", "open_amount_n"], &[&open]),
+            state(&CURVE_KEYS, &["entry_n"], &[&quick, &slow]),
+        ];
+        let mut settings = settings(&["L", "Q"], 100);
+        settings.forecast.entries_floor = 5;
+        let table = table(&METRIC, &states, Period::All, &settings).unwrap();
+        check(&table, &[], "entries_n", "8");
+        check(&table, &[], "p_won", "0.0");
+        check(&table, &[], "p_lost", "1.0");
     }
 }

@@ -66,6 +66,8 @@ pub struct Thresholds {
     pub silent_p_alive: f64,
     /// The same of one of the highest tier.
     pub vip_p_alive: f64,
+    /// So many of each kind are listed, the latest ones.
+    pub list_max: usize,
     /// Open deals of the highest expected amount that are listed.
     pub hot_deals: usize,
     /// Days ahead in which that is expected.
@@ -82,6 +84,7 @@ impl Default for Thresholds {
             stalled_quantile: 0.9,
             silent_p_alive: 0.2,
             vip_p_alive: 0.5,
+            list_max: 1_000,
             hot_deals: 50,
             hot_days: 90,
             repurchase: [0.25, 0.75],

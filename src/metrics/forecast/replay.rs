@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::curves::{Tallies, WON};
+use super::curves::{Banded, Tallies, WON};
 use super::history::Created;
 use crate::error::Error;
 use crate::metrics::{Absent, NO_KEY, State, StateView};
 use crate::relations::Relation;
+use crate::relations::stage_entries::stay_band;
 use crate::stats::float;
 use crate::time::{Calendar, Day, Period};
 
@@ -19,9 +20,9 @@ pub(super) const ENDED: State = State {
     relation: Relation::StageEntries,
     sql: "SELECT stage, forecast_segment, is_entry, \
           CASE WHEN stage_class = 'won' OR stage_class = 'lost' THEN 0 ELSE 1 END AS is_stage, \
-          ended_month, follow_days, ending, COUNT(*) AS ended_n FROM stage_entries \
+          stay_band, ended_month, follow_days, ending, COUNT(*) AS ended_n FROM stage_entries \
           WHERE ending <> 'open' GROUP BY stage, forecast_segment, is_entry, is_stage, \
-          ended_month, follow_days, ending",
+          stay_band, ended_month, follow_days, ending",
     absent: Absent::SkipTable,
 };
 
@@ -30,10 +31,10 @@ pub(super) const STOOD: State = State {
     relation: Relation::StageEntries,
     sql: "SELECT stage, forecast_segment, is_entry, \
           CASE WHEN stage_class = 'won' OR stage_class = 'lost' THEN 0 ELSE 1 END AS is_stage, \
-          entered_on, left_month, ended_month, ending, COUNT(*) AS stood_n, \
+          stay_band, entered_on, left_month, ended_month, ending, COUNT(*) AS stood_n, \
           SUM(amount) AS stood_amount FROM stage_entries \
-          GROUP BY stage, forecast_segment, is_entry, is_stage, entered_on, left_month, \
-          ended_month, ending",
+          GROUP BY stage, forecast_segment, is_entry, is_stage, stay_band, entered_on, \
+          left_month, ended_month, ending",
     absent: Absent::SkipTable,
 };
 
@@ -52,6 +53,7 @@ struct Ended {
     group: (i64, i64),
     is_entry: bool,
     is_stage: bool,
+    band: usize,
     month: i64,
     days: i64,
     ending: i64,
@@ -64,6 +66,8 @@ struct Stood {
     group: (i64, i64),
     is_entry: bool,
     is_stage: bool,
+    /// Of the whole stay.
+    band: usize,
     entered: i64,
     /// [`i64::MAX`] if it has not.
     left: i64,
@@ -115,12 +119,14 @@ impl Replay {
         let of_ended = {
             let keys = ["stage", "forecast_segment", "is_entry", "is_stage"];
             let [stage, segment, entry, in_stage] = columns(ended, keys)?;
-            let [months, days, ending] = columns(ended, ["ended_month", "follow_days", "ending"])?;
+            let [band, months, days, ending] =
+                columns(ended, ["stay_band", "ended_month", "follow_days", "ending"])?;
             let n = ended.value("ended_n")?;
             (0..ended.rows()).map(move |row| Ended {
                 group: (at(stage, row), at(segment, row)),
                 is_entry: at(entry, row) != 0,
                 is_stage: at(in_stage, row) != 0,
+                band: usize::try_from(at(band, row)).unwrap_or_default(),
                 month: month(at(months, row)),
                 days: at(days, row),
                 ending: at(ending, row),
@@ -130,13 +136,14 @@ impl Replay {
         let of_stood = {
             let keys = ["stage", "forecast_segment", "is_entry", "is_stage"];
             let [stage, segment, entry, in_stage] = columns(stood, keys)?;
-            let [entered, left, months, ending] =
-                columns(stood, ["entered_on", "left_month", "ended_month", "ending"])?;
+            let [band, entered, left, months, ending] =
+                columns(stood, ["stay_band", "entered_on", "left_month", "ended_month", "ending"])?;
             let (n, amount) = (stood.value("stood_n")?, stood.value("stood_amount")?);
             (0..stood.rows()).map(move |row| Stood {
                 group: (at(stage, row), at(segment, row)),
                 is_entry: at(entry, row) != 0,
                 is_stage: at(in_stage, row) != 0,
+                band: usize::try_from(at(band, row)).unwrap_or_default(),
                 entered: at(entered, row),
                 left: month(at(left, row)),
                 ended: month(at(months, row)),
@@ -155,14 +162,17 @@ impl Replay {
     }
 
     /// How entries known on the day before `next`, the first day of a month, had ended by then.
-    pub(super) fn tallies(&self, next: Day) -> BTreeMap<(i64, i64), Tallies> {
+    pub(super) fn tallies(&self, next: Day) -> BTreeMap<(i64, i64), Banded> {
         let next = i64::from(next);
-        let mut tallies: BTreeMap<(i64, i64), Tallies> = BTreeMap::new();
+        let mut tallies: BTreeMap<(i64, i64), Banded> = BTreeMap::new();
         for own in self.ended.iter().filter(|own| own.is_stage && own.month < next) {
-            tallies.entry(own.group).or_default().add(own.days, own.ending, own.n);
+            tallies.entry(own.group).or_default().add(own.band, own.days, own.ending, own.n);
         }
         for own in self.stood.iter().filter(|own| own.is_stage && own.is_known_open(next)) {
-            tallies.entry(own.group).or_default().add(next - 1 - own.entered, OPEN, own.n);
+            let age = next - 1 - own.entered;
+            // Of a stay that has not ended only so much is known.
+            let band = if own.left >= next { stay_band(age) } else { own.band };
+            tallies.entry(own.group).or_default().add(band, age, OPEN, own.n);
         }
         tallies
     }
@@ -248,25 +258,27 @@ fn columns<'a, const N: usize>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::curves::Curves;
     use super::*;
-    use crate::metrics::testing::state;
-    use crate::stats::forecast::outlook::Outlook;
+    use crate::metrics::testing::{settings, state};
     use crate::stats::testdata::close;
 
-    const ENDED_KEYS: [&str; 7] = [
+    const ENDED_KEYS: [&str; 8] = [
         "stage",
         "forecast_segment",
         "is_entry",
         "is_stage",
+        "stay_band",
         "ended_month",
         "follow_days",
         "ending",
     ];
-    const STOOD_KEYS: [&str; 8] = [
+    const STOOD_KEYS: [&str; 9] = [
         "stage",
         "forecast_segment",
         "is_entry",
         "is_stage",
+        "stay_band",
         "entered_on",
         "left_month",
         "ended_month",
@@ -279,17 +291,19 @@ mod tests {
     /// one that goes on to stage 5 on day 50 and is won on day 70.
     fn replay() -> Replay {
         let [january, february, march, _] = MONTHS;
+        // Stays of 10, 40 and 30 days, and of 20 in stage 5.
+        let [ten, forty, thirty, twenty] = [10, 40, 30, 20].map(|days| stay_band(days) as i64);
         let ended: [&[i64]; 4] = [
-            &[4, NO_KEY, 1, 1, january, 10, 1, 1],
-            &[4, NO_KEY, 1, 1, february, 40, 2, 1],
-            &[4, NO_KEY, 1, 1, march, 50, 1, 1],
-            &[5, NO_KEY, 0, 1, march, 20, 1, 1],
+            &[4, NO_KEY, 1, 1, ten, january, 10, 1, 1],
+            &[4, NO_KEY, 1, 1, forty, february, 40, 2, 1],
+            &[4, NO_KEY, 1, 1, thirty, march, 50, 1, 1],
+            &[5, NO_KEY, 0, 1, twenty, march, 20, 1, 1],
         ];
         let stood: [&[i64]; 4] = [
-            &[4, NO_KEY, 1, 1, 0, january, january, 1, 1, 100],
-            &[4, NO_KEY, 1, 1, 0, february, february, 2, 1, 100],
-            &[4, NO_KEY, 1, 1, 20, february, march, 1, 1, 300],
-            &[5, NO_KEY, 0, 1, 50, march, march, 1, 1, 300],
+            &[4, NO_KEY, 1, 1, ten, 0, january, january, 1, 1, 100],
+            &[4, NO_KEY, 1, 1, forty, 0, february, february, 2, 1, 100],
+            &[4, NO_KEY, 1, 1, thirty, 20, february, march, 1, 1, 300],
+            &[5, NO_KEY, 0, 1, twenty, 50, march, march, 1, 1, 300],
         ];
         let sizes: [&[i64]; 2] = [&[january, 5, 1, 100], &[march, 6, 1, 300]];
         Replay::read(
@@ -300,21 +314,30 @@ mod tests {
         .unwrap()
     }
 
+    /// How many were followed longer, and the shares won and lost, known before `next`.
+    fn known(next: Day, stage: i64, age: i64) -> Option<(i64, [f64; 2])> {
+        let settings = settings(&["L", "Q"], i64::from(next) - 1);
+        let curves = Curves::of(&replay().tallies(next), &settings);
+        let judged = curves.judge((stage, NO_KEY), age, &settings)?;
+        Some((judged.outlook.followed_n, judged.outlook.eventually()))
+    }
+
     #[test]
     fn nothing_that_came_later_is_known() {
-        let replay = replay();
         // At the end of January: of three one won on day 10, one open for 30 days, one for 10.
-        let tallies = replay.tallies(31);
-        assert_eq!(tallies.len(), 1);
-        let curve = tallies[&(4, NO_KEY)].fit();
-        let outlook = Outlook::at(&curve, 0).unwrap();
-        assert_eq!(outlook.followed_n, 3);
-        close(outlook.eventually()[0], 1.0 / 3.0, 1e-12);
-        close(outlook.eventually()[1], 0.0, 1e-12);
-        // At the end of February the loss is known, and stage 5, but no win from there.
-        let tallies = replay.tallies(59);
-        let curve = tallies[&(5, NO_KEY)].fit();
-        assert_eq!(Outlook::at(&curve, 0).map(|o| o.eventually()), Some([0.0, 0.0]));
+        let (followed_n, [won, lost]) = known(31, 4, 0).unwrap();
+        assert_eq!(followed_n, 3);
+        close(won, 1.0 / 3.0, 1e-12);
+        close(lost, 0.0, 1e-12);
+        // After 12 days one is left, and nothing happened to it yet.
+        assert_eq!(known(31, 4, 12).map(|(n, shares)| (n, shares[0] > 0.0)), Some((1, false)));
+        // At the end of February the loss is known: of two that were there for 14 days one was lost
+        // on day 40, and the other, open for 38 days, has gone on.
+        let (followed_n, [won, lost]) = known(59, 4, 14).unwrap();
+        assert_eq!(followed_n, 2);
+        close(won, 0.0, 1e-12);
+        close(lost, 1.0, 1e-12);
+        let replay = replay();
         close(replay.sizes(59).mean, 100.0, 1e-12);
         close(replay.sizes(90).mean, 200.0, 1e-12);
         close(replay.sizes(90).square, 50_000.0, 1e-12);

@@ -12,7 +12,7 @@ use super::deal_text;
 use super::forecast_deals::{OPEN_DEALS, OpenDeal};
 use super::paces::{CREDITED, Pace, TARGETS, paces};
 use crate::error::Error;
-use crate::metrics::lifetime::customer_value::{CUSTOMERS, Customer, Judged, judge, read};
+use crate::metrics::lifetime::customer_value::{CUSTOMERS, Customer, judge, read};
 use crate::metrics::{Group, Identity, Metric, NO_KEY, Rows, Settings, StateView, View};
 use crate::money;
 use crate::relations::customer_ids;
@@ -32,7 +32,8 @@ use crate::time::{Day, NO_DAY, Period};
 /// that are over / all; the score is what is missing to 1, the amount what is missing by now. Of several
 /// targets it is the one that is furthest behind.
 ///
-/// Edge cases: no stalled deals in a stage of which so large a share was not seen to leave; no customers
+/// Edge cases: of each kind `list_max` are listed, those that crossed the threshold, or bought, last.
+/// No stalled deals in a stage of which so large a share was not seen to leave; no customers
 /// without a fit that can be used. Without customers or targets there are none of them; those of teams, and of anything
 /// but net_won_amount, are not looked at.
 pub static METRIC: Metric = Metric {
@@ -79,6 +80,7 @@ const OUTPUT: &[ColumnSpec] = &[
     .nullable(),
     ColumnSpec::number("measured", "by kind", "What is held against the threshold."),
     ColumnSpec::number("threshold", "by kind", "The threshold; null of a hot deal.").nullable(),
+    ColumnSpec::count("found_n", "subjects", "How many there are of the kind, listed or not."),
     ColumnSpec::text("rule", "What was asked."),
     ColumnSpec::text("why", "What was found."),
 ];
@@ -117,6 +119,28 @@ struct Trigger {
     why: String,
 }
 
+/// How many were found of a kind, and those that are listed.
+struct Found {
+    found_n: usize,
+    listed: Vec<Trigger>,
+}
+
+/// One who crossed a threshold: since when, the amount and the identifier by which the latest are told,
+/// and what it is.
+struct Candidate<T> {
+    since: i64,
+    amount: i64,
+    id: (i64, i64),
+    of: T,
+}
+
+/// The latest of the candidates; of one day those of the largest amount.
+fn latest<T>(mut all: Vec<Candidate<T>>, most: usize, tell: impl Fn(&T) -> Trigger) -> Found {
+    let found_n = all.len();
+    all.sort_by_key(|own| (-own.since, -own.amount, own.id));
+    Found { found_n, listed: all.iter().take(most).map(|own| tell(&own.of)).collect() }
+}
+
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     let [open, curves, stays, customers, targets, credited] = group.states else {
         return Err(Error::Bug("triggers have six states".into()));
@@ -126,14 +150,18 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     }
     let settings = group.settings;
     let deals = OpenDeal::read(open)?;
-    let mut found = stalled(&deals, stays, settings)?;
-    found.extend(hot(&deals, &Curves::read(curves, settings)?, settings));
+    let mut all = vec![
+        stalled(&deals, stays, settings)?,
+        hot(&deals, &Curves::read(curves, settings)?, settings),
+        off_pace(&paces(targets, credited, settings)?, settings),
+    ];
     if customers.rows() > 0 {
-        found.extend(of_customers(customers, settings)?);
+        all.extend(of_customers(customers, settings)?);
     }
-    found.extend(off_pace(&paces(targets, credited, settings)?, settings));
-    found.sort_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
-    found.iter().try_for_each(|trigger| push(rows, trigger, settings))
+    let listed = all.iter().flat_map(|own| own.listed.iter().map(|one| (one, own.found_n)));
+    let mut listed: Vec<(&Trigger, usize)> = listed.collect();
+    listed.sort_by(|(a, _), (b, _)| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
+    listed.into_iter().try_for_each(|(trigger, found_n)| push(rows, trigger, found_n, settings))
 }
 
 /// A share in percent, as short as it is.
@@ -142,11 +170,7 @@ fn percent(share: f64) -> String {
     format!("{percent} %")
 }
 
-fn stalled(
-    deals: &[OpenDeal],
-    stays: &StateView<'_>,
-    settings: &Settings,
-) -> Result<Vec<Trigger>, Error> {
+fn stalled(deals: &[OpenDeal], stays: &StateView<'_>, settings: &Settings) -> Result<Found, Error> {
     let share = settings.triggers.stalled_quantile;
     let lasting = ["still", "deleted"].map(|name| MOVES.iter().position(|m| *m == name));
     let keys = stays.key("stage")?.iter().zip(stays.key("move")?).zip(stays.key("stay_days")?);
@@ -162,31 +186,35 @@ fn stalled(
         .collect();
     let today = settings.calendar.day(settings.as_of);
     let rule = format!("longer in its stage than {} of all visits to it", percent(share));
-    let stalled = |deal: &OpenDeal| {
+    let candidate = |deal: &OpenDeal| {
         let (age, limit) = (deal.age(today)?, *limits.get(&deal.stage)?);
-        (age > limit).then(|| Trigger {
-            kind: "stalled_deal",
-            id: deal_text(deal.id.0, deal.id.1, &settings.dictionaries),
-            subject: "deal",
-            owner: Some(deal.owner),
-            stage: Some(deal.stage),
-            score: float(age) / float(limit.max(1)),
-            since: deal.entered + limit,
-            amount: deal.amount,
-            measured: float(age),
-            threshold: Some(float(limit)),
-            rule: rule.clone(),
-            why: format!(
-                "{age} days in {}; {} leave within {limit}",
-                place(deal.stage, settings).1,
-                percent(share)
-            ),
-        })
+        let since = deal.entered + limit;
+        let amount = deal.amount.unwrap_or(0);
+        (age > limit).then_some(Candidate { since, amount, id: deal.id, of: (*deal, age, limit) })
     };
-    Ok(deals.iter().filter_map(stalled).collect())
+    let stalled = |(deal, age, limit): &(OpenDeal, i64, i64)| Trigger {
+        kind: "stalled_deal",
+        id: deal_text(deal.id.0, deal.id.1, &settings.dictionaries),
+        subject: "deal",
+        owner: Some(deal.owner),
+        stage: Some(deal.stage),
+        score: float(*age) / float((*limit).max(1)),
+        since: deal.entered + limit,
+        amount: deal.amount,
+        measured: float(*age),
+        threshold: Some(float(*limit)),
+        rule: rule.clone(),
+        why: format!(
+            "{age} days in {}; {} leave within {limit}",
+            place(deal.stage, settings).1,
+            percent(share)
+        ),
+    };
+    let all = deals.iter().filter_map(candidate).collect();
+    Ok(latest(all, settings.triggers.list_max, stalled))
 }
 
-fn hot(deals: &[OpenDeal], curves: &Curves<'_>, settings: &Settings) -> Vec<Trigger> {
+fn hot(deals: &[OpenDeal], curves: &Curves<'_>, settings: &Settings) -> Found {
     let today = settings.calendar.day(settings.as_of);
     let days = settings.triggers.hot_days;
     let mut known: BTreeMap<(i64, i64, i64), f64> = BTreeMap::new();
@@ -204,6 +232,7 @@ fn hot(deals: &[OpenDeal], curves: &Curves<'_>, settings: &Settings) -> Vec<Trig
     }
     // Of equal ones the lower identifier, so that a list cut off is always the same.
     valued.sort_by_key(|(expected, _, deal)| (-expected, deal.id));
+    let found_n = valued.len();
     valued.truncate(settings.triggers.hot_deals);
     let unit = 10_f64.powi(i32::from(settings.money_scale));
     let hot = |(expected, p, deal): (i64, f64, &OpenDeal)| Trigger {
@@ -227,48 +256,72 @@ fn hot(deals: &[OpenDeal], curves: &Curves<'_>, settings: &Settings) -> Vec<Trig
             money::to_text(deal.amount.unwrap_or(0), settings.money_scale)
         ),
     };
-    valued.into_iter().map(hot).collect()
+    Found { found_n, listed: valued.into_iter().map(hot).collect() }
 }
 
-fn of_customers(state: &StateView<'_>, settings: &Settings) -> Result<Vec<Trigger>, Error> {
+/// The best customers at risk, and the others that are silent.
+fn of_customers(state: &StateView<'_>, settings: &Settings) -> Result<[Found; 2], Error> {
     let thresholds = &settings.triggers;
-    let today = i64::from(settings.calendar.day(settings.as_of));
     let customers = read(state)?;
     let judged = judge(&customers, &settings.clv);
-    let trigger = |(customer, judged): (&Customer, Judged)| {
-        let alive = judged.alive?;
+    let mut kinds = [Vec::new(), Vec::new()];
+    let [best, others] = &mut kinds;
+    for (customer, judged) in customers.iter().zip(judged) {
+        let Some(alive) = judged.alive.map(|p| (p * 1e6).round_ties_even() / 1e6) else { continue };
         let is_best = judged.scores.is_some_and(|[_, _, monetary]| monetary == 5);
-        let (kind, threshold, who) = if is_best {
-            ("vip_at_risk", thresholds.vip_p_alive, "of the highest fifth by amount and ")
-        } else {
-            ("silent_customer", thresholds.silent_p_alive, "")
+        let (own, threshold) = match is_best {
+            true => (&mut *best, thresholds.vip_p_alive),
+            false => (&mut *others, thresholds.silent_p_alive),
         };
-        let silent_days = customer.age - customer.recency;
-        let (high, low) = customer.id;
-        let alive = (alive * 1e6).round_ties_even() / 1e6;
-        (alive < threshold).then(|| Trigger {
-            kind,
-            id: customer_ids::text(high, low, &settings.dictionaries).unwrap_or_default(),
-            subject: "customer",
-            owner: None,
-            stage: None,
-            score: 1.0 - alive,
-            since: today - silent_days,
-            amount: Some(customer.amount),
-            measured: alive,
-            threshold: Some(threshold),
-            rule: format!("{who}still a customer with less than {}", percent(threshold)),
-            why: format!(
-                "{} after {silent_days} days without a purchase; {} purchase days before",
-                percent(alive),
-                customer.purchase_days_n
-            ),
-        })
+        if alive < threshold {
+            let since = customer.recency - customer.age;
+            let (amount, id) = (customer.amount, customer.id);
+            own.push(Candidate { since, amount, id, of: (*customer, alive) });
+        }
+    }
+    let [best, others] = kinds;
+    let most = thresholds.list_max;
+    let tell = |kind: &'static str, threshold: f64, who: &'static str| {
+        move |own: &(Customer, f64)| at_risk(kind, threshold, who, own, settings)
     };
-    Ok(customers.iter().zip(judged).filter_map(trigger).collect())
+    let who = "of the highest fifth by amount and ";
+    Ok([
+        latest(best, most, tell("vip_at_risk", thresholds.vip_p_alive, who)),
+        latest(others, most, tell("silent_customer", thresholds.silent_p_alive, "")),
+    ])
 }
 
-fn off_pace(paces: &[Pace], settings: &Settings) -> Vec<Trigger> {
+fn at_risk(
+    kind: &'static str,
+    threshold: f64,
+    who: &str,
+    (customer, alive): &(Customer, f64),
+    settings: &Settings,
+) -> Trigger {
+    let today = i64::from(settings.calendar.day(settings.as_of));
+    let silent_days = customer.age - customer.recency;
+    let (high, low) = customer.id;
+    Trigger {
+        kind,
+        id: customer_ids::text(high, low, &settings.dictionaries).unwrap_or_default(),
+        subject: "customer",
+        owner: None,
+        stage: None,
+        score: 1.0 - alive,
+        since: today - silent_days,
+        amount: Some(customer.amount),
+        measured: *alive,
+        threshold: Some(threshold),
+        rule: format!("{who}still a customer with less than {}", percent(threshold)),
+        why: format!(
+            "{} after {silent_days} days without a purchase; {} purchase days before",
+            percent(*alive),
+            customer.purchase_days_n
+        ),
+    }
+}
+
+fn off_pace(paces: &[Pace], settings: &Settings) -> Found {
     let threshold = settings.triggers.off_pace;
     let text = |minor: f64| money::to_text(minor.round_ties_even() as i64, settings.money_scale);
     let behind = paces.iter().filter(|own| own.pace() < threshold);
@@ -292,10 +345,16 @@ fn off_pace(paces: &[Pace], settings: &Settings) -> Vec<Trigger> {
             text(own.goal as f64)
         ),
     };
-    behind.map(trigger).collect()
+    let listed: Vec<Trigger> = behind.map(trigger).collect();
+    Found { found_n: listed.len(), listed }
 }
 
-fn push(rows: &mut Rows<'_>, trigger: &Trigger, settings: &Settings) -> Result<(), Error> {
+fn push(
+    rows: &mut Rows<'_>,
+    trigger: &Trigger,
+    found_n: usize,
+    settings: &Settings,
+) -> Result<(), Error> {
     let named = |dictionary: &str, code: Option<i64>| {
         let name = code.and_then(|code| settings.dictionaries.name(dictionary, code));
         name.map_or(Value::Null, Value::Text)
@@ -316,6 +375,7 @@ fn push(rows: &mut Rows<'_>, trigger: &Trigger, settings: &Settings) -> Result<(
             ("amount", Value::money(trigger.amount)),
             ("measured", number(trigger.measured)),
             ("threshold", trigger.threshold.map_or(Value::Null, number)),
+            ("found_n", Value::Int(found_n as i64)),
             ("rule", Value::Text(&trigger.rule)),
             ("why", Value::Text(&trigger.why)),
         ],

@@ -639,6 +639,7 @@ impl Deal {
                 ("entered_month", month(Some(v.entered), shape)),
                 ("left_month", month(left, shape)),
                 ("stay_days", days(left).to_string()),
+                ("stay_band", band(days(left)).to_string()),
                 ("ending", ending.to_owned()),
                 ("ended_month", month(ended, shape)),
                 ("follow_days", days(ended).to_string()),
@@ -672,6 +673,12 @@ impl Deal {
             ])
         })
     }
+}
+
+/// Landmarks reached.
+fn band(days: i64) -> usize {
+    let landmarks = [1, 3, 7, 14, 21, 30, 45, 60, 90, 120, 180, 270, 365, 730];
+    landmarks.iter().filter(|landmark| days >= **landmark).count()
 }
 
 /// Quarters of doublings; -1 for what is not above 0.
