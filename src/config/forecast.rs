@@ -69,10 +69,6 @@ pub struct Triggers {
     pub hot_deals: u32,
     /// Within how many days that is expected.
     pub hot_days: u32,
-    /// A repurchase is due from when this share of the gaps between purchase days is over …
-    pub repurchase_low: f64,
-    /// … until this share is.
-    pub repurchase_high: f64,
     /// A target is off pace below this share of what is expected by now.
     pub off_pace: f64,
 }
@@ -86,8 +82,6 @@ impl Default for Triggers {
             list_max: 1_000,
             hot_deals: 50,
             hot_days: 90,
-            repurchase_low: 0.25,
-            repurchase_high: 0.75,
             off_pace: 0.8,
         }
     }
@@ -113,17 +107,11 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
         ("stalled_quantile", triggers.stalled_quantile),
         ("silent_p_alive", triggers.silent_p_alive),
         ("vip_p_alive", triggers.vip_p_alive),
-        ("repurchase_low", triggers.repurchase_low),
-        ("repurchase_high", triggers.repurchase_high),
         ("off_pace", triggers.off_pace),
     ] {
         if !(0.0..=1.0).contains(&share) {
             let problem = format!("expected 0 to 1, found {share}");
             problems.add(&format!("triggers.{key}"), problem);
         }
-    }
-    if triggers.repurchase_low > triggers.repurchase_high {
-        let problem = "expected no more than repurchase_high";
-        problems.add("triggers.repurchase_low", problem);
     }
 }

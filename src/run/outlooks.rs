@@ -27,7 +27,6 @@ pub(super) fn thresholds(triggers: &config::Triggers) -> Thresholds {
         list_max: triggers.list_max as usize,
         hot_deals: triggers.hot_deals as usize,
         hot_days: i64::from(triggers.hot_days),
-        repurchase: [triggers.repurchase_low, triggers.repurchase_high],
         off_pace: triggers.off_pace,
     }
 }

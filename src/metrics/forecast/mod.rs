@@ -72,8 +72,6 @@ pub struct Thresholds {
     pub hot_deals: usize,
     /// Days ahead in which that is expected.
     pub hot_days: i64,
-    /// Shares of gaps between purchases that are over when a repurchase is due, and no longer.
-    pub repurchase: [f64; 2],
     /// Share of what is expected by now below which a target is off pace.
     pub off_pace: f64,
 }
@@ -87,7 +85,6 @@ impl Default for Thresholds {
             list_max: 1_000,
             hot_deals: 50,
             hot_days: 90,
-            repurchase: [0.25, 0.75],
             off_pace: 0.8,
         }
     }
