@@ -9,6 +9,7 @@ mod clv;
 pub mod environment;
 mod fiscal;
 mod forecast;
+mod goals;
 mod inputs;
 mod load;
 mod pipelines;
@@ -25,6 +26,7 @@ mod tests;
 pub use clv::{Clv, ClvModel, ClvUnit};
 pub use fiscal::{FiscalYearEnds, WeekPattern};
 pub use forecast::{Forecast, NewDeals, Triggers};
+pub use goals::{Commission, CommissionMethod, Direction, FROM_MAX, Kpi, Tier, millionths};
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
 pub use tables::TableOptions;
@@ -66,6 +68,11 @@ pub struct Config {
     pub forecast: Forecast,
     /// When somebody should act.
     pub triggers: Triggers,
+    /// What owners earn for what they win, by tiers of their targets.
+    pub commission: Commission,
+    /// What columns of finished tables are to reach, by names of yours.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kpi: BTreeMap<String, Kpi>,
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,
@@ -326,7 +333,7 @@ pub enum Ties {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Deleted {
-    /// They are left out of every table and counted in `data_quality`.
+    /// They are left out of every table but the ledger, and counted in `data_quality`.
     #[default]
     Exclude,
     /// A deletion counts as a loss.
@@ -339,7 +346,7 @@ pub enum Deleted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Merged {
-    /// They are left out of every table and counted in `data_quality`.
+    /// They are left out of every table but the ledger, and counted in `data_quality`.
     #[default]
     Drop,
     /// They are folded with the history of the deal that goes on; needs `[inputs.merges]`.

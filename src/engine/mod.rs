@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 pub use self::finished::Finished;
 pub use self::merge::Merge;
-pub use self::sql::state_sql;
+pub use self::sql::{custom_sql, state_sql};
 use self::states::Job;
 use self::units::Unit;
 use crate::config::{CustomMetric, TableOptions};

@@ -18,6 +18,7 @@ pub mod funnel;
 pub mod lifetime;
 pub mod quality;
 pub mod revenue;
+pub mod targets;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -29,6 +30,7 @@ use arrow::array::RecordBatch;
 
 pub use self::forecast::{Forecasting, NewDeals, Thresholds};
 pub use self::lifetime::valuation::Valuation;
+pub use self::targets::tiers::{CommissionPlan, CommissionTier, TierMethod};
 use crate::error::Error;
 use crate::relations::{Dictionaries, Relation};
 use crate::table::{ColumnSpec, Follows, TableBuilder, Value};
@@ -56,6 +58,10 @@ pub static REGISTRY: &[&Metric] = &[
     &lifetime::customer_value::METRIC,
     &customers::customer_growth::METRIC,
     &acquisition::cac::METRIC,
+    &targets::target_attainment::METRIC,
+    &targets::target_contributions::METRIC,
+    &targets::commission::METRIC,
+    &targets::kpi_status::METRIC,
     &forecast::forecast::METRIC,
     &forecast::forecast_deals::METRIC,
     &forecast::forecast_backtest::METRIC,
@@ -63,12 +69,15 @@ pub static REGISTRY: &[&Metric] = &[
     &quality::data_quality::METRIC,
 ];
 
-/// Metrics that fit models or have a row for each deal: they are split by dimensions only where the
-/// configuration asks it of the table, because a fit costs the same for a slice of ten customers and
-/// for all, and every slice has every deal.
+/// Metrics that are split by dimensions only where the configuration asks it of the table: those
+/// that fit models, because a fit costs the same for a slice of ten customers and for all, and those
+/// whose rows are owners, teams or deals already.
 static SPLIT_WHEN_ASKED: &[&Metric] = &[
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
+    &targets::target_attainment::METRIC,
+    &targets::target_contributions::METRIC,
+    &targets::commission::METRIC,
     &forecast::forecast::METRIC,
     &forecast::forecast_deals::METRIC,
     &forecast::forecast_backtest::METRIC,
@@ -286,6 +295,8 @@ pub struct Settings {
     pub forecast: Forecasting,
     /// When somebody should act.
     pub triggers: Thresholds,
+    /// What of won amounts owners earn.
+    pub commission: CommissionPlan,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
 }

@@ -34,6 +34,7 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         clv: crate::metrics::Valuation::default(),
         forecast: crate::metrics::Forecasting::default(),
         triggers: crate::metrics::Thresholds::default(),
+        commission: crate::metrics::CommissionPlan::default(),
         dictionaries,
     }
 }

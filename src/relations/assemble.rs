@@ -11,6 +11,7 @@ use super::emit::Deals;
 use super::joins::{Counting, Join, Key, attribute};
 use super::orders_pass::OrderColumns;
 use super::tables_emit::{self, Optional};
+use super::teams;
 use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
 use crate::contract::{NO_CODE, PipelineNames, StageTable};
@@ -150,7 +151,7 @@ pub struct Assembler<'a> {
     /// Sum of the absolute amounts so far.
     amounts: AtomicU64,
     /// The same of all entries of the ledger.
-    entries: AtomicU64,
+    entered: AtomicU64,
     /// The names behind the codes.
     pub dictionaries: Dictionaries,
     /// How many values of dimensions are reported as [`super::cap::OTHER`].
@@ -214,8 +215,10 @@ impl<'a> Assembler<'a> {
         let capped = dimensions.iter_mut().filter(|d| Some(d.name.as_str()) != parts.channel);
         let lumped = capped.map(|dimension| dimension.cap(&parts) as u64).sum();
         let cost_types = merge_channel_names(&parts, &mut dimensions);
-        let dictionaries = dictionaries(&parts, &dimensions, cost_types);
+        let mut dictionaries = dictionaries(&parts, &dimensions, cost_types);
         let teams = dimensions.iter().filter(|d| d.is_team(&lookups, parts.from));
+        let of_users = teams.clone().next().map(|dimension| dimension.names.as_slice());
+        dictionaries.names.insert(teams::TEAMS.into(), teams::names(of_users, parts.tables));
         let optional = Optional::new(&parts);
         let place = |name| dimensions.iter().position(|d| Some(d.name.as_str()) == name);
         let (channel, forecast_segment) = (place(parts.channel), place(parts.forecast_segment));
@@ -229,8 +232,8 @@ impl<'a> Assembler<'a> {
             stage_codes: parts.stage_codes,
             owner_codes: owner_codes(&dimensions, &parts.owner_ranks),
             owner_ranks: parts.owner_ranks,
-            dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             team_dimensions: teams.map(|d| d.name.clone()).collect(),
+            dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             sources: dimensions.into_iter().map(|d| d.source).collect(),
             optional,
             lookups,
@@ -255,7 +258,7 @@ impl<'a> Assembler<'a> {
             has_payers: AtomicBool::new(false),
             paid_amounts: AtomicU64::new(0),
             amounts: AtomicU64::new(0),
-            entries: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
             dictionaries,
             lumped,
             only_order_of: None,
@@ -288,6 +291,9 @@ impl<'a> Assembler<'a> {
         if let Some(join) = joined.iter().position(|keys| !keys.is_empty() && keys.len() != rows) {
             return Err(Error::Bug(format!("look-up {join} fans out: not one row a deal")));
         }
+        if let Some(splits) = self.judged_splits().filter(|_| has_deals) {
+            chunk.deals.iter().for_each(|row| splits.note(row.id));
+        }
         if let Some(optional) = self.optional.as_ref().filter(|_| has_deals) {
             optional.note(chunk);
         }
@@ -309,10 +315,11 @@ impl<'a> Assembler<'a> {
             take(&self.open_deals(&deals)?)?;
         }
         if has_deals && self.wanted.relation(Relation::Bookings) {
-            let all = &chunk.bookings;
-            self.guard(&self.entries, all.iter().map(|row| row.entry.amount))?;
-            for (number, rows) in all.chunks(VISITS_A_BATCH).enumerate() {
-                take(&self.bookings(&deals, number * VISITS_A_BATCH, rows)?)?;
+            let all = self.entries(chunk);
+            self.guard(&self.entered, all.rows.iter().map(|row| row.entry.amount))?;
+            for first in (0..all.rows.len()).step_by(VISITS_A_BATCH) {
+                let end = (first + VISITS_A_BATCH).min(all.rows.len());
+                take(&self.bookings(chunk, &all, (first, end))?)?;
             }
         }
         if !has_deals {

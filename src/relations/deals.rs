@@ -103,6 +103,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("amount", Kind::Int, "latest amount, minor units; 0 if unknown"),
     column("has_amount", Kind::Flag, "the latest amount is known"),
     column(
+        "held_amount",
+        Kind::Int,
+        "what the ledger holds for it, minor units: its amount if it is won at as_of, by the rates of the days of its entries; else 0",
+    ),
+    column(
         "probability_ppm",
         Kind::Int,
         "latest chance of winning in millionths, or else that of the stage it is in; 0 if unknown",
@@ -117,6 +122,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("has_closed_amount", Kind::Flag, "the amount at that close is known"),
     column("has_customer", Kind::Flag, "the deal has a customer"),
     column("owner", Kind::Dictionary("owner"), "latest owner"),
+    column(
+        "team_of_owner",
+        Kind::Dictionary("team_of_owner"),
+        "team of the latest owner at as_of, by the first dimension that is the team of the users; null if unknown",
+    ),
     column(
         "owner_at_close",
         Kind::Dictionary("owner"),

@@ -149,11 +149,18 @@ impl Assembler<'_> {
             .int("pushes_n", || each(rows, |row| i64::from(row.deal.pushes)))
             .int("amount", || each(rows, |row| amount_or_zero(row.deal.amount)))
             .flag("has_amount", || flags(rows, |row| row.deal.amount != NO_AMOUNT))
+            .int("held_amount", || {
+                let held = &deals.chunk.held;
+                if held.is_empty() { vec![0; rows.len()] } else { held.clone() }
+            })
             .int("created_amount", || each(rows, |row| amount_or_zero(row.deal.created_amount)))
             .int("closed_amount", || each(rows, |row| amount_or_zero(row.deal.closed_amount)))
             .flag("has_closed_amount", || flags(rows, |row| row.deal.closed_amount != NO_AMOUNT))
             .flag("has_customer", || flags(rows, |row| !row.deal.customer.is_none()))
             .name("owner", || each(rows, |row| self.owner(row.deal.owner)))
+            .name("team_of_owner", || {
+                self.teams_of(rows.iter().map(|row| (self.owner(row.deal.owner), self.as_of)))
+            })
             .name("owner_at_close", || each(rows, |row| self.owner(row.deal.closed_owner)))
             .name("owner_at_creation", || each(rows, |row| self.owner(row.deal.created_owner)));
         let chance = |row: &DealRow| match row.deal.probability {

@@ -40,7 +40,10 @@ pub mod stage_entries;
 pub mod surveys;
 mod tables_emit;
 pub mod targets;
+mod targets_emit;
+mod teams;
 pub mod touches;
+mod transfers;
 pub mod visits;
 
 use std::collections::BTreeMap;

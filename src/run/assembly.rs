@@ -103,8 +103,15 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
 }
 
 /// Whether anybody asks what deals book.
-pub(super) fn booking(wanted: &Wanted) -> Booking {
-    if wanted.relation(Relation::Bookings) { Booking::Read } else { Booking::Unread }
+pub(super) fn booking(wanted: &Wanted, lookups: &[Lookup]) -> Booking {
+    let is_asked = |dimension: &String| wanted.column(Relation::Bookings, dimension);
+    if lookups.iter().any(|lookup| lookup.dimensions.iter().any(is_asked)) {
+        Booking::WithKeys
+    } else if wanted.relation(Relation::Bookings) || wanted.column(Relation::Deals, "held_amount") {
+        Booking::Read
+    } else {
+        Booking::Unread
+    }
 }
 
 /// The relations that a run can have by its configuration, with the dimensions that each carries.

@@ -68,6 +68,7 @@ impl History {
             clv: super::valuation(&resolved.config.clv),
             forecast: super::outlooks::forecasting(&resolved.config.forecast),
             triggers: super::outlooks::thresholds(&resolved.config.triggers),
+            commission: super::goals::plan(&resolved.config.commission),
             dictionaries: self.relations.dictionaries.clone(),
         }
     }
@@ -273,7 +274,7 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
-            booking: assembly::booking(wanted),
+            booking: assembly::booking(wanted, &lookups),
             merges: merges.if_any(),
         };
         let taker_of = (&taker, self.focus);
@@ -434,7 +435,7 @@ impl Milling<'_> {
             counts.add(rule, n);
         }
         ledger.record(&first, &counts);
-        inputs::mention_stages(stages, ledger);
+        inputs::mention_stages(stages, &first, ledger);
         inputs::record_current(source, &tally.compared, ledger);
         inputs::record_merges(merges, tally, ledger);
         // Rows of deals kept out were counted as folded when they were read.

@@ -74,7 +74,9 @@ fn attribute(column: &str) -> Option<Attribute> {
         }
         "amount_class" => Some(Attribute::Amount),
         "probability_ppm" | "has_probability" => Some(Attribute::Probability),
-        "credited_owner" | "deal_owner" => Some(Attribute::Owner),
+        "credited_owner" | "deal_owner" | "credited_team" | "team_of_owner" => {
+            Some(Attribute::Owner)
+        }
         _ if column.starts_with("owner") => Some(Attribute::Owner),
         _ if column.ends_with("amount") => Some(Attribute::Amount),
         _ => None,

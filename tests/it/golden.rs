@@ -25,7 +25,7 @@ macro_rules! scenarios {
     };
 }
 
-scenarios! { acquisition customers cycles dirt hindsight money outcomes outlook paths payments }
+scenarios! { acquisition customers cycles dirt hindsight money outcomes outlook paths payments targets }
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

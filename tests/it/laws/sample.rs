@@ -12,7 +12,7 @@ use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
 use dealmill::config::Resolved;
 use dealmill::engine::{self, Backend, Execution, Plan};
-use dealmill::metrics::REGISTRY;
+use dealmill::metrics::{Metric, REGISTRY};
 use dealmill::quality::Ledger;
 use dealmill::run::{self, History};
 use dealmill::source::synthetic::{GenerateOptions, Ids, generate};
@@ -171,6 +171,13 @@ impl Sample {
             path = "made/touches.csv"
             [inputs.contracts]
             path = "made/contracts.csv"
+            [commission]
+            period = "quarter"
+            tiers = [{{ from = 0.0, rate = 0.05 }}, {{ from = 0.5, rate = 0.1 }}]
+            [kpi.wins]
+            table = "revenue"
+            column = "net_amount"
+            target = 5000.0
             {CUSTOM}
             "#
         )
@@ -281,6 +288,11 @@ pub(crate) fn plan(resolved: &Resolved, execution: Execution, backend: Backend) 
     }
 }
 
+/// The metrics that are made of relations; what is left is made of finished tables.
+pub(crate) fn stated() -> Vec<&'static Metric> {
+    REGISTRY.iter().copied().filter(|metric| !metric.states.is_empty()).collect()
+}
+
 /// Every table of the registry and of the configuration.
 pub(crate) fn tables(
     resolved: &Resolved,
@@ -291,7 +303,7 @@ pub(crate) fn tables(
     let plan = plan(resolved, execution, backend);
     let settings = history.settings(resolved);
     let custom = &resolved.config.metrics;
-    let outcome = engine::compute(&history.relations, REGISTRY, custom, &plan, &settings).unwrap();
+    let outcome = engine::compute(&history.relations, &stated(), custom, &plan, &settings).unwrap();
     outcome.tables
 }
 

@@ -36,6 +36,9 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
             continue;
         }
         let deal = Deal::tell(&events, shape);
+        // Whatever becomes of a deal, what it booked until then stays booked.
+        let (held, booked) = book(tag, &events, shape);
+        bookings.extend(booked);
         if deal.deleted.is_some() && (shape.deleted == "exclude" || deal.merged) {
             continue;
         }
@@ -43,8 +46,9 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         entries.extend(deal.entry_cells(tag, &events, shape));
         open.extend(deal.open_cells(tag, &events, shape));
         orders.extend(deal.order(tag, &events, shape));
-        bookings.extend(book(tag, &events, shape));
-        deals.push(deal.cells(tag, &events, shape));
+        let mut cells = deal.cells(tag, &events, shape);
+        cells.insert("held_amount", held.to_string());
+        deals.push(cells);
     }
     Told { deals, visits, entries, open, orders: mark_first(&orders, shape), bookings }
 }
@@ -502,6 +506,8 @@ impl Deal {
             ("has_closed_amount", flag(closed.is_some_and(|(v, _)| v.amount.is_some()))),
             ("has_customer", flag(!self.customer.is_empty())),
             ("owner", self.owner.to_owned()),
+            // There are no users.
+            ("team_of_owner", String::new()),
             ("owner_at_close", closed.map_or("", |(v, _)| v.owner).to_owned()),
             ("owner_at_creation", self.created_owner.to_owned()),
         ]);
@@ -695,8 +701,8 @@ struct Held {
     region: &'static str,
 }
 
-/// The ledger, by telling the deal again after every event and comparing.
-fn book(tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
+/// What is held in the end and the ledger, by telling the deal again after every event and comparing.
+fn book(tag: &str, events: &[Event], shape: &Shape) -> (i64, Vec<Cells>) {
     let mut rows = Vec::new();
     let mut before: Option<Held> = None;
     for (number, event) in events.iter().enumerate() {
@@ -735,7 +741,7 @@ fn book(tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
         }
         before = held;
     }
-    rows
+    (before.map_or(0, |held| held.amount), rows)
 }
 
 /// What is an order, before it is known whether it is its customer's first.
