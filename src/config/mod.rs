@@ -8,6 +8,7 @@
 mod clv;
 pub mod environment;
 mod fiscal;
+mod forecast;
 mod goals;
 mod inputs;
 mod load;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use clv::{Clv, ClvModel, ClvUnit};
 pub use fiscal::{FiscalYearEnds, WeekPattern};
+pub use forecast::{Forecast, NewDeals, Triggers};
 pub use goals::{Commission, CommissionMethod, Direction, FROM_MAX, Kpi, Tier, millionths};
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
@@ -62,6 +64,10 @@ pub struct Config {
     pub acquisition: Acquisition,
     /// Models of what customers will be worth.
     pub clv: Clv,
+    /// What is expected of open deals and of those to come.
+    pub forecast: Forecast,
+    /// When somebody should act.
+    pub triggers: Triggers,
     /// What owners earn for what they win, by tiers of their targets.
     pub commission: Commission,
     /// What columns of finished tables are to reach, by names of yours.

@@ -43,6 +43,8 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         horizons_days: vec![3, 10, 15],
         money_scale: 2,
         clv: crate::metrics::Valuation::default(),
+        forecast: crate::metrics::Forecasting::default(),
+        triggers: crate::metrics::Thresholds::default(),
         commission: crate::metrics::CommissionPlan::default(),
         dictionaries: relations.dictionaries.clone(),
     }

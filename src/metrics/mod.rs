@@ -13,6 +13,7 @@ pub mod conversion;
 pub mod customers;
 pub mod cycle;
 pub mod durations;
+pub mod forecast;
 pub mod funnel;
 pub mod lifetime;
 pub mod people;
@@ -28,6 +29,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
+pub use self::forecast::{Forecasting, NewDeals, Thresholds};
 pub use self::lifetime::valuation::Valuation;
 pub use self::targets::tiers::{CommissionPlan, CommissionTier, TierMethod};
 use crate::error::Error;
@@ -64,18 +66,25 @@ pub static REGISTRY: &[&Metric] = &[
     &targets::target_contributions::METRIC,
     &targets::commission::METRIC,
     &targets::kpi_status::METRIC,
+    &forecast::forecast::METRIC,
+    &forecast::forecast_deals::METRIC,
+    &forecast::forecast_backtest::METRIC,
+    &forecast::triggers::METRIC,
     &quality::data_quality::METRIC,
 ];
 
 /// Metrics that are split by dimensions only where the configuration asks it of the table: those
 /// that fit models, because a fit costs the same for a slice of ten customers and for all, and those
-/// whose rows are owners and teams already.
+/// whose rows are owners, teams or deals already.
 static SPLIT_WHEN_ASKED: &[&Metric] = &[
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
     &targets::target_attainment::METRIC,
     &targets::target_contributions::METRIC,
     &targets::commission::METRIC,
+    &forecast::forecast::METRIC,
+    &forecast::forecast_deals::METRIC,
+    &forecast::forecast_backtest::METRIC,
 ];
 
 /// Metrics whose finish sees all values of a slice at once, because it compares them with each other.
@@ -312,6 +321,10 @@ pub struct Settings {
     pub money_scale: u8,
     /// By which model customers are valued, and how far ahead.
     pub clv: Valuation,
+    /// How forecasts are made.
+    pub forecast: Forecasting,
+    /// When somebody should act.
+    pub triggers: Thresholds,
     /// What of won amounts owners earn.
     pub commission: CommissionPlan,
     /// The names behind codes.

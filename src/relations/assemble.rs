@@ -75,6 +75,8 @@ pub struct Parts<'a> {
     pub from: &'a BTreeMap<String, String>,
     /// The dimension that is the acquisition channel.
     pub channel: Option<&'a str>,
+    /// The dimension by which forecasts are refined.
+    pub forecast_segment: Option<&'a str>,
     /// Cost types that count; empty is all.
     pub cost_types: &'a [String],
     /// Zone and calendar.
@@ -131,6 +133,9 @@ pub struct Assembler<'a> {
     pub(super) customers: Names,
     pub(super) names: &'a Interners,
     pub(super) channel: Option<usize>,
+    pub(super) forecast_segment: Option<usize>,
+    /// First days of calendar months, where anybody asks for them.
+    pub(super) months: Option<Starts>,
     pub(super) cost_types: &'a [String],
     pub(super) calendar: Calendar,
     pub(super) starts: Starts,
@@ -224,7 +229,10 @@ impl<'a> Assembler<'a> {
         dictionaries.names.insert(teams::TEAMS.into(), teams::names(of_users, parts.tables));
         let optional = Optional::new(&parts);
         let strata = strata(&parts, &dimensions);
-        let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
+        let place = |name| dimensions.iter().position(|d| Some(d.name.as_str()) == name);
+        let (channel, forecast_segment) = (place(parts.channel), place(parts.forecast_segment));
+        let asks_for_months = parts.wanted.relation(Relation::StageEntries);
+        let months = asks_for_months.then(|| Starts::new(parts.calendar, Period::Month));
         let periods = parts.periods.iter().filter(|period| **period != Period::All);
         let period_starts = periods.map(|period| Starts::new(parts.calendar, *period));
         Ok(Self {
@@ -242,6 +250,8 @@ impl<'a> Assembler<'a> {
             customers,
             names: parts.names,
             channel,
+            forecast_segment,
+            months,
             cost_types: parts.cost_types,
             calendar: parts.calendar,
             starts: Starts::new(parts.calendar, parts.base),
@@ -314,6 +324,12 @@ impl<'a> Assembler<'a> {
             for rows in chunk.visits.chunks(VISITS_A_BATCH) {
                 take(&self.visits(&deals, rows)?)?;
             }
+        }
+        if self.wanted.relation(Relation::StageEntries) {
+            self.stage_entries(&deals, &take)?;
+        }
+        if has_deals && self.wanted.relation(Relation::OpenDeals) {
+            take(&self.open_deals(&deals)?)?;
         }
         if has_deals && self.wanted.relation(Relation::Bookings) {
             let all = self.entries(chunk);
@@ -579,7 +595,17 @@ fn dictionaries(
     for (key, own) in parts.tables.iter().flat_map(|tables| tables_emit::dictionaries(tables)) {
         names.insert(key.into(), own);
     }
-    let asked = parts.wanted.relation(Relation::CustomerIds);
-    let long_customers = if asked { parts.names.customer.freeze().all() } else { Vec::new() };
-    Dictionaries { names, long_customers: Arc::new(long_customers) }
+    let segment = parts.forecast_segment.and_then(|name| names.get(name).cloned());
+    names.insert("forecast_segment".into(), segment.unwrap_or_default());
+    let asked = |relation| parts.wanted.relation(relation);
+    let long_customers = match asked(Relation::CustomerIds) {
+        true => parts.names.customer.freeze().all(),
+        false => Vec::new(),
+    };
+    let long_deals = match asked(Relation::OpenDeals) {
+        true => parts.names.deal.freeze().all(),
+        false => Vec::new(),
+    };
+    let (long_customers, long_deals) = (Arc::new(long_customers), Arc::new(long_deals));
+    Dictionaries { names, long_customers, long_deals }
 }

@@ -25,13 +25,19 @@ pub fn words(id: Id) -> (i64, i64) {
     (high.cast_signed(), low.cast_signed())
 }
 
-/// The text of an identifier of these words.
+/// The text of a customer's identifier of these words.
 #[must_use]
 pub fn text(high: i64, low: i64, dictionaries: &Dictionaries) -> Option<String> {
+    text_of(high, low, &dictionaries.long_customers)
+}
+
+/// The text of an identifier of these words, where `long` are those too long to be packed.
+#[must_use]
+pub fn text_of(high: i64, low: i64, long: &[String]) -> Option<String> {
     match Id::from_words(high.cast_unsigned(), low.cast_unsigned()).spelling() {
         Spelling::None => None,
         Spelling::Integer(value) => Some(value.to_string()),
         Spelling::Text(text) => Some(text),
-        Spelling::Interned(code) => dictionaries.long_customers.get(code as usize).cloned(),
+        Spelling::Interned(code) => long.get(code as usize).cloned(),
     }
 }

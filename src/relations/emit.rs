@@ -20,7 +20,7 @@ pub(super) struct Deals<'a> {
 }
 
 impl Assembler<'_> {
-    fn shards(&self, deals: &Deals<'_>) -> Vec<i16> {
+    pub(super) fn shards(&self, deals: &Deals<'_>) -> Vec<i16> {
         each(&deals.chunk.deals, |row| shard(self.split_hash(row)))
     }
 
@@ -32,7 +32,7 @@ impl Assembler<'_> {
         self.starts.start(self.day(at))
     }
 
-    fn stage(&self, code: u16) -> u32 {
+    pub(super) fn stage(&self, code: u16) -> u32 {
         self.stage_codes.get(usize::from(code)).map_or(0, |c| u32::from(*c))
     }
 

@@ -139,7 +139,14 @@ impl Assembler<'_> {
     /// Whether anybody wants what a look-up table has. Where nobody does, its key may not have been
     /// read.
     pub(super) fn is_joined(&self, join: &Join<'_>) -> bool {
-        let asked = |r: Relation| join.dimensions.iter().any(|d| self.wanted.column(r, d));
+        let segment = self.forecast_segment.and_then(|place| self.dimensions.get(place));
+        let asked = |r: Relation| {
+            let is_segment = |d: &String| Some(d) == segment;
+            join.dimensions.iter().any(|d| {
+                self.wanted.column(r, d)
+                    || is_segment(d) && self.wanted.column(r, "forecast_segment")
+            })
+        };
         let is_counted = join.counting == Counting::Counted;
         is_counted && self.wanted.relation(Relation::Findings)
             || Relation::EVERY.into_iter().any(asked)

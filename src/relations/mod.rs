@@ -32,10 +32,12 @@ pub mod findings;
 pub(crate) mod fixture;
 pub mod frame;
 pub mod late_entries;
+pub mod open_deals;
 pub mod orders;
 pub mod orders_pass;
 pub mod payments;
 pub mod spend;
+pub mod stage_entries;
 pub mod surveys;
 mod tables_emit;
 pub mod targets;
@@ -65,6 +67,10 @@ pub enum Relation {
     Deals,
     /// One row per deal that began before the history does.
     LateEntries,
+    /// One row per visit to a stage that is neither won nor lost, followed to the deal's next close.
+    StageEntries,
+    /// One row per open deal, with the identifier.
+    OpenDeals,
     /// One row per entry of the ledger of won deals.
     Bookings,
     /// One row per won deal with an amount and a customer.
@@ -95,10 +101,12 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 16] = [
+    pub const EVERY: [Self; 18] = [
         Self::Visits,
         Self::Deals,
         Self::LateEntries,
+        Self::StageEntries,
+        Self::OpenDeals,
         Self::Bookings,
         Self::Orders,
         Self::Customers,
@@ -121,6 +129,8 @@ impl Relation {
             Self::Visits => "visits",
             Self::Deals => "deals",
             Self::LateEntries => "late_entries",
+            Self::StageEntries => "stage_entries",
+            Self::OpenDeals => "open_deals",
             Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
@@ -147,9 +157,13 @@ impl Relation {
     #[must_use]
     pub fn missing_because(self) -> &'static str {
         match self {
-            Self::Visits | Self::Deals | Self::Bookings | Self::Credits | Self::Findings => {
-                "the inputs have no deal events"
-            }
+            Self::Visits
+            | Self::Deals
+            | Self::StageEntries
+            | Self::OpenDeals
+            | Self::Bookings
+            | Self::Credits
+            | Self::Findings => "the inputs have no deal events",
             Self::LateEntries => "it needs the begin of the history: set [run] history_from",
             Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
@@ -179,6 +193,8 @@ impl Relation {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
             Self::LateEntries => late_entries::COLUMNS,
+            Self::StageEntries => stage_entries::COLUMNS,
+            Self::OpenDeals => open_deals::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
@@ -241,6 +257,8 @@ pub struct Dictionaries {
     /// Identifiers of customers that are too long to be packed, by the number in their words, where
     /// anybody asks for identifiers.
     pub long_customers: Arc<Vec<String>>,
+    /// The same of deals.
+    pub long_deals: Arc<Vec<String>>,
 }
 
 impl Dictionaries {

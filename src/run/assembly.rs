@@ -16,8 +16,14 @@ use crate::time::{Instant, Period};
 
 /// The relations that can be made of these inputs.
 pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
-    let folded = [Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Credits];
-    let mut present = BTreeSet::from(folded);
+    let mut present = BTreeSet::from([
+        Relation::Visits,
+        Relation::Deals,
+        Relation::StageEntries,
+        Relation::OpenDeals,
+        Relation::Bookings,
+        Relation::Credits,
+    ]);
     present.insert(Relation::Findings);
     if assembler.has_customers() {
         present.insert(Relation::Orders);
@@ -85,6 +91,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         from: &of.config.dimensions.from,
         at_of: &of.config.dimensions.at_of,
         channel: of.channel,
+        forecast_segment: of.config.forecast.segment.as_deref(),
         cost_types: &of.config.acquisition.cost_types,
         calendar: of.resolved.calendar,
         resolution: of.config.run.resolution,

@@ -66,6 +66,8 @@ impl History {
             horizons_days: resolved.horizons_days(),
             money_scale: resolved.currency.scale,
             clv: super::valuation(&resolved.config.clv),
+            forecast: super::outlooks::forecasting(&resolved.config.forecast),
+            triggers: super::outlooks::thresholds(&resolved.config.triggers),
             commission: super::goals::plan(&resolved.config.commission),
             dictionaries: self.relations.dictionaries.clone(),
         }

@@ -11,6 +11,7 @@ mod inputs;
 mod needs;
 mod memory;
 mod orders;
+mod outlooks;
 mod pricing;
 mod tables;
 

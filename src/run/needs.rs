@@ -49,8 +49,10 @@ pub(super) fn needed(
                 needed.extend(strata.filter_map(|name| of_dimension(config, name)));
             }
             let channel = channel.filter(|_| column == "channel").map(str::to_owned);
+            let segment = config.forecast.segment.clone();
+            let segment = segment.filter(|_| column == "forecast_segment");
             let dimension = config.dimensions.columns.contains(column).then(|| column.clone());
-            for name in channel.into_iter().chain(dimension) {
+            for name in channel.into_iter().chain(segment).chain(dimension) {
                 needed.extend(of_dimension(config, name));
             }
         }
@@ -74,9 +76,12 @@ fn attribute(column: &str) -> Option<Attribute> {
         "is_overdue" | "pushes_n" | "expected_close_on" | "expected_close_period" => {
             Some(Attribute::ExpectedClose)
         }
+        "amount_class" => Some(Attribute::Amount),
         "probability_ppm" | "has_probability" => Some(Attribute::Probability),
         "amount_ln_milli" => Some(Attribute::Amount),
-        "credited_owner" | "credited_team" | "team_of_owner" => Some(Attribute::Owner),
+        "credited_owner" | "deal_owner" | "credited_team" | "team_of_owner" => {
+            Some(Attribute::Owner)
+        }
         _ if column.starts_with("owner") => Some(Attribute::Owner),
         _ if column.ends_with("amount") => Some(Attribute::Amount),
         _ => None,

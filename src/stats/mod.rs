@@ -8,6 +8,7 @@ pub mod btyd;
 pub mod comparison;
 pub mod competing;
 pub mod distributions;
+pub mod forecast;
 pub mod interval;
 pub mod multiplicity;
 pub mod quantile;

@@ -25,7 +25,10 @@ macro_rules! scenarios {
     };
 }
 
-scenarios! { acquisition customers cycles dirt money outcomes paths payments people late targets }
+scenarios! {
+    acquisition customers cycles dirt hindsight late money outcomes outlook paths payments people
+    targets
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

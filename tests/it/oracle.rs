@@ -59,10 +59,14 @@ fn relations_equal_those_of_a_naive_fold() {
     check_many(31, &Shape::EVERY, |rows, shape| {
         let scratch = Scratch::new();
         let (history, _) = read(&resolve(&scratch, rows, shape));
-        let naive::Told { deals, visits, orders, bookings } = naive::fold(rows, shape);
+        let naive::Told { deals, visits, entries, open, orders, bookings } =
+            naive::fold(rows, shape);
         let relations = &history.relations;
         check_rows("deals", &to_arrow(relations, Relation::Deals).unwrap(), deals);
         check_rows("visits", &to_arrow(relations, Relation::Visits).unwrap(), visits);
+        let own = to_arrow(relations, Relation::StageEntries).unwrap();
+        check_rows("stage_entries", &own, entries);
+        check_rows("open_deals", &to_arrow(relations, Relation::OpenDeals).unwrap(), open);
         check_rows("bookings", &to_arrow(relations, Relation::Bookings).unwrap(), bookings);
         // Without a single customer there are no such relations.
         match relations.batches.contains_key(&Relation::Orders) {

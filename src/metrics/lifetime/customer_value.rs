@@ -29,14 +29,7 @@ pub static METRIC: Metric = Metric {
     name: "customer_value",
     question: "What is each customer worth, and is it still one?",
     grain: "one row per customer",
-    states: &[State {
-        relation: Relation::CustomerIds,
-        sql: "SELECT id_high, id_low, SUM(orders_n) AS order_n, \
-              SUM(purchase_days_n) AS purchase_day_n, SUM(repeats_n) AS repeat_n, \
-              SUM(recency_days) AS recency, SUM(age_days) AS age, SUM(amount) AS net_amount, \
-              SUM(repeat_amount) AS repeat_net_amount FROM customer_ids GROUP BY id_high, id_low",
-        absent: Absent::SkipTable,
-    }],
+    states: &[CUSTOMERS],
     output: OUTPUT,
     view: View::Table,
     references: &[
@@ -45,6 +38,16 @@ pub static METRIC: Metric = Metric {
     ],
     finish,
     identities: IDENTITIES,
+};
+
+/// The customers and what they bought.
+pub(in crate::metrics) const CUSTOMERS: State = State {
+    relation: Relation::CustomerIds,
+    sql: "SELECT id_high, id_low, SUM(orders_n) AS order_n, \
+          SUM(purchase_days_n) AS purchase_day_n, SUM(repeats_n) AS repeat_n, \
+          SUM(recency_days) AS recency, SUM(age_days) AS age, SUM(amount) AS net_amount, \
+          SUM(repeat_amount) AS repeat_net_amount FROM customer_ids GROUP BY id_high, id_low",
+    absent: Absent::SkipTable,
 };
 
 const OUTPUT: &[ColumnSpec] = &[
@@ -103,22 +106,22 @@ const IDENTITIES: &[Identity] = &[
 
 /// One customer as the relation tells it.
 #[derive(Debug, Clone, Copy)]
-struct Customer {
-    id: (i64, i64),
+pub(in crate::metrics) struct Customer {
+    pub(in crate::metrics) id: (i64, i64),
     orders_n: i64,
-    purchase_days_n: i64,
+    pub(in crate::metrics) purchase_days_n: i64,
     repeats_n: i64,
-    recency: i64,
-    age: i64,
-    amount: i64,
+    pub(in crate::metrics) recency: i64,
+    pub(in crate::metrics) age: i64,
+    pub(in crate::metrics) amount: i64,
     repeat_amount: i64,
 }
 
 /// What the models say of a customer, and the scores.
 #[derive(Debug, Clone, Copy, Default)]
-struct Judged {
-    scores: Option<[i64; 3]>,
-    alive: Option<f64>,
+pub(in crate::metrics) struct Judged {
+    pub(in crate::metrics) scores: Option<[i64; 3]>,
+    pub(in crate::metrics) alive: Option<f64>,
     /// Expected purchase days in 90 days, 365 days and up to the horizon.
     expected: Option<[f64; 3]>,
     /// Minor units.
@@ -152,7 +155,8 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn read(state: &StateView<'_>) -> Result<Vec<Customer>, Error> {
+/// The customers of the state of [`CUSTOMERS`].
+pub(in crate::metrics) fn read(state: &StateView<'_>) -> Result<Vec<Customer>, Error> {
     let (high, low) = (state.key("id_high")?, state.key("id_low")?);
     let (orders_n, purchase_days_n) = (state.value("order_n")?, state.value("purchase_day_n")?);
     let (repeats_n, recency, age) =
@@ -175,7 +179,7 @@ fn read(state: &StateView<'_>) -> Result<Vec<Customer>, Error> {
 }
 
 /// Judges every customer by all of them.
-fn judge(customers: &[Customer], valuation: &Valuation) -> Vec<Judged> {
+pub(in crate::metrics) fn judge(customers: &[Customer], valuation: &Valuation) -> Vec<Judged> {
     let buyers = || customers.iter().filter(|c| c.purchase_days_n > 0);
     let (purchases, spending) = rayon::join(
         || {

@@ -97,7 +97,8 @@ fn count(
     })
 }
 
-/// What a deal's rows are of; those of tables beside the deals are of none.
+/// What a deal's rows are of; those of tables beside the deals, and what forecasts learn from, are of
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Own,

@@ -261,6 +261,8 @@ pub(crate) fn resolve(scratch: &Scratch, rows: &[Row], shape: &Shape) -> Resolve
         cycle_end = "{cycle_end}"
         [acquisition]
         channel = "region"
+        [forecast]
+        segment = "region"
         [inputs.deal_events]
         path = "events.csv"
         columns = {{ tag = "deal_id" }}

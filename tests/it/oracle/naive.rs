@@ -14,6 +14,8 @@ pub(crate) type Cells = BTreeMap<&'static str, String>;
 pub(crate) struct Told {
     pub(crate) deals: Vec<Cells>,
     pub(crate) visits: Vec<Cells>,
+    pub(crate) entries: Vec<Cells>,
+    pub(crate) open: Vec<Cells>,
     pub(crate) orders: Vec<Cells>,
     pub(crate) bookings: Vec<Cells>,
 }
@@ -27,7 +29,7 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         }
     }
     let (mut deals, mut visits, mut orders) = (Vec::new(), Vec::new(), Vec::new());
-    let mut bookings = Vec::new();
+    let (mut bookings, mut entries, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for (tag, events) in by_deal {
         let events = order(distinct(events), shape);
         if shape.ties == "reject" && has_ties(&events) {
@@ -35,18 +37,20 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         }
         let deal = Deal::tell(&events, shape);
         // Whatever becomes of a deal, what it booked until then stays booked.
-        let (held, entries) = book(tag, &events, shape);
-        bookings.extend(entries);
+        let (held, booked) = book(tag, &events, shape);
+        bookings.extend(booked);
         if deal.deleted.is_some() && (shape.deleted == "exclude" || deal.merged) {
             continue;
         }
         visits.extend(deal.visit_cells(tag, &events, shape));
+        entries.extend(deal.entry_cells(tag, &events, shape));
+        open.extend(deal.open_cells(tag, &events, shape));
         orders.extend(deal.order(tag, &events, shape));
         let mut cells = deal.cells(tag, &events, shape);
         cells.insert("held_amount", held.to_string());
         deals.push(cells);
     }
-    Told { deals, visits, orders: mark_first(&orders, shape), bookings }
+    Told { deals, visits, entries, open, orders: mark_first(&orders, shape), bookings }
 }
 
 /// What a row does.
@@ -616,6 +620,81 @@ impl Deal {
         });
         each.collect()
     }
+
+    /// Visits to stages that end nothing, and the first one, each with the deal's next close.
+    fn entry_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
+        let ends = |v: &Visit| matches!(class(v.stage), "won" | "lost");
+        let mut rows = Vec::new();
+        for (number, v) in self.visits.iter().enumerate() {
+            if ends(v) && number > 0 {
+                continue;
+            }
+            let close = self.visits.iter().skip(number).find(|later| ends(later));
+            let (ending, ended, amount) = match (close, self.deleted) {
+                (Some(close), _) => (class(close.stage), Some(close.entered), close.amount),
+                (None, Some(minute)) => ("deleted", Some(minute), None),
+                (None, None) => ("open", None, None),
+            };
+            let left = v.end.map(|(_, _, minute, _)| minute);
+            let days = |to: Option<i64>| day(to.unwrap_or(AS_OF), shape) - day(v.entered, shape);
+            rows.push(Cells::from([
+                ("tag", tag.to_owned()),
+                ("region", self.region(events, shape).to_owned()),
+                ("stage", v.stage.to_owned()),
+                ("stage_class", class(v.stage).to_owned()),
+                ("next_stage", v.end.map_or("STILL", |(_, to, _, _)| to).to_owned()),
+                ("move", v.end.map_or("still", |(kind, _, _, _)| kind).to_owned()),
+                ("forecast_segment", self.region(events, shape).to_owned()),
+                ("entered_on", date(Some(v.entered), shape)),
+                ("entered_month", month(Some(v.entered), shape)),
+                ("left_month", month(left, shape)),
+                ("stay_days", days(left).to_string()),
+                ("stay_band", band(days(left)).to_string()),
+                ("ending", ending.to_owned()),
+                ("ended_month", month(ended, shape)),
+                ("follow_days", days(ended).to_string()),
+                ("is_entry", flag(number == 0)),
+                ("amount", v.amount.unwrap_or(0).to_string()),
+                ("has_amount", flag(v.amount.is_some())),
+                ("ended_amount", amount.unwrap_or(0).to_string()),
+                ("amount_class", size(amount.unwrap_or(0)).to_string()),
+            ]));
+        }
+        rows
+    }
+
+    fn open_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Option<Cells> {
+        let visit = self.visits.last().filter(|v| v.end.is_none());
+        (self.outcome() == "open").then(|| {
+            Cells::from([
+                ("tag", tag.to_owned()),
+                ("region", self.region(events, shape).to_owned()),
+                // How an identifier is packed says nothing.
+                ("id_high", "?".to_owned()),
+                ("id_low", "?".to_owned()),
+                ("stage", visit.map_or("START", |v| v.stage).to_owned()),
+                ("forecast_segment", self.region(events, shape).to_owned()),
+                ("deal_owner", self.owner.to_owned()),
+                ("created_on", date(Some(events[0].minute), shape)),
+                ("entered_on", date(visit.map(|v| v.entered), shape)),
+                ("expected_close_on", self.close.map_or_else(String::new, |d| on(d).to_string())),
+                ("amount", self.amount.unwrap_or(0).to_string()),
+                ("has_amount", flag(self.amount.is_some())),
+            ])
+        })
+    }
+}
+
+/// Landmarks reached.
+fn band(days: i64) -> usize {
+    let landmarks = [1, 3, 7, 14, 21, 30, 45, 60, 90, 120, 180, 270, 365, 730];
+    landmarks.iter().filter(|landmark| days >= **landmark).count()
+}
+
+/// Quarters of doublings; -1 for what is not above 0.
+fn size(amount: i64) -> i64 {
+    let Some(doublings) = (0..62).rev().find(|d| amount >= 1 << d) else { return -1 };
+    4 * doublings + (amount - (1 << doublings)) * 4 / (1 << doublings)
 }
 
 /// What a deal counts for after some of its events: amount, owner at the win, region.
