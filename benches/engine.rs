@@ -224,6 +224,7 @@ fn states(c: &mut Criterion) {
     let history = read_history(&resolved, &ledger, &|_| (), &mut Vec::new()).unwrap();
     let plan = |backend| Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
+        people: Vec::new(),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),

@@ -2,15 +2,15 @@
 //! orders taken out for the pass over customers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::batch::{Batch, Wanted};
 use super::cap::cap;
 use super::emit::Deals;
 use super::joins::{Counting, Join, Key, attribute};
+use super::naming::{dictionaries, merge_channel_names};
 use super::orders_pass::OrderColumns;
-use super::tables_emit::{self, Optional};
+use super::tables_emit::Optional;
 use super::teams;
 use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
@@ -19,10 +19,8 @@ use crate::error::Error;
 use crate::fold::machine::Outcome;
 use crate::fold::{Chunk, Content, DealRow};
 use crate::money::NO_AMOUNT;
-use crate::quality::{Counts, Ledger, Rule};
-use crate::source::{
-    Interners, Lookup, LookupKey, Names, Payments, Spend, SpendRow, Splits, Tables,
-};
+use crate::quality::Ledger;
+use crate::source::{Interners, Lookup, LookupKey, Names, Payments, Spend, Splits, Tables};
 use crate::time::{Calendar, Instant, Period, Resolution, Starts};
 
 /// What assembling needs to know of the run.
@@ -185,40 +183,7 @@ impl<'a> Assembler<'a> {
     /// A bug of ours: a dimension has no source.
     pub fn new(parts: Parts<'a>) -> Result<Self, Error> {
         let customers = parts.names.customer.freeze();
-        let mut known: BTreeMap<String, (Vec<String>, Column)> = BTreeMap::new();
-        for (place, name) in parts.event_dimensions.iter().enumerate() {
-            let names = parts.event_names.get(place).cloned().unwrap_or_default();
-            let ranks = parts.event_ranks.get(place).cloned().unwrap_or_default();
-            known.insert(name.clone(), (names, Column::Event(place, ranks)));
-        }
-        let mut lookups: Vec<Join<'_>> = Vec::with_capacity(parts.lookups.len());
-        for lookup in parts.lookups {
-            let first = lookups.len();
-            lookups.push(Join::new(&parts, lookup, parts.dimension_at, Counting::Counted, &known)?);
-            for (index, name) in lookup.dimensions.iter().enumerate() {
-                let at = parts.at_of.get(name).copied().unwrap_or(parts.dimension_at);
-                let own = lookups.iter().skip(first).position(|join| join.at == at);
-                let place = match own {
-                    Some(place) => first + place,
-                    None => {
-                        lookups.push(Join::new(&parts, lookup, at, Counting::Again, &known)?);
-                        lookups.len() - 1
-                    }
-                };
-                if let Some(join) = lookups.get_mut(place) {
-                    join.dimensions.push(name.clone());
-                }
-                let (names, by_row) = attribute(lookup, index);
-                known.insert(name.clone(), (names, Column::Lookup(place, by_row)));
-            }
-        }
-        let mut dimensions = Vec::with_capacity(parts.dimensions.len());
-        for name in parts.dimensions {
-            let (names, source) = known
-                .remove(name)
-                .ok_or_else(|| Error::Bug(format!("dimension {name:?} has no source")))?;
-            dimensions.push(Dimension { name: name.clone(), names, source });
-        }
+        let (mut dimensions, lookups) = dimensions(&parts)?;
         // The channel is matched with that of the spend, whatever its values.
         let capped = dimensions.iter_mut().filter(|d| Some(d.name.as_str()) != parts.channel);
         let lumped = capped.map(|dimension| dimension.cap(&parts) as u64).sum();
@@ -442,6 +407,45 @@ fn strata(parts: &Parts<'_>, dimensions: &[Dimension]) -> Vec<(usize, i64)> {
     strata.collect()
 }
 
+/// The dimensions of the run with their names, and the look-up tables that some come from.
+fn dimensions<'a>(parts: &Parts<'a>) -> Result<(Vec<Dimension>, Vec<Join<'a>>), Error> {
+    let mut known: BTreeMap<String, (Vec<String>, Column)> = BTreeMap::new();
+    for (place, name) in parts.event_dimensions.iter().enumerate() {
+        let names = parts.event_names.get(place).cloned().unwrap_or_default();
+        let ranks = parts.event_ranks.get(place).cloned().unwrap_or_default();
+        known.insert(name.clone(), (names, Column::Event(place, ranks)));
+    }
+    let mut lookups: Vec<Join<'_>> = Vec::with_capacity(parts.lookups.len());
+    for lookup in parts.lookups {
+        let first = lookups.len();
+        lookups.push(Join::new(parts, lookup, parts.dimension_at, Counting::Counted, &known)?);
+        for (index, name) in lookup.dimensions.iter().enumerate() {
+            let at = parts.at_of.get(name).copied().unwrap_or(parts.dimension_at);
+            let own = lookups.iter().skip(first).position(|join| join.at == at);
+            let place = match own {
+                Some(place) => first + place,
+                None => {
+                    lookups.push(Join::new(parts, lookup, at, Counting::Again, &known)?);
+                    lookups.len() - 1
+                }
+            };
+            if let Some(join) = lookups.get_mut(place) {
+                join.dimensions.push(name.clone());
+            }
+            let (names, by_row) = attribute(lookup, index);
+            known.insert(name.clone(), (names, Column::Lookup(place, by_row)));
+        }
+    }
+    let mut dimensions = Vec::with_capacity(parts.dimensions.len());
+    for name in parts.dimensions {
+        let (names, source) = known
+            .remove(name)
+            .ok_or_else(|| Error::Bug(format!("dimension {name:?} has no source")))?;
+        dimensions.push(Dimension { name: name.clone(), names, source });
+    }
+    Ok((dimensions, lookups))
+}
+
 /// Of no payment the deal has come yet.
 fn unclaimed(payments: &Payments) -> Vec<AtomicBool> {
     payments.rows().iter().map(|_| AtomicBool::new(false)).collect()
@@ -475,10 +479,10 @@ fn codes(source: &Column, chunk: &Chunk, joined: &[Vec<Key>], rows: usize) -> Ve
 }
 
 /// A dimension while the names are put together.
-struct Dimension {
-    name: String,
-    names: Vec<String>,
-    source: Column,
+pub(super) struct Dimension {
+    pub(super) name: String,
+    pub(super) names: Vec<String>,
+    pub(super) source: Column,
 }
 
 impl Dimension {
@@ -512,100 +516,4 @@ impl Dimension {
 pub(super) fn shard(hash: u64) -> i16 {
     const BITS: u32 = (SHARDS_MAX as u32).trailing_zeros();
     (hash >> (64 - BITS)) as i16
-}
-
-/// Counts spend on channels that no deal has: their cost would find no customers.
-fn count_orphan_channels(parts: &Parts<'_>, input: &str, spend: &[SpendRow], known: &[String]) {
-    let orphan = |row: &&SpendRow| {
-        row.channel.as_ref().is_some_and(|name| known.binary_search(name).is_err())
-    };
-    if input.is_empty() {
-        return;
-    }
-    let mut counts = Counts::default();
-    counts.add(Rule::OrphanChannels, spend.iter().filter(orphan).count() as u64);
-    // Where neither is wanted, the deals' channels may not have been read.
-    if [Relation::Spend, Relation::Findings].into_iter().any(|r| parts.wanted.relation(r)) {
-        parts.ledger.record(input, &counts);
-    }
-}
-
-/// Makes the channel dimension's names those of deals and spend together, and returns the names of
-/// the cost types.
-fn merge_channel_names(parts: &Parts<'_>, dimensions: &mut [Dimension]) -> Vec<String> {
-    let touches = parts.tables.and_then(|tables| tables.touches.as_ref());
-    if parts.spend.is_none() && touches.is_none() {
-        return Vec::new();
-    }
-    let inputs = parts.spend.map_or(&[][..], |spend| &spend.inputs);
-    let of = inputs.first().map_or("", |input| input.name.as_str());
-    let spend = parts.spend.map_or(&[][..], |spend| &spend.rows);
-    if let Some(dimension) = dimensions.iter_mut().find(|d| Some(d.name.as_str()) == parts.channel)
-    {
-        count_orphan_channels(parts, of, spend, &dimension.names);
-        let mut all = dimension.names.clone();
-        all.extend(spend.iter().filter_map(|row| row.channel.clone()));
-        all.extend(touches.into_iter().flatten().filter_map(|row| row.channel.clone()));
-        all.sort();
-        all.dedup();
-        let place = |name: &String| all.binary_search(name).map_or(NO_CODE, |c| c as u32);
-        let moved: Vec<u32> = dimension.names.iter().map(place).collect();
-        let (Column::Event(_, codes) | Column::Lookup(_, codes)) = &mut dimension.source;
-        for code in codes {
-            *code = moved.get(*code as usize).copied().unwrap_or(NO_CODE);
-        }
-        dimension.names = all;
-    } else {
-        count_orphan_channels(parts, of, spend, &[]);
-    }
-    let mut cost_types: Vec<String> = spend.iter().filter_map(|r| r.cost_type.clone()).collect();
-    cost_types.sort();
-    cost_types.dedup();
-    cost_types
-}
-
-fn dictionaries(
-    parts: &Parts<'_>,
-    dimensions: &[Dimension],
-    cost_types: Vec<String>,
-) -> Dictionaries {
-    let mut names: BTreeMap<String, Arc<Vec<String>>> = BTreeMap::new();
-    names.insert("stage".into(), Arc::new(parts.stage_names.clone()));
-    names.insert("owner".into(), Arc::new(parts.owners.clone()));
-    names.insert("pipeline".into(), Arc::new(parts.pipelines.names.clone()));
-    let mut channels = Arc::default();
-    for dimension in dimensions {
-        let shared = Arc::new(dimension.names.clone());
-        if Some(dimension.name.as_str()) == parts.channel {
-            channels = shared.clone();
-        }
-        names.insert(dimension.name.clone(), shared);
-    }
-    if parts.channel.is_none() {
-        let spend = parts.spend.map_or(&[][..], |s| &s.rows);
-        let mut all: Vec<String> = spend.iter().filter_map(|r| r.channel.clone()).collect();
-        let touches = parts.tables.iter().flat_map(|tables| tables.touches.iter().flatten());
-        all.extend(touches.filter_map(|row| row.channel.clone()));
-        all.sort();
-        all.dedup();
-        channels = Arc::new(all);
-    }
-    names.insert("channel".into(), channels);
-    names.insert("cost_type".into(), Arc::new(cost_types));
-    for (key, own) in parts.tables.iter().flat_map(|tables| tables_emit::dictionaries(tables)) {
-        names.insert(key.into(), own);
-    }
-    let segment = parts.forecast_segment.and_then(|name| names.get(name).cloned());
-    names.insert("forecast_segment".into(), segment.unwrap_or_default());
-    let asked = |relation| parts.wanted.relation(relation);
-    let long_customers = match asked(Relation::CustomerIds) {
-        true => parts.names.customer.freeze().all(),
-        false => Vec::new(),
-    };
-    let long_deals = match asked(Relation::OpenDeals) {
-        true => parts.names.deal.freeze().all(),
-        false => Vec::new(),
-    };
-    let (long_customers, long_deals) = (Arc::new(long_customers), Arc::new(long_deals));
-    Dictionaries { names, long_customers, long_deals }
 }

@@ -26,6 +26,7 @@ mod cap;
 mod emit;
 mod joins;
 mod matching;
+mod naming;
 pub mod export;
 pub mod findings;
 #[cfg(test)]

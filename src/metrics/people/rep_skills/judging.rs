@@ -72,8 +72,11 @@ pub(super) fn judge(skill: &Skill<'_>, has_name: &[bool], floor: i64) -> Vec<Jud
 /// A person's place, and whether it is anybody.
 type Person = (usize, bool);
 
-fn judge_shares(people: &[(Person, &BTreeMap<Key, (i64, i64)>)], floor: i64) -> Vec<Judged> {
-    let mut everybody: BTreeMap<Key, (i64, i64)> = BTreeMap::new();
+/// Trials and successes of each stratum.
+type Strata = BTreeMap<Key, (i64, i64)>;
+
+fn judge_shares(people: &[(Person, &Strata)], floor: i64) -> Vec<Judged> {
+    let mut everybody = Strata::new();
     for (key, (trials, successes)) in people.iter().flat_map(|(_, own)| own.iter()) {
         let all = everybody.entry(*key).or_default();
         all.0 += trials;
