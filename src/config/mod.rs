@@ -6,6 +6,7 @@
 //! the program works with. This is also the one place that reads the environment.
 
 mod clv;
+mod customers;
 pub mod environment;
 mod fiscal;
 mod inputs;
@@ -22,6 +23,7 @@ mod validate;
 mod tests;
 
 pub use clv::{Clv, ClvModel, ClvUnit};
+pub use customers::{Customers, TierBy, TierRule, Tiers};
 pub use fiscal::{FiscalYearEnds, WeekPattern};
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
@@ -60,6 +62,10 @@ pub struct Config {
     pub acquisition: Acquisition,
     /// Models of what customers will be worth.
     pub clv: Clv,
+    /// How customers come back and fall silent.
+    pub customers: Customers,
+    /// Who is a VIP, who a regular customer.
+    pub tiers: Tiers,
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,

@@ -4,7 +4,8 @@
 use super::places::Problems;
 use super::resolve::did_you_mean;
 use super::{
-    Config, CustomMetric, Input, Merged, Severity, Shape, clv, fiscal, inputs, pipelines, tables,
+    Config, CustomMetric, Input, Merged, Severity, Shape, clv, customers, fiscal, inputs,
+    pipelines, tables,
 };
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
@@ -25,6 +26,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
         problems.add("fold.merged", "\"union\" needs to know which deals: add [inputs.merges]");
     }
     clv::check(&config.clv, problems);
+    customers::check(&config.customers, &config.tiers, problems);
     let channel = config.acquisition.channel.iter();
     for name in channel.filter(|name| !config.dimensions.columns.contains(name)) {
         unknown_dimension("acquisition.channel", name, config, problems);

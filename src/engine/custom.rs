@@ -18,20 +18,23 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 13] = [
+const READABLE: [Relation; 16] = [
     Relation::Visits,
     Relation::Deals,
     Relation::Bookings,
     Relation::Orders,
     Relation::Customers,
     Relation::CustomerPeriods,
+    Relation::Purchases,
     Relation::Credits,
     Relation::Payments,
     Relation::Spend,
     Relation::Targets,
     Relation::Surveys,
+    Relation::SurveyWaves,
     Relation::Touches,
     Relation::Contracts,
+    Relation::ContractPeriods,
 ];
 
 /// The columns of a custom table and what stands in them.

@@ -42,6 +42,7 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         horizons_days: vec![3, 10, 15],
         money_scale: 2,
         clv: crate::metrics::Valuation::default(),
+        customers: crate::metrics::CustomerRules::default(),
         dictionaries: relations.dictionaries.clone(),
     }
 }

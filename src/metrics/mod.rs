@@ -26,6 +26,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
+pub use self::customers::rules::{CustomerRules, TierBy, TierRule, Tiering};
 pub use self::lifetime::valuation::Valuation;
 use crate::error::Error;
 use crate::relations::{Dictionaries, Relation};
@@ -52,15 +53,33 @@ pub static REGISTRY: &[&Metric] = &[
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
     &lifetime::customer_value::METRIC,
+    &customers::customer_tiers::METRIC,
+    &customers::tier_migration::METRIC,
     &customers::customer_growth::METRIC,
+    &customers::growth_accounting::METRIC,
+    &customers::retention::METRIC,
+    &customers::retention_average::METRIC,
+    &customers::repurchase::METRIC,
+    &customers::churn::METRIC,
+    &customers::concentration::METRIC,
+    &customers::contract_retention::METRIC,
+    &customers::satisfaction::METRIC,
+    &customers::satisfaction_by_tier::METRIC,
+    &customers::satisfaction_by_deal::METRIC,
+    &customers::satisfaction_outcomes::METRIC,
     &acquisition::cac::METRIC,
     &quality::data_quality::METRIC,
 ];
 
-/// Metrics that fit models: they are split by dimensions only where the configuration asks it of
-/// the table, because a fit costs the same for a slice of ten customers and for all.
-static SPLIT_WHEN_ASKED: &[&Metric] =
-    &[&lifetime::clv_models::METRIC, &lifetime::clv_holdout::METRIC];
+/// Metrics that are split by dimensions only where the configuration asks it of the table: those
+/// that fit models, because a fit costs the same for a slice of ten customers and for all, and those
+/// whose states have nearly a row a purchase.
+static SPLIT_WHEN_ASKED: &[&Metric] = &[
+    &lifetime::clv_models::METRIC,
+    &lifetime::clv_holdout::METRIC,
+    &customers::churn::METRIC,
+    &customers::concentration::METRIC,
+];
 
 /// Name of the table that judges the inputs.
 pub const QUALITY: &str = "data_quality";
@@ -102,7 +121,8 @@ impl Metric {
 /// `SUM`, `MIN` and `MAX` of relation columns or `CASE` expressions over them; how a column merges
 /// follows from its function. The engine adds the slice's dimensions to the keys. A key named
 /// `period` (or `cohort`) is a base period's first day and is rolled up to each configured period; a
-/// key named `grain` restricts the state to the rows of the period length being finished instead.
+/// key named `grain` restricts the state to the rows of the period length being finished instead. A
+/// key named `ever_on` is a day, and its state is given to each period length as it is.
 #[derive(Debug)]
 pub struct State {
     /// The relation it reads.
@@ -270,6 +290,8 @@ pub struct Settings {
     pub money_scale: u8,
     /// By which model customers are valued, and how far ahead.
     pub clv: Valuation,
+    /// By which rules customers are judged.
+    pub customers: CustomerRules,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
 }

@@ -32,7 +32,7 @@ impl Assembler<'_> {
         self.starts.start(self.day(at))
     }
 
-    fn stage(&self, code: u16) -> u32 {
+    pub(super) fn stage(&self, code: u16) -> u32 {
         self.stage_codes.get(usize::from(code)).map_or(0, |c| u32::from(*c))
     }
 

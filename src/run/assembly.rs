@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::focus::Focus;
+use super::rules;
 use super::tables::{self, Given};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -23,7 +24,7 @@ pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Rela
         present.insert(Relation::Orders);
     }
     if assembler.has_payers() {
-        present.extend([Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods]);
+        present.extend(Relation::OF_CUSTOMERS);
     }
     present.extend(given.relations());
     present
@@ -86,7 +87,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         resolution: of.config.run.resolution,
         base: of.resolved.calendar.base(of.periods),
         periods: of.periods,
-        holdout_days: of.config.clv.holdout_days,
+        habits: rules::habits(of.config),
         as_of: of.as_of,
         ledger: of.ledger,
         wanted: of.wanted,

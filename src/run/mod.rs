@@ -11,6 +11,7 @@ mod needs;
 mod memory;
 mod orders;
 mod pricing;
+mod rules;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -275,28 +276,6 @@ fn selection(config: &Config) -> (Vec<&'static metrics::Metric>, Vec<crate::conf
     let wanted = metrics::REGISTRY.iter().copied().filter(|m| asked(m.name)).collect();
     let custom = config.metrics.iter().filter(|m| asked(&m.name)).cloned().collect();
     (wanted, custom)
-}
-
-/// How customers are valued, as the metrics are told.
-fn valuation(clv: &crate::config::Clv) -> metrics::Valuation {
-    use crate::config::{ClvModel, ClvUnit};
-    use crate::stats::btyd::Model;
-    metrics::Valuation {
-        model: match clv.model {
-            ClvModel::MbgNbd => Model::MbgNbd,
-            ClvModel::BgNbd => Model::BgNbd,
-            ClvModel::ParetoNbd => Model::ParetoNbd,
-        },
-        days_per_unit: match clv.unit {
-            ClvUnit::Day => 1.0,
-            ClvUnit::Week => 7.0,
-            ClvUnit::Month => 365.25 / 12.0,
-        },
-        horizon_days: clv.horizon_days,
-        discount_rate: clv.discount_rate,
-        margin: clv.margin,
-        holdout_days: clv.holdout_days,
-    }
 }
 
 /// Which tables the inputs cannot give, each with the reason.

@@ -114,7 +114,9 @@ impl Part {
             | Relation::Credits
             | Relation::Payments
             | Relation::Orders => Self::Own,
-            Relation::Customers | Relation::CustomerPeriods => Self::OfCustomer,
+            Relation::Customers | Relation::CustomerPeriods | Relation::Purchases => {
+                Self::OfCustomer
+            }
             _ => Self::None,
         }
     }
