@@ -57,7 +57,7 @@ pub static REGISTRY: &[&Metric] = &[
     &customers::tier_migration::METRIC,
     &customers::customer_growth::METRIC,
     &customers::growth_accounting::METRIC,
-    &customers::retention::METRIC,
+    &customers::cohort_retention::METRIC,
     &customers::retention_average::METRIC,
     &customers::repurchase::METRIC,
     &customers::churn::METRIC,

@@ -115,15 +115,17 @@ impl Matching {
     pub(super) fn note_purchases(&self, customer: Id, days: &[Day]) {
         let buyers = self.buyers.get_or_init(|| {
             let named = self.customers.values().chain(self.deals.values());
-            named.filter_map(|found| found.get().copied()).collect()
+            named.filter_map(|found| found.get()).map(|id| id.as_number()).collect()
         });
+        // Payments and deals may spell it differently.
+        let customer = customer.as_number();
         if buyers.contains(&customer) {
             let mut all = self.purchases.lock().unwrap_or_else(PoisonError::into_inner);
             all.insert(customer, days.to_vec());
         }
     }
 
-    /// The purchase days of a customer.
+    /// The purchase days of a customer, the same for every spelling.
     pub(super) fn purchases_of(&self, customer: Id) -> Vec<Day> {
         let all = self.purchases.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&customer).cloned().unwrap_or_default()

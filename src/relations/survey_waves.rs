@@ -103,7 +103,7 @@ impl Assembler<'_> {
             row.score != NO_AMOUNT && is_known && today - day(row) >= days
         };
         let is_bought = |row: &SurveyRow, whose: &Whose| {
-            let bought = self.optional.as_ref().map(|known| known.purchases_of(whose.spelled));
+            let bought = self.optional.as_ref().map(|known| known.purchases_of(whose.customer));
             let mut after = bought.into_iter().flatten().map(|on| i64::from(on) - day(row));
             after.any(|after| (1..=days).contains(&after))
         };
@@ -113,9 +113,12 @@ impl Assembler<'_> {
         };
         let owner = |stay: Option<Stay>| stay.map_or(NO_CODE, |stay| self.owner(stay.owner));
         let stage = |stay: Option<Stay>| stay.map_or(NO_CODE, |stay| self.stage(stay.stage));
+        // As the relations about customers have it: payments know one spelling of each.
+        let is_paid = self.payments.is_some();
+        let id = |whose: &Whose| words(if is_paid { whose.customer } else { whose.spelled });
         builder
-            .int("id_high", || whose.iter().map(|w| words(w.spelled).0).collect())
-            .int("id_low", || whose.iter().map(|w| words(w.spelled).1).collect())
+            .int("id_high", || whose.iter().map(|w| id(w).0).collect())
+            .int("id_low", || whose.iter().map(|w| id(w).1).collect())
             .flag("is_followed", || answers().map(|(r, w)| i8::from(is_followed(r, w))).collect())
             .flag("is_bought_again", || {
                 answers().map(|(r, w)| i8::from(is_followed(r, w) && is_bought(r, w))).collect()

@@ -2,13 +2,13 @@
 
 mod cells;
 pub mod churn;
+pub mod cohort_retention;
 pub mod concentration;
 pub mod contract_retention;
 pub mod customer_growth;
 pub mod customer_tiers;
 pub mod growth_accounting;
 pub mod repurchase;
-pub mod retention;
 pub mod retention_average;
 pub mod rules;
 pub mod satisfaction;

@@ -14,7 +14,7 @@ use crate::stats::{Z_95, float, ratio};
 use crate::table::{ColumnSpec, Value};
 use crate::time::NO_DAY;
 
-/// Definition: over the cohorts whose cell of `retention` is mature, Σ retained_n / Σ exposed_n, and
+/// Definition: over the cohorts whose cell of `cohort_retention` is mature, Σ retained_n / Σ exposed_n, and
 /// the mean of the cohorts' rates. `period` is the length of the cohorts and ages; `period_start` is
 /// null, for a row is about cohorts of all periods.
 ///
@@ -35,7 +35,7 @@ pub static METRIC: Metric = Metric {
 };
 
 const OUTPUT: &[ColumnSpec] = &[
-    ColumnSpec::text("method", "bracketed, classic or rolling, as in retention.").key(),
+    ColumnSpec::text("method", "bracketed, classic or rolling, as in cohort_retention.").key(),
     ColumnSpec::count("age", "periods", "Periods since the cohort's; the first of a bracket.")
         .key(),
     ColumnSpec::count("cohorts_n", "cohorts", "Cohorts whose cell is mature."),

@@ -69,7 +69,7 @@ fn run(folder: &Path, file: &str, as_of: &str) -> Tables {
         periods = ["month"]
         resolution = "day"
         only = ["revenue", "clv_cohorts", "customer_growth", "data_quality", "shapes",
-            "clv_models", "clv_holdout", "customer_value", "repurchase", "retention", "churn",
+            "clv_models", "clv_holdout", "customer_value", "repurchase", "cohort_retention", "churn",
             "customer_tiers"]
         [clv]
         holdout_days = 273
@@ -195,7 +195,7 @@ fn master_customers_come_back_as_counted() {
         last.entry(cohort.clone()).or_default().insert(age, active);
         let cell = |method| {
             let wanted = [("method", method), ("period", "month"), ("period_start", &cohort)];
-            filter(&tables["retention"], &wanted).into_iter().find(|r| int(r, "age") == age)
+            filter(&tables["cohort_retention"], &wanted).into_iter().find(|r| int(r, "age") == age)
         };
         ints(&cell("classic").unwrap(), &[("retained_n", active)]);
         // Who is there at an age or later is at least who is there at it.
@@ -205,7 +205,7 @@ fn master_customers_come_back_as_counted() {
         // At the last age nobody can come later.
         let (age, active) = ages.last_key_value().unwrap();
         let wanted = [("method", "rolling"), ("period_start", cohort.as_str())];
-        let rolling = filter(&tables["retention"], &wanted);
+        let rolling = filter(&tables["cohort_retention"], &wanted);
         let found = rolling.iter().find(|row| int(row, "age") == *age).unwrap();
         ints(found, &[("retained_n", *active)]);
     }

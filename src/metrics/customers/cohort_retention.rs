@@ -21,7 +21,7 @@ use crate::table::{ColumnSpec, Value};
 /// `exposed_n` 0; a bracket is there once it has begun. Cohorts by day are not made, nor one for the
 /// whole history.
 pub static METRIC: Metric = Metric {
-    name: "retention",
+    name: "cohort_retention",
     question: "What share of the customers of each cohort comes back, and when?",
     grain: "one row per slice, cohort (period_start), method and age in periods",
     states: cells::STATES,
