@@ -24,7 +24,8 @@ def main() -> None:
     names = [
         "revenue", "conversion", "funnel", "stage_transitions", "stage_time", "cycle_length",
         "cycle_curve", "cycle_histogram", "clv_cohorts", "clv_models", "clv_holdout",
-        "customer_value", "customer_growth", "cac", "data_quality",
+        "customer_value", "customer_growth", "cac", "cycle_comparisons", "rep_scorecard",
+        "rep_skills", "data_quality",
     ]
     for name in names:
         assert (run / f"{name}.parquet").exists(), f"{name}.parquet is missing"

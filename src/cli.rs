@@ -321,6 +321,9 @@ pub struct SqlArgs {
     /// Dimensions to split by, separated by commas.
     #[arg(long, value_name = "DIMENSION", value_delimiter = ',')]
     pub slice: Vec<String>,
+    /// The configuration file with your own metrics [default: dealmill.toml, where there is one].
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// A database's SQL.

@@ -56,6 +56,31 @@ pub(super) const DEALS: &str = "deals";
 /// The input of shape `stages`.
 pub(super) const STAGES: &str = "stages";
 
+/// The inputs whose names tell their shape.
+const NAMED_INPUTS: [&str; 15] = [
+    DEAL_EVENTS,
+    DEALS,
+    STAGES,
+    SPEND,
+    FX_RATES,
+    "payments",
+    "deal_splits",
+    "merges",
+    "targets",
+    "surveys",
+    "touches",
+    "calendar",
+    "contracts",
+    "customers",
+    "users",
+];
+
+/// What a name that is none of them may stand for: one that begins alike.
+fn meant(name: &str) -> String {
+    let is_alike = |known: &&str| known.chars().next() == name.chars().next();
+    did_you_mean(name, NAMED_INPUTS.into_iter().filter(is_alike))
+}
+
 /// The shape that an input has by its name alone.
 pub(super) fn shape_by_name(name: &str) -> Option<Shape> {
     match name {
@@ -117,9 +142,11 @@ fn check_shape(name: &str, input: &Input, problems: &mut Problems<'_>) {
              \"row_history\", \"intervals\" or \"snapshots\""
             .to_owned(),
         None if shape == Shape::Lookup => return,
-        None => "\"lookup\" (deal histories are inputs.deal_events and inputs.deal_events_…, \
-             current deals inputs.deals, stages inputs.stages, spend inputs.spend)"
-            .to_owned(),
+        None => format!(
+            "\"lookup\" (deal histories are inputs.deal_events and inputs.deal_events_…, \
+             current deals inputs.deals, stages inputs.stages, spend inputs.spend){}",
+            meant(name)
+        ),
     };
     let key = format!("inputs.{name}.shape");
     problems.add(&key, format!("inputs.{name} needs the shape {expected}"));
@@ -162,7 +189,8 @@ fn check_shape_options(name: &str, input: &Input, config: &Config, problems: &mu
     let lookup = shape_of(name, input) == Shape::Lookup;
     match (key_of(name, input), lookup) {
         (None, true) if !is_history(name) && shape_by_name(name).is_none() => {
-            problems.add(&key("key"), "name the column that the rows are looked up by");
+            let problem = format!("name the column that the rows are looked up by{}", meant(name));
+            problems.add(&key("key"), problem);
         }
         (Some(_), false) => problems.add(&key("key"), "only a look-up table has a key"),
         _ => {}

@@ -9,6 +9,7 @@ mod clv;
 mod customers;
 pub mod environment;
 mod fiscal;
+mod goals;
 mod inputs;
 mod load;
 mod pipelines;
@@ -25,6 +26,7 @@ mod tests;
 pub use clv::{Clv, ClvModel, ClvUnit};
 pub use customers::{Customers, TierBy, TierRule, Tiers};
 pub use fiscal::{FiscalYearEnds, WeekPattern};
+pub use goals::{Commission, CommissionMethod, Direction, FROM_MAX, Kpi, Tier, millionths};
 pub use load::{Flags, load};
 pub use resolve::{Resolved, ResolvedInput};
 pub use tables::TableOptions;
@@ -66,6 +68,11 @@ pub struct Config {
     pub customers: Customers,
     /// Who is a VIP, who a regular customer.
     pub tiers: Tiers,
+    /// What owners earn for what they win, by tiers of their targets.
+    pub commission: Commission,
+    /// What columns of finished tables are to reach, by names of yours.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kpi: BTreeMap<String, Kpi>,
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,
@@ -87,6 +94,12 @@ pub struct Run {
     #[serde(deserialize_with = "syntax::text_or_date")]
     #[schemars(with = "Option<String>")]
     pub as_of: Option<String>,
+    /// The instant or date from which on the history is complete. Deals that began before it are
+    /// followed only from it on, because those that closed earlier are not there. Default: all
+    /// deals are there from their start.
+    #[serde(deserialize_with = "syntax::text_or_date", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub history_from: Option<String>,
     /// Reporting zone, an IANA name.
     pub timezone: String,
     /// Reporting periods; the whole history ("all") is always computed too.
@@ -134,6 +147,7 @@ impl Default for Run {
     fn default() -> Self {
         Self {
             as_of: None,
+            history_from: None,
             timezone: "UTC".into(),
             periods: vec![Period::Month, Period::Quarter],
             week_start: Weekday::default(),
@@ -225,6 +239,10 @@ pub struct Dimensions {
     /// The same for single dimensions from look-up tables by owner or customer: dimension = time.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub at_of: BTreeMap<String, DimensionAt>,
+    /// Dimensions by which deals are alike enough for people to be compared by them: what is
+    /// expected of an owner is what all achieve with deals of the same values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strata: Vec<String>,
     /// So many values of a dimension are named, the most frequent ones; all others together are
     /// "(other)". The acquisition channel has no such bound.
     pub values_max: usize,
@@ -238,6 +256,7 @@ impl Default for Dimensions {
             from: BTreeMap::new(),
             at: DimensionAt::default(),
             at_of: BTreeMap::new(),
+            strata: Vec::new(),
             values_max: 10_000,
         }
     }
@@ -326,7 +345,7 @@ pub enum Ties {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Deleted {
-    /// They are left out of every table and counted in `data_quality`.
+    /// They are left out of every table but the ledger, and counted in `data_quality`.
     #[default]
     Exclude,
     /// A deletion counts as a loss.
@@ -339,7 +358,7 @@ pub enum Deleted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Merged {
-    /// They are left out of every table and counted in `data_quality`.
+    /// They are left out of every table but the ledger, and counted in `data_quality`.
     #[default]
     Drop,
     /// They are folded with the history of the deal that goes on; needs `[inputs.merges]`.

@@ -31,6 +31,8 @@ pub struct Resolved {
     pub constant_day: Option<Day>,
     /// The last instant that exists; `None` = the latest event in the data.
     pub as_of: Option<Instant>,
+    /// When the history begins, if deals can have begun before it.
+    pub history_from: Option<Instant>,
     /// Reporting periods without repetition and without the whole history, which is always there.
     pub periods: Vec<Period>,
     /// Sets of dimensions to report by, each in the order of `[dimensions] columns`, no two equal.
@@ -102,6 +104,7 @@ pub(super) fn resolve(
     validate::check(&config, &mut problems);
     let calendar = calendar(&config, &mut problems);
     let as_of = as_of(&config, &calendar, &mut problems);
+    let history_from = history_from(&config, &calendar, &mut problems);
     let currency = currency(&config, &mut problems);
     let native = native(&config, &currency);
     let constant_day = constant_day(&config, &mut problems);
@@ -114,6 +117,7 @@ pub(super) fn resolve(
         native,
         constant_day,
         as_of,
+        history_from,
         periods: distinct_periods(&config.run.periods),
         slices: slices(&config),
         tables: tables::resolve(&config),
@@ -168,13 +172,31 @@ fn as_of(config: &Config, calendar: &Calendar, problems: &mut Problems<'_>) -> O
     if let Ok(date) = text.parse::<NaiveDate>() {
         return Some(calendar.instant(from_date(date) + 1) - 1);
     }
-    problems.add(
-        "run.as_of",
-        format!(
-            "expected a date such as 2024-12-31 or an instant with its offset such as \
-             2025-01-01T00:00:00Z, found {text:?}"
-        ),
-    );
+    problems.add("run.as_of", no_instant(text));
+    None
+}
+
+fn no_instant(text: &str) -> String {
+    format!(
+        "expected a date such as 2024-12-31 or an instant with its offset such as \
+         2025-01-01T00:00:00Z, found {text:?}"
+    )
+}
+
+/// An instant, or the first one of a civil day of the reporting zone.
+fn history_from(
+    config: &Config,
+    calendar: &Calendar,
+    problems: &mut Problems<'_>,
+) -> Option<Instant> {
+    let text = config.run.history_from.as_deref()?.trim();
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Some(at.timestamp_micros());
+    }
+    if let Ok(date) = text.parse::<NaiveDate>() {
+        return Some(calendar.instant(from_date(date)));
+    }
+    problems.add("run.history_from", no_instant(text));
     None
 }
 
@@ -310,6 +332,7 @@ fn hash(resolved: &Resolved) -> Result<String, Error> {
     config.run.periods.clone_from(&resolved.periods);
     // Two ways to write one instant are one instant.
     config.run.as_of = resolved.as_of.map(|at| at.to_string());
+    config.run.history_from = resolved.history_from.map(|at| at.to_string());
     config.dimensions.slices = Some(resolved.slices.clone());
     config.tables.clone_from(&resolved.tables);
     let json = serde_json::to_vec(&config)

@@ -425,6 +425,34 @@ fn the_hash_knows_what_changes_a_number_and_nothing_else() {
 }
 
 #[test]
+fn tiers_ascend_and_kpis_are_about_numbers_of_tables() {
+    let tiers = |text: &str| format!("{SMALLEST}[commission]\n{text}\n");
+    let load = |text: &str| load_text(Path::new("d.toml"), text, &Flags::default());
+    let refused = |text: &str, part: &str| match load(text) {
+        Err(Error::Config(problems)) => assert!(problems.join(" ").contains(part), "{problems:?}"),
+        other => panic!("{text}: {other:?}"),
+    };
+    let whole = "method = 'whole'\ntiers = [{from = 0.0, rate = 0.1}, {from = 1.0, rate = 0.05}]";
+    for (text, part) in [
+        ("tiers = [{from = 0.5, rate = 0.1}]", "the first tier has from = 0"),
+        ("tiers = [{from = 0.0, rate = 1.5}]", "a rate from 0 to 1"),
+        ("tiers = [{from = 0.0, rate = 0.1}, {from = 0.0, rate = 0.2}]", "ascending"),
+        ("period = 'week'", "expected a month"),
+        (whole, "no rate may fall"),
+    ] {
+        refused(&tiers(text), part);
+    }
+    let kpi = |table: &str, column: &str, rows: &str| {
+        let rows = format!("where = {{{rows}}}\ntarget = 1.0");
+        format!("{SMALLEST}[kpi.mine]\ntable = '{table}'\ncolumn = '{column}'\n{rows}\n")
+    };
+    refused(&kpi("revenu", "net_amount", ""), "did you mean \"revenue\"?");
+    refused(&kpi("revenue", "net_amuont", ""), "did you mean \"net_amount\"?");
+    refused(&kpi("revenue", "net_amount", "periode = 'all'"), "did you mean \"period\"?");
+    assert!(load(&kpi("revenue", "net_amount", "period = 'month'")).is_ok());
+}
+
+#[test]
 fn a_memory_limit_is_a_size_or_a_number_of_bytes() {
     let limit = |values: &[&str]| resolved(SMALLEST, &set(values)).memory_limit;
     assert_eq!(limit(&[]), None);

@@ -4,7 +4,7 @@
 use super::places::Problems;
 use super::resolve::did_you_mean;
 use super::{
-    Config, CustomMetric, Input, Merged, Severity, Shape, clv, customers, fiscal, inputs,
+    Config, CustomMetric, Input, Merged, Severity, Shape, clv, customers, fiscal, goals, inputs,
     pipelines, tables,
 };
 use crate::metrics::{REGISTRY, common_columns};
@@ -27,6 +27,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     }
     clv::check(&config.clv, problems);
     customers::check(&config.customers, &config.tiers, problems);
+    goals::check(config, problems);
     let channel = config.acquisition.channel.iter();
     for name in channel.filter(|name| !config.dimensions.columns.contains(name)) {
         unknown_dimension("acquisition.channel", name, config, problems);
@@ -64,6 +65,9 @@ fn check_quality(config: &Config, problems: &mut Problems<'_>) {
         }
     }
 }
+
+/// More leave nobody to be compared with.
+const STRATA_MAX: usize = 4;
 
 /// A century: no deal is planned longer.
 const DAYS_MAX: u32 = 36_525;
@@ -117,6 +121,13 @@ fn check_dimensions(config: &Config, problems: &mut Problems<'_>) {
     }
     if dimensions.values_max == 0 {
         problems.add("dimensions.values_max", "expected 1 or more, found 0");
+    }
+    for name in dimensions.strata.iter().filter(|name| !dimensions.columns.contains(name)) {
+        unknown_dimension("dimensions.strata", name, config, problems);
+    }
+    if dimensions.strata.len() > STRATA_MAX {
+        let found = dimensions.strata.len();
+        problems.add("dimensions.strata", format!("expected {STRATA_MAX} at most, found {found}"));
     }
     if let Some(slices) = &dimensions.slices {
         check_slices("dimensions.slices", slices, config, problems);

@@ -114,11 +114,6 @@ pub static TOUCHES: &[CanonicalColumn] = &[
 pub static CALENDAR: &[CanonicalColumn] = &[
     required("date", ColumnType::Date, "the day"),
     optional("is_workday", ColumnType::Flag, "whether people work; default: Monday to Friday"),
-    optional(
-        "fiscal_period",
-        ColumnType::Text,
-        "the fiscal month that the day is in; not used yet",
-    ),
 ];
 
 /// `contracts`: one row per contract.

@@ -17,8 +17,8 @@ use super::states::{overflow, panic_text};
 use super::units::{Recipe, Unit};
 use crate::error::Error;
 use crate::metrics::{
-    Group, NO_KEY, Rows, Settings, StateRows, StateView, TableView, common_columns, period_start,
-    runs, slice_name,
+    Group, NO_KEY, NO_VALUE, Rows, Segment, Settings, StateRows, StateView, TableView,
+    common_columns, period_start, runs, slice_name,
 };
 use crate::relations::customer_periods::GRAINS;
 use crate::table::{ColumnSpec, Table, TableBuilder};
@@ -92,6 +92,9 @@ impl Finisher<'_> {
         let values = slice_values(&states, slice, &self.plan.dimensions);
         let mut parts: Vec<&[SliceValue]> = Vec::new();
         let (mut begin, mut rows) = (0, 0);
+        if self.unit.compares_values() {
+            return self.values(name, &values, &states);
+        }
         for (end, (_, ranges)) in (1..).zip(&values) {
             rows += ranges.iter().map(Range::len).sum::<usize>();
             if rows >= ROWS_AT_A_TIME || end == values.len() {
@@ -129,22 +132,15 @@ impl Finisher<'_> {
         states: &[Cow<'_, StateRows>],
         builder: &mut TableBuilder,
     ) -> Result<(), Error> {
+        if self.unit.compares_values() {
+            return self.push_together(slice, values, states, builder);
+        }
         for (codes, ranges) in values {
-            let own: Vec<StateView<'_>> = states
-                .iter()
-                .zip(ranges)
-                .map(|(state, range)| state.view().part(range.clone()))
-                .collect();
-            let names = |(name, code): (&'_ String, &Option<i64>)| {
-                code.and_then(|code| self.settings.dictionaries.name(name, code))
-            };
-            let dimensions = &self.plan.dimensions;
-            let dimensions: Vec<(&str, Option<&str>)> =
-                dimensions.iter().zip(codes).map(|pair| (pair.0.as_str(), names(pair))).collect();
-            let overflowed = |Overflowed(name)| overflow(&self.unit.name, &name);
-            for (period, states) in self.periods(&own).map_err(overflowed)? {
+            let dimensions = self.names(codes);
+            for (period, states) in self.periods_of(states, ranges)? {
                 let states: Vec<StateView<'_>> = states.iter().map(Rolled::view).collect();
-                let group = Group { states: &states, period, settings: self.settings };
+                let settings = self.settings;
+                let group = Group { states: &states, segments: &[], period, settings };
                 let mut rows = Rows::new(builder, slice, &dimensions, period);
                 match &self.unit.recipe {
                     Recipe::Metric(metric) => (metric.finish)(&group, &mut rows),
@@ -153,6 +149,65 @@ impl Finisher<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The rows of all values of a slice, which are finished at once.
+    fn push_together(
+        &self,
+        slice: &str,
+        values: &[SliceValue],
+        states: &[Cow<'_, StateRows>],
+        builder: &mut TableBuilder,
+    ) -> Result<(), Error> {
+        let Recipe::Metric(metric) = &self.unit.recipe else { return Ok(()) };
+        let dimensions: Vec<_> = values.iter().map(|(codes, _)| self.names(codes)).collect();
+        let mut rolled = Vec::with_capacity(values.len());
+        for (_, ranges) in values {
+            rolled.push(self.periods_of(states, ranges)?);
+        }
+        let mut periods = self.unit.periods.clone();
+        periods.sort_by_key(|period| period.name());
+        for (place, period) in periods.into_iter().enumerate() {
+            let mut segments = Vec::with_capacity(values.len());
+            for ((codes, _), own) in values.iter().zip(&rolled) {
+                let states = own.get(place).map_or(&[][..], |(_, states)| states);
+                let states = states.iter().map(Rolled::view).collect();
+                segments.push(Segment { value: self.in_words(codes), states });
+            }
+            let settings = self.settings;
+            let group = Group { states: &[], segments: &segments, period, settings };
+            let all = &self.plan.dimensions;
+            let mut rows = Rows::among(builder, slice, all, &dimensions, period);
+            (metric.finish)(&group, &mut rows)?;
+        }
+        Ok(())
+    }
+
+    /// Every dimension with the name of its code; null where it is not in the slice.
+    fn names(&self, codes: &[Option<i64>]) -> Vec<(&str, Option<&str>)> {
+        let name = |(dimension, code): (&'_ String, &Option<i64>)| {
+            code.and_then(|code| self.settings.dictionaries.name(dimension, code))
+        };
+        let dimensions = self.plan.dimensions.iter().zip(codes);
+        dimensions.map(|pair| (pair.0.as_str(), name(pair))).collect()
+    }
+
+    /// The names of a slice's value, joined as the names of its dimensions are.
+    fn in_words(&self, codes: &[Option<i64>]) -> String {
+        let own = self.names(codes).into_iter().zip(codes).filter(|(_, code)| code.is_some());
+        own.map(|((_, name), _)| name.unwrap_or(NO_VALUE)).collect::<Vec<_>>().join("+")
+    }
+
+    /// The states of one value of a slice, of every period length.
+    fn periods_of<'a>(
+        &self,
+        states: &'a [Cow<'_, StateRows>],
+        ranges: &[Range<usize>],
+    ) -> Result<Vec<(Period, Vec<Rolled<'a>>)>, Error> {
+        let own = states.iter().zip(ranges);
+        let own: Vec<StateView<'a>> =
+            own.map(|(state, range)| state.view().part(range.clone())).collect();
+        self.periods(&own).map_err(|Overflowed(name)| overflow(&self.unit.name, &name))
     }
 
     /// The states of every period length, in the order of their names.

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 pub use self::finished::Finished;
 pub use self::merge::Merge;
-pub use self::sql::state_sql;
+pub use self::sql::{custom_sql, state_sql};
 use self::states::Job;
 use self::units::Unit;
 use crate::config::{CustomMetric, TableOptions};
@@ -47,6 +47,8 @@ use crate::time::{Calendar, Period};
 pub struct Plan {
     /// Every dimension of the run, in configured order.
     pub dimensions: Vec<String>,
+    /// Those of them whose values are people or teams of people.
+    pub people: Vec<String>,
     /// The sets of dimensions to report by.
     pub slices: Vec<Vec<String>>,
     /// The configured period lengths; the whole history is always added.

@@ -54,7 +54,8 @@ impl<'a> Narrow<'a> {
             let holding = smallest_holding(unit, sources, slice)?;
             // Rolling up makes fewer rows, but puts values together.
             let most = holding.iter().map(|(from, source)| {
-                if *from == slice { source.most_bytes() } else { source.bytes() }
+                let is_cut = *from == slice && !unit.compares_values();
+                if is_cut { source.most_bytes() } else { source.bytes() }
             });
             if self.room.has_room_for(most.sum()) {
                 continue;
@@ -62,7 +63,8 @@ impl<'a> Narrow<'a> {
             let sliced = self.slice_sources(unit, sources, slice, &file)?;
             let mut largest = 0;
             for source in &sliced {
-                largest += source.largest_bytes()?;
+                let together = unit.compares_values();
+                largest += if together { source.bytes() } else { source.largest_bytes()? };
             }
             self.room.needs(largest);
             self.made.insert((unit.name.clone(), slice.clone()), sliced);
@@ -98,7 +100,10 @@ impl<'a> Narrow<'a> {
                 Some(made) => made,
                 None => self.slice_sources(unit, sources, slice, &file)?,
             };
-            let mut cutter = Cutter::new(&sliced, self.room.piece_bytes());
+            // Values that are compared are not cut apart.
+            let together = unit.compares_values();
+            let at_once = if together { u64::MAX } else { self.room.piece_bytes() };
+            let mut cutter = Cutter::new(&sliced, at_once);
             while let Some(states) = cutter.cut()? {
                 let states: Vec<Cow<'_, StateRows>> = states.into_iter().map(Cow::Owned).collect();
                 finish_slice(unit, slice, &states, self.plan, self.settings, &mut builder)?;

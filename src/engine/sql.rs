@@ -16,7 +16,8 @@ use sqlparser::parser::Parser;
 
 use super::expression::{Scope, is_column, value_columns, widened};
 use super::merge::Merge;
-use crate::error::Error;
+use crate::config::CustomMetric;
+use crate::error::{Error, nearest_names};
 use crate::metrics::State;
 use crate::relations::{Kind, Relation};
 
@@ -215,6 +216,22 @@ pub fn state_sql(state: &State, slice: &[String]) -> Result<String, Error> {
     let what = || format!("a state over {:?}", state.relation.name());
     let query = StateQuery::parse(state.relation, state.sql, slice)
         .map_err(|refusal| refusal.into_error(what()))?;
+    Ok(query.text(slice))
+}
+
+/// The SQL of a metric of the user's own for one slice, as `dealmill sql` prints it.
+///
+/// # Errors
+/// Its relation is unknown, or its SQL is not a mergeable `GROUP BY`.
+pub fn custom_sql(metric: &CustomMetric, slice: &[String]) -> Result<String, Error> {
+    let relation = Relation::EVERY.into_iter().find(|r| r.name() == metric.relation);
+    let Some(relation) = relation else {
+        let nearest = nearest_names(&metric.relation, Relation::EVERY.map(Relation::name));
+        let (what, name) = ("relation", metric.relation.clone());
+        return Err(Error::UnknownName { what, name, nearest });
+    };
+    let query = StateQuery::parse(relation, &metric.sql, slice)
+        .map_err(|refusal| refusal.into_error(format!("metric {:?}", metric.name)))?;
     Ok(query.text(slice))
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn plan(slices: &[&[&str]], periods: &[Period]) -> Plan {
     dimensions.sort();
     dimensions.dedup();
     Plan {
+        people: dimensions.clone(),
         dimensions,
         slices,
         periods: periods.to_vec(),
@@ -43,6 +44,7 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         money_scale: 2,
         clv: crate::metrics::Valuation::default(),
         customers: crate::metrics::CustomerRules::default(),
+        commission: crate::metrics::CommissionPlan::default(),
         dictionaries: relations.dictionaries.clone(),
     }
 }

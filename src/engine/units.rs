@@ -11,7 +11,7 @@ use super::sql::StateQuery;
 use super::states::Job;
 use crate::config::CustomMetric;
 use crate::error::Error;
-use crate::metrics::{Absent, Metric, common_columns, slice_name};
+use crate::metrics::{Absent, Metric, NO_PEOPLE, common_columns, slice_name};
 use crate::relations::Relation;
 use crate::table::ColumnSpec;
 use crate::time::Period;
@@ -26,6 +26,10 @@ pub(crate) enum Recipe {
 }
 
 impl Recipe {
+    fn is_about_people(&self) -> bool {
+        matches!(self, Self::Metric(metric) if metric.is_about_people())
+    }
+
     fn is_split_by_default(&self) -> bool {
         match self {
             Self::Metric(metric) => metric.is_split_by_default(),
@@ -82,7 +86,9 @@ impl Unit {
         let asked = asked.unwrap_or(usual);
         let mut slices: Vec<Vec<String>> =
             asked.iter().filter(|s| s.iter().all(carried)).cloned().collect();
-        if slices.is_empty() {
+        if recipe.is_about_people() {
+            slices.retain(|slice| slice.iter().any(|d| plan.people.contains(d)));
+        } else if slices.is_empty() {
             // Such as data_quality, which cannot be split, where the total was not asked for.
             slices.push(Vec::new());
         }
@@ -91,6 +97,11 @@ impl Unit {
         let unit = Self { name: name.to_owned(), states, slices, periods, maximal, recipe };
         unit.check_names(&plan.dimensions)?;
         Ok(unit)
+    }
+
+    /// Whether all values of a slice are finished at once, because the table compares them.
+    pub(crate) fn compares_values(&self) -> bool {
+        matches!(&self.recipe, Recipe::Metric(metric) if metric.compares_values())
     }
 
     /// A relation that the table cannot do without and that there is not.
@@ -178,6 +189,7 @@ pub(crate) fn prepare(
     let mut add = |name: &str, states: Vec<StateQuery>, recipe: Recipe| -> Result<(), Error> {
         let unit = Unit::new(name, states, recipe, carried, plan)?;
         match unit.missing(&present) {
+            _ if unit.slices.is_empty() => skipped.push((unit.name, NO_PEOPLE.to_owned())),
             Some(relation) => skipped.push((unit.name, relation.missing_because().to_owned())),
             None => units.push(unit),
         }

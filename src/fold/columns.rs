@@ -6,7 +6,7 @@
 //! chunks took the fold from 1.65 s to a fourth of that.
 
 use super::deal::{Deal, Outcome, Visit};
-use super::ledger::Entry;
+use super::ledger::{Entry, Keys};
 use super::levels::Levels;
 use super::observe::Compared;
 use super::telling::Quality;
@@ -24,11 +24,14 @@ pub struct VisitRow {
     pub visit: Visit,
 }
 
-/// An entry of the ledger and whose it is.
+/// An entry of the ledger and whose it is. The deal may be in no other relation: deals that are
+/// deleted or merged are booked until then.
 #[derive(Debug, Clone, Copy)]
 pub struct BookingRow {
-    /// Row of the deal in the chunk.
-    pub deal: u32,
+    /// The deal.
+    pub deal: Id,
+    /// Hash of its customer, or its own where it has none.
+    pub split: u64,
     /// What was booked.
     pub entry: Entry,
 }
@@ -81,6 +84,10 @@ pub struct Chunk {
     pub bookings: Vec<BookingRow>,
     /// The value of each dimension that comes with the events, an entry.
     pub booking_dimensions: Vec<Vec<u32>>,
+    /// What look-ups need to know of each entry; empty where none does.
+    pub booking_keys: Vec<Keys>,
+    /// What the ledger holds for each deal; empty where nobody asks for it.
+    pub held: Vec<i64>,
     /// How good each deal's history is; empty where all are of the same quality.
     pub histories: Vec<HistoryRow>,
     /// The quality of all histories where there is no such list.
@@ -106,9 +113,13 @@ impl Chunk {
         Self { dimensions: columns.clone(), booking_dimensions: columns, ..Self::default() }
     }
 
-    /// Only some of the deals, with their visits.
+    /// Only some of the deals, with their visits, and the entries of some.
     #[must_use]
-    pub fn only(&self, is_wanted: impl Fn(&DealRow) -> bool) -> Self {
+    pub fn only(
+        &self,
+        is_wanted: impl Fn(&DealRow) -> bool,
+        is_booked: impl Fn(&BookingRow) -> bool,
+    ) -> Self {
         let all = self.deals.iter().enumerate();
         let rows: Vec<usize> =
             all.filter(|(_, row)| is_wanted(row)).map(|(place, _)| place).collect();
@@ -117,9 +128,8 @@ impl Chunk {
         let place = |deal: u32| rows.binary_search(&(deal as usize)).ok().map(|row| row as u32);
         let visit = |visit: &VisitRow| Some(VisitRow { deal: place(visit.deal)?, ..*visit });
         let entries = self.bookings.iter().enumerate();
-        let entries: Vec<(usize, BookingRow)> = entries
-            .filter_map(|(n, row)| Some((n, BookingRow { deal: place(row.deal)?, ..*row })))
-            .collect();
+        let entries: Vec<(usize, BookingRow)> =
+            entries.filter(|(_, row)| is_booked(row)).map(|(n, row)| (n, *row)).collect();
         let of_entries = |column: &Vec<u32>| {
             entries.iter().filter_map(|(n, _)| column.get(*n).copied()).collect()
         };
@@ -130,6 +140,11 @@ impl Chunk {
             dimensions: self.dimensions.iter().map(codes).collect(),
             booking_dimensions: self.booking_dimensions.iter().map(of_entries).collect(),
             bookings: entries.iter().map(|(_, row)| *row).collect(),
+            booking_keys: entries
+                .iter()
+                .filter_map(|(n, _)| self.booking_keys.get(*n).copied())
+                .collect(),
+            held: rows.iter().filter_map(|row| self.held.get(*row).copied()).collect(),
             histories: rows.iter().filter_map(|row| self.histories.get(*row).copied()).collect(),
             quality: self.quality,
             tally: Tally::default(),
@@ -144,6 +159,8 @@ impl Chunk {
         self.dimensions.iter_mut().for_each(Vec::clear);
         self.bookings.clear();
         self.booking_dimensions.iter_mut().for_each(Vec::clear);
+        self.booking_keys.clear();
+        self.held.clear();
         self.tally = Tally::default();
     }
 }

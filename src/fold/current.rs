@@ -4,8 +4,8 @@
 //! had been so from the beginning, the creation, the outcome at the time that the table gives.
 
 use super::deal::Event;
-use super::event;
 use super::observe::{Gives, Observer, Place, Step, bare, currency, tells_stage};
+use super::{event, first_pipeline};
 use crate::contract::{
     EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, StageClass,
 };
@@ -75,6 +75,35 @@ impl Observer<'_> {
             || self.is_deleted()
     }
 
+    /// Whether the deal was won in another pipeline than the one that it is in, and no loss, no
+    /// re-opening and no move there has taken that back: as the machine will have it.
+    fn keeps_win(&self) -> bool {
+        if !self.stages.has_pipelines() {
+            return false;
+        }
+        let mut pipeline = first_pipeline(self.stages, self.steps.iter().map(|step| step.event));
+        let mut won_in = None;
+        for event in self.steps.iter().map(|step| step.event) {
+            if event.pipeline != NO_PIPELINE {
+                pipeline = event.pipeline;
+            }
+            if !tells_stage(&event) {
+                continue;
+            }
+            let stage = self.stages.settle(event.stage, pipeline);
+            if stage != NO_STAGE {
+                pipeline = self.stages.pipeline_of(stage);
+            }
+            match self.class_of(&Event { stage, ..event }) {
+                Some(StageClass::Won) => won_in = Some(pipeline),
+                Some(StageClass::Lost) => won_in = None,
+                _ if event.kind == EventKind::Reopened || won_in == Some(pipeline) => won_in = None,
+                _ => {}
+            }
+        }
+        won_in.is_some_and(|won_in| won_in != pipeline)
+    }
+
     fn class_of(&self, event: &Event) -> Option<StageClass> {
         match event.kind {
             EventKind::Won => Some(StageClass::Won),
@@ -91,12 +120,14 @@ impl Observer<'_> {
             return self.current_gone.is_some();
         }
         let last = self.last(tells_stage);
-        let told = last.and_then(|step| self.class_of(&step.event));
+        let now = last.and_then(|step| self.class_of(&step.event));
+        let told = if self.keeps_win() { Some(StageClass::Won) } else { now };
         let (kind, class) = match own.kind {
             EventKind::CurrentWon => (EventKind::Won, StageClass::Won),
             EventKind::CurrentLost => (EventKind::Lost, StageClass::Lost),
+            // A deal that was won and goes on in another pipeline is in an open stage there.
             EventKind::CurrentOpen => {
-                return !matches!(told, Some(StageClass::Won | StageClass::Lost));
+                return !matches!(now, Some(StageClass::Won | StageClass::Lost));
             }
             _ => return true,
         };

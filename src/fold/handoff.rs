@@ -1,9 +1,13 @@
 //! What a deal in one of several pipelines does: which stage an event means, and the handoff from one
 //! pipeline to another. A run of one pipeline comes here only to re-open and to restore deals.
 //!
+//! A deal that was won and goes on in another pipeline, as in onboarding or in renewals, stays won
+//! there: only a loss, a re-opening, or a move to an open stage of the pipeline in which it was won
+//! takes the win back. Its visits to the other pipeline's stages are visits like any others.
+//!
 //! Invariant: a deal is in a stage of the pipeline that it is in, or in none.
 
-use super::deal::{Event, Move, Visit};
+use super::deal::{Event, Move, Outcome, Visit};
 use super::machine::Machine;
 use crate::contract::{
     EventKind, NO_PIPELINE, NO_STAGE, STAGE_HANDOFF, Stage, StageClass, StageTable,
@@ -54,9 +58,36 @@ impl Machine<'_> {
     pub(super) fn hand_over(&mut self, pipeline: u16, at: Instant) {
         self.deal.pipeline = pipeline;
         self.last_open = NO_STAGE;
-        self.handed |= self.current.is_some();
         self.close_visit(STAGE_HANDOFF, Move::Handoff, at);
         self.current = None;
+    }
+
+    /// Whether an open stage of the pipeline that the deal is in leaves it won: it was won in another.
+    pub(super) fn keeps_win(&self) -> bool {
+        self.deal.outcome == Outcome::Won && self.deal.pipeline != self.won_in
+    }
+
+    /// Re-opens a closed deal: a person says so, whatever stage it is in.
+    pub(super) fn reopen(&mut self, event: &Event) {
+        let is_closed = self.deal.outcome != Outcome::Open;
+        let named = self.named_stage(event);
+        let is_elsewhere = named != NO_STAGE && self.current != Some(named);
+        if self.keeps_win() {
+            // Who re-opens a deal takes its win back, whatever pipeline it is in.
+            self.won_in = self.deal.pipeline;
+            if self.current.is_some() && !is_elsewhere {
+                self.deal.reopens += 1;
+                self.set_outcome(Outcome::Open, event.time);
+                return;
+            }
+        }
+        if named != NO_STAGE {
+            self.enter(named, event);
+        } else if let Some(to) = self.stage_before_close().filter(|_| is_closed) {
+            self.enter(to, event);
+        } else {
+            self.deal.no_ops += 1;
+        }
     }
 
     /// Where a closed deal goes that is re-opened without a stage: its last open stage, or else the

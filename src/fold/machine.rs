@@ -5,10 +5,11 @@
 
 pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use super::ledger::{Booking, Ledger};
+use super::pricing::Pricing;
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
-    EventKind, NO_CODE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF, STAGE_START,
-    STAGE_STILL, Stage, StageClass, StageTable,
+    EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED,
+    STAGE_HANDOFF, STAGE_START, STAGE_STILL, Stage, StageClass, StageTable,
 };
 use crate::money::{NO_AMOUNT, UNPRICED};
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
@@ -28,10 +29,10 @@ pub struct Machine<'a> {
     pub(super) current: Option<u16>,
     pub(super) last_open: u16,
     merged: bool,
-    /// The deal has left a stage for another pipeline and is in no stage of that one yet.
-    pub(super) handed: bool,
-    /// Where the deal was when a deletion, which counts as a loss, took it.
-    lost_from: Option<u16>,
+    /// The pipeline in which the deal was last won.
+    pub(super) won_in: u16,
+    /// Where the deal was, and how it stood, when a deletion, which counts as a loss, took it.
+    lost_from: Option<(u16, Outcome)>,
     /// Events so far, those before the current instant, and that instant.
     seen: u64,
     earlier: u64,
@@ -40,7 +41,7 @@ pub struct Machine<'a> {
     visits_by_stage: Vec<u32>,
     pairs: Vec<(u16, u16)>,
     /// What it books, where somebody asks.
-    pub ledger: Option<Ledger>,
+    pub ledger: Option<Ledger<'a>>,
 }
 
 impl<'a> Machine<'a> {
@@ -57,7 +58,7 @@ impl<'a> Machine<'a> {
             current: None,
             last_open: NO_STAGE,
             merged: false,
-            handed: false,
+            won_in: NO_PIPELINE,
             lost_from: None,
             seen: 0,
             earlier: 0,
@@ -70,8 +71,9 @@ impl<'a> Machine<'a> {
 
     /// The same, but it keeps a ledger if somebody reads it.
     #[must_use]
-    pub fn booking(self, booking: Booking) -> Self {
-        Self { ledger: (booking == Booking::Read).then(Ledger::default), ..self }
+    pub fn booking(self, booking: Booking, pricing: Option<&'a Pricing>) -> Self {
+        let ledger = (booking != Booking::Unread).then(|| Ledger::new(booking, pricing));
+        Self { ledger, ..self }
     }
 
     /// Begins a deal.
@@ -87,15 +89,26 @@ impl<'a> Machine<'a> {
         self.dimensions_now.fill(NO_CODE);
         self.current = None;
         self.last_open = NO_STAGE;
-        (self.merged, self.handed, self.lost_from) = (false, false, None);
+        (self.merged, self.won_in, self.lost_from) = (false, NO_PIPELINE, None);
         (self.seen, self.earlier, self.latest) = (0, 0, NO_INSTANT);
         if let Some(ledger) = &mut self.ledger {
             ledger.begin();
         }
     }
 
+    /// Notes for the ledger what the row of the deal's next event gives.
+    pub fn note(&mut self, events: &EventBatch, row: usize, event: &Event) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.reach(&self.deal, &self.dimensions, event.time);
+            ledger.note(events, row, event);
+        }
+    }
+
     /// Applies the deal's next event. `dimension` gives the event's value of each dimension.
     pub fn apply(&mut self, event: &Event, dimension: impl Fn(usize) -> u32) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.reach(&self.deal, &self.dimensions, event.time);
+        }
         self.apply_event(event, dimension);
         if let Some(ledger) = &mut self.ledger {
             ledger.settle(&self.deal, &self.dimensions, event.time);
@@ -124,7 +137,7 @@ impl<'a> Machine<'a> {
         let kind = match event.kind {
             EventKind::Deleted if self.rules.deleted == Deleted::AsLost => {
                 if self.deal.deleted == NO_INSTANT && self.deal.outcome != Outcome::Lost {
-                    self.lost_from = self.current;
+                    self.lost_from = self.current.map(|stage| (stage, self.deal.outcome));
                 }
                 EventKind::Lost
             }
@@ -227,24 +240,9 @@ impl<'a> Machine<'a> {
     }
 
     /// The stage an event names; one that is ignored is as good as none.
-    fn named_stage(&self, event: &Event) -> u16 {
+    pub(super) fn named_stage(&self, event: &Event) -> u16 {
         let ignored = self.stages.stage_at(event.stage, event.time).class == StageClass::Ignored;
         if ignored { NO_STAGE } else { event.stage }
-    }
-
-    fn reopen(&mut self, event: &Event) {
-        let since = self.since(event);
-        let terminal = self.current.map(|c| self.stages.stage_at(c, since).class);
-        let closed = matches!(terminal, Some(StageClass::Won | StageClass::Lost))
-            || (self.handed && self.deal.outcome != Outcome::Open);
-        let named = self.named_stage(event);
-        if named != NO_STAGE {
-            self.enter(named, event);
-        } else if let Some(to) = self.stage_before_close().filter(|_| closed) {
-            self.enter(to, event);
-        } else {
-            self.deal.no_ops += 1;
-        }
     }
 
     /// Since when the deal is in its stage, whose class then holds for the whole visit.
@@ -261,7 +259,12 @@ impl<'a> Machine<'a> {
     fn restore(&mut self, event: &Event) {
         if self.deal.deleted == NO_INSTANT {
             match self.lost_from.take() {
-                Some(stage) if self.is_here(stage) => self.enter(stage, event),
+                Some((stage, outcome)) if self.is_here(stage) => {
+                    self.enter(stage, event);
+                    if outcome == Outcome::Won {
+                        self.set_outcome(outcome, event.time);
+                    }
+                }
                 _ => self.deal.no_ops += 1,
             }
             return;
@@ -276,7 +279,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn enter(&mut self, to: u16, event: &Event) {
+    pub(super) fn enter(&mut self, to: u16, event: &Event) {
         let target = self.stages.stage_at(to, event.time);
         if target.class == StageClass::Ignored {
             return;
@@ -284,8 +287,9 @@ impl<'a> Machine<'a> {
         self.deal.unknown_stage_events += u64::from(target.class == StageClass::Unknown);
         self.stages.note_visited(to);
         let (from, kind) = match self.current {
-            None if self.handed => (STAGE_HANDOFF, Move::Handoff),
-            None => (STAGE_START, Move::Created),
+            None if self.visits.is_empty() => (STAGE_START, Move::Created),
+            // Only a change of pipeline leaves a deal in no stage.
+            None => (STAGE_HANDOFF, Move::Handoff),
             Some(from) if from == to => {
                 self.deal.no_ops += 1;
                 return;
@@ -296,11 +300,13 @@ impl<'a> Machine<'a> {
         match kind {
             Move::Skipped => self.deal.skips += 1,
             Move::Regressed => self.deal.regressions += 1,
-            Move::Reopened => self.deal.reopens += 1,
             _ => {}
         }
+        let was = self.deal.outcome;
         self.open_visit(to, from, kind, event);
         self.settle_outcome(target.class, event.time);
+        let is_reopened = was != Outcome::Open && self.deal.outcome == Outcome::Open;
+        self.deal.reopens += u32::from(is_reopened);
     }
 
     pub(super) fn close_visit(&mut self, next: u16, kind: Move, at: Instant) {
@@ -340,7 +346,7 @@ impl<'a> Machine<'a> {
             first_move: false,
             last_visit: false,
         });
-        (self.current, self.handed) = (Some(stage), false);
+        self.current = Some(stage);
         let Stage { class, order } = self.stages.stage_at(stage, event.time);
         if class == StageClass::Open {
             self.last_open = stage;
@@ -360,8 +366,16 @@ impl<'a> Machine<'a> {
             StageClass::Lost => Outcome::Lost,
             _ => Outcome::Open,
         };
+        if outcome == Outcome::Won {
+            (self.deal.ever_won, self.won_in) = (true, self.deal.pipeline);
+        } else if outcome == Outcome::Open && self.keeps_win() {
+            return;
+        }
+        self.set_outcome(outcome, at);
+    }
+
+    pub(super) fn set_outcome(&mut self, outcome: Outcome, at: Instant) {
         let deal = &mut self.deal;
-        deal.ever_won |= outcome == Outcome::Won;
         if outcome == deal.outcome {
             return;
         }

@@ -6,6 +6,7 @@
 //! are folded in parallel, and the result does not depend on how many threads there are or how the
 //! rows were spread over files.
 
+mod booking;
 pub mod columns;
 mod current;
 pub mod deal;
@@ -31,7 +32,7 @@ use rayon::prelude::*;
 pub use columns::{BookingRow, Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
 pub use follow::{Followed, Hearing, follow};
 pub use handoff::first_pipeline;
-pub use ledger::Booking;
+pub use ledger::{Booking, Keys};
 pub use machine::{Machine, Move, Outcome, Rules};
 pub use scatter::{Scattered, bucket_bits, scatter, scatter_as};
 pub use telling::{Quality, Ranks, Telling, Told};
@@ -47,7 +48,7 @@ use crate::spill::Complete;
 use crate::time::{Instant, NO_DAY, NO_INSTANT};
 use levels::Leveller;
 use machine::Event;
-use merged::unite;
+use merged::{as_history, is_losers, unite};
 use pricing::{Pricing, Purse};
 
 /// What the fold needs to know beside the events.
@@ -146,6 +147,8 @@ struct Folder<'a> {
     rows: Vec<u32>,
     /// Where rows have to be compared.
     observer: Option<observe::Observer<'a>>,
+    /// What the ledger holds for the deal, where its entries were made apart from its fold.
+    booked_apart: Option<i64>,
     out: Chunk,
 }
 
@@ -155,7 +158,7 @@ impl<'a> Folder<'a> {
         Self {
             settings,
             machine: Machine::new(settings.stages, settings.rules, dimensions)
-                .booking(settings.booking),
+                .booking(settings.booking, settings.pricing),
             leveller: Leveller::new(settings.stages),
             events: EventBatch::default(),
             units: Vec::new(),
@@ -164,6 +167,7 @@ impl<'a> Folder<'a> {
             ordered: order::Ordered::default(),
             rows: Vec::new(),
             observer: (!settings.telling.is_plain()).then(|| observe::Observer::new(settings)),
+            booked_apart: None,
             out: Chunk { quality: settings.telling.quality(), ..Chunk::new(dimensions) },
         }
     }
@@ -219,7 +223,9 @@ impl<'a> Folder<'a> {
         take: Take<'_>,
     ) -> Result<(), Error> {
         let mut rows = std::mem::take(&mut self.rows);
+        self.begin_bookings();
         if let Some(merges) = self.settings.merges {
+            self.book_merged(merges, events, units, &rows);
             merged::keep(merges, events, &self.own, &mut rows, &mut self.out.tally);
             if rows.is_empty() {
                 self.rows = rows;
@@ -253,11 +259,13 @@ impl<'a> Folder<'a> {
             return Ok(());
         };
         self.count_deal(kept);
+        let first = rows.first().map_or(0, |row| *row as usize);
+        let id = events.deal.get(first).copied().unwrap_or_default();
         if kept {
-            let first = rows.first().map_or(0, |row| *row as usize);
-            self.emit_deal(events.deal.get(first).copied().unwrap_or_default());
+            self.emit_deal(id);
             self.emit_visits(take)?;
         }
+        self.emit_bookings(id);
         if rows.len() <= LARGE {
             self.rows = rows;
         } else {
@@ -345,10 +353,13 @@ impl<'a> Folder<'a> {
         if rows.len() > LARGE {
             self.machine.visits.reserve_exact(rows.len());
         }
+        // A deal without rows of its own goes on as those that were merged into it.
+        let is_own = |row: &u32| !is_losers(events, &self.own, *row as usize);
+        let own = if rows.iter().any(is_own) { self.own.as_slice() } else { &[] };
         if let Some(observer) = &self.observer {
             for step in &observer.steps {
-                let amount = amount(step.row, &step.event);
-                let event = Event { amount, ..step.event };
+                let event =
+                    told(&mut self.machine, (events, own), step.row, step.event, &mut amount);
                 hearing.before(&self.machine);
                 self.machine.apply(&event, |i| observer.dimension(events, step, i));
                 hearing.after(&self.machine, step.row, &step.event, &event);
@@ -361,7 +372,7 @@ impl<'a> Folder<'a> {
                 events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
             };
             let given = event(events, at);
-            let event = Event { amount: amount(at, &given), ..given };
+            let event = told(&mut self.machine, (events, own), at, given, &mut amount);
             hearing.before(&self.machine);
             self.machine.apply(&event, dimension);
             hearing.after(&self.machine, at, &given, &event);
@@ -427,15 +438,7 @@ impl<'a> Folder<'a> {
         for (column, code) in self.out.dimensions.iter_mut().zip(&machine.dimensions) {
             column.push(*code);
         }
-        if let Some(ledger) = &self.machine.ledger {
-            let deal = (self.out.deals.len() - 1) as u32;
-            let rows = ledger.entries.iter().map(|entry| BookingRow { deal, entry: *entry });
-            self.out.bookings.extend(rows);
-            let dimensions = self.settings.dimensions;
-            for (place, column) in self.out.booking_dimensions.iter_mut().enumerate() {
-                column.extend(ledger.dimensions.iter().skip(place).step_by(dimensions));
-            }
-        }
+        self.emit_held();
     }
 
     fn emit_visits(&mut self, take: Take<'_>) -> Result<(), Error> {
@@ -460,6 +463,26 @@ impl<'a> Folder<'a> {
         }
         Ok(())
     }
+}
+
+/// An event as it is applied: at its worth, and if it is of a deal that was merged as far as that
+/// moves this one. The ledger notes what it gives.
+#[inline]
+fn told(
+    machine: &mut Machine<'_>,
+    (events, own): (&EventBatch, &[Id]),
+    row: usize,
+    given: Event,
+    amount: &mut impl FnMut(usize, &Event) -> i64,
+) -> Event {
+    let is_history = is_losers(events, own, row);
+    let event = if is_history { as_history(machine, given) } else { given };
+    if is_history && event.amount == NO_AMOUNT && event.kind != EventKind::Cleared {
+        // Its currency is that of no amount here.
+        return event;
+    }
+    machine.note(events, row, &event);
+    Event { amount: amount(row, &event), ..event }
 }
 
 /// The relation's form of an amount: 0 where it is unknown.

@@ -135,6 +135,17 @@ impl Pricing {
         worth.unwrap_or(UNPRICED)
     }
 
+    /// An amount as given, in this currency, in minor units of the reporting one by the rate of a
+    /// day; `None` without a rate.
+    #[must_use]
+    pub fn worth_on(&self, amount: i64, currency: u32, day: Day) -> Option<i64> {
+        let rate = match self.worth(currency) {
+            Worth::Base => ONE,
+            Worth::Rates(rates) => rates.on(day)?,
+        };
+        by_rate(amount, self.scale, rate, &self.base).map(|(minor, _)| minor)
+    }
+
     /// As [`Self::price`], but how it is converted; `None` where it is not.
     #[must_use]
     pub fn conversion(

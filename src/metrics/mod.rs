@@ -15,8 +15,10 @@ pub mod cycle;
 pub mod durations;
 pub mod funnel;
 pub mod lifetime;
+pub mod people;
 pub mod quality;
 pub mod revenue;
+pub mod targets;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -28,6 +30,7 @@ use arrow::array::RecordBatch;
 
 pub use self::customers::rules::{CustomerRules, TierBy, TierRule, Tiering};
 pub use self::lifetime::valuation::Valuation;
+pub use self::targets::tiers::{CommissionPlan, CommissionTier, TierMethod};
 use crate::error::Error;
 use crate::relations::{Dictionaries, Relation};
 use crate::table::{ColumnSpec, Follows, TableBuilder, Value};
@@ -49,6 +52,7 @@ pub static REGISTRY: &[&Metric] = &[
     &cycle::cycle_outcomes::METRIC,
     &cycle::outcome_curve::METRIC,
     &cycle::win_horizons::METRIC,
+    &cycle::cycle_comparisons::METRIC,
     &lifetime::clv_cohorts::METRIC,
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
@@ -68,18 +72,41 @@ pub static REGISTRY: &[&Metric] = &[
     &customers::satisfaction_by_deal::METRIC,
     &customers::satisfaction_outcomes::METRIC,
     &acquisition::cac::METRIC,
+    &people::rep_scorecard::METRIC,
+    &people::rep_skills::METRIC,
+    &targets::target_attainment::METRIC,
+    &targets::target_contributions::METRIC,
+    &targets::commission::METRIC,
+    &targets::kpi_status::METRIC,
     &quality::data_quality::METRIC,
 ];
 
 /// Metrics that are split by dimensions only where the configuration asks it of the table: those
 /// that fit models, because a fit costs the same for a slice of ten customers and for all, and those
-/// whose states have nearly a row a purchase.
+/// whose states have nearly a row a purchase, and those whose rows are owners and teams already.
 static SPLIT_WHEN_ASKED: &[&Metric] = &[
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
     &customers::churn::METRIC,
     &customers::concentration::METRIC,
+    &targets::target_attainment::METRIC,
+    &targets::target_contributions::METRIC,
+    &targets::commission::METRIC,
 ];
+
+/// Metrics whose finish sees all values of a slice at once, because it compares them with each other.
+static TOGETHER: &[&Metric] = &[
+    &cycle::cycle_comparisons::METRIC,
+    &people::rep_scorecard::METRIC,
+    &people::rep_skills::METRIC,
+];
+
+/// Metrics that are made only of slices by people or teams, whatever else there is to split by.
+static ABOUT_PEOPLE: &[&Metric] = &[&people::rep_scorecard::METRIC, &people::rep_skills::METRIC];
+
+/// Why a table about people is left out.
+pub const NO_PEOPLE: &str = "it needs people: add owner_id, or a dimension from a look-up of owners \
+                             such as \"users.team_id\", to [dimensions] columns and slices";
 
 /// Name of the table that judges the inputs.
 pub const QUALITY: &str = "data_quality";
@@ -112,6 +139,18 @@ impl Metric {
     #[must_use]
     pub fn is_split_by_default(&self) -> bool {
         !SPLIT_WHEN_ASKED.iter().any(|metric| std::ptr::eq(*metric, self))
+    }
+
+    /// Whether it is made only of slices by people or teams.
+    #[must_use]
+    pub fn is_about_people(&self) -> bool {
+        ABOUT_PEOPLE.iter().any(|metric| std::ptr::eq(*metric, self))
+    }
+
+    /// Whether its finish sees all values of a slice at once, as [`Group::segments`].
+    #[must_use]
+    pub fn compares_values(&self) -> bool {
+        TOGETHER.iter().any(|metric| std::ptr::eq(*metric, self))
     }
 }
 
@@ -292,6 +331,8 @@ pub struct Settings {
     pub clv: Valuation,
     /// By which rules customers are judged.
     pub customers: CustomerRules,
+    /// What of won amounts owners earn.
+    pub commission: CommissionPlan,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
 }
@@ -327,15 +368,29 @@ pub(crate) const PIPELINE: ColumnSpec =
         .key();
 
 /// The merged states of one metric for one value of a slice, such as one region, and one period
-/// length.
+/// length; or for all values of the slice, where the metric compares them.
 pub struct Group<'a> {
-    /// The metric's states, in its order, each sorted by its keys in SQL order.
+    /// The metric's states, in its order, each sorted by its keys in SQL order; none where
+    /// `segments` has them.
     pub states: &'a [StateView<'a>],
+    /// Every value of the slice, in order, where the metric compares them; else none.
+    pub segments: &'a [Segment<'a>],
     /// The period length.
     pub period: Period,
     /// What else a finish may know.
     pub settings: &'a Settings,
 }
+
+/// One value of a slice among the others, such as one of the regions.
+pub struct Segment<'a> {
+    /// The names of the slice's dimensions in words; nothing for the total.
+    pub value: String,
+    /// Its states, as in [`Group::states`].
+    pub states: Vec<StateView<'a>>,
+}
+
+/// Stands for null in the words of a slice's value.
+pub const NO_VALUE: &str = "(none)";
 
 /// A state's rows: plain integer columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -508,6 +563,8 @@ pub struct Rows<'a> {
     common: Vec<(&'a str, Value<'a>)>,
     /// The period of the row before.
     before: Option<Day>,
+    /// The dimensions of each of the group's segments.
+    segments: &'a [Vec<(&'a str, Option<&'a str>)>],
 }
 
 impl<'a> Rows<'a> {
@@ -525,7 +582,34 @@ impl<'a> Rows<'a> {
         common.extend(dimensions.iter().map(|(name, value)| (*name, text(*value))));
         common.push(("period", Value::Text(period.name())));
         common.push(("period_start", Value::Null));
-        Self { builder, common, before: None }
+        Self { builder, common, before: None, segments: &[] }
+    }
+
+    /// Rows of all values of a slice and one period length; each row is about the slice as a whole
+    /// until [`Rows::turn_to`] says otherwise.
+    #[must_use]
+    pub fn among(
+        builder: &'a mut TableBuilder,
+        slice: &'a str,
+        dimensions: &'a [String],
+        segments: &'a [Vec<(&'a str, Option<&'a str>)>],
+        period: Period,
+    ) -> Self {
+        let none: Vec<_> = dimensions.iter().map(|name| (name.as_str(), None)).collect();
+        Self { segments, ..Self::new(builder, slice, &none, period) }
+    }
+
+    /// The rows that follow are about the segment of this place in the group, or with `None` about
+    /// the slice as a whole.
+    pub fn turn_to(&mut self, segment: Option<usize>) {
+        let own = segment.and_then(|place| self.segments.get(place)).map_or(&[][..], Vec::as_slice);
+        let dimensions = self.common.len().saturating_sub(3);
+        for (at, (_, value)) in self.common.iter_mut().skip(1).take(dimensions).enumerate() {
+            let name = own.get(at).and_then(|(_, name)| *name);
+            *value = name.map_or(Value::Null, Value::Text);
+        }
+        // What comes next need not sort behind what came before.
+        self.before = Some(Day::MAX);
     }
 
     /// Appends one row: the first day of the period ([`NO_DAY`] for the whole history), and the

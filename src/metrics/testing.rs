@@ -33,6 +33,7 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         money_scale: 2,
         clv: crate::metrics::Valuation::default(),
         customers: crate::metrics::CustomerRules::default(),
+        commission: crate::metrics::CommissionPlan::default(),
         dictionaries,
     }
 }
@@ -64,7 +65,7 @@ pub(crate) fn finish(
     let mut builder = TableBuilder::new(metric.name, specs, settings.money_scale);
     let mut rows = Rows::new(&mut builder, "all", &[], period);
     let states: Vec<StateView<'_>> = states.iter().map(StateRows::view).collect();
-    (metric.finish)(&Group { states: &states, period, settings }, &mut rows)?;
+    (metric.finish)(&Group { states: &states, segments: &[], period, settings }, &mut rows)?;
     let table = builder.finish()?;
     check_identities(metric, &table);
     Ok(table)

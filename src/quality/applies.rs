@@ -24,8 +24,10 @@ impl Rule {
             | Self::DuplicatePayments
             | Self::UnpricedPayments
             | Self::OrphanPayments => shape == Shape::Payments,
-            Self::BadSplits => shape == Shape::DealSplits,
-            Self::BadTarget | Self::OrphanTargets => shape == Shape::Targets,
+            Self::BadSplits | Self::OrphanSplits => shape == Shape::DealSplits,
+            Self::BadTarget | Self::NonpositiveTargets | Self::OrphanTargets => {
+                shape == Shape::Targets
+            }
             Self::UnknownKind | Self::BadScore | Self::DuplicateResponses => {
                 shape == Shape::Surveys
             }

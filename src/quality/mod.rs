@@ -7,10 +7,12 @@ mod applies;
 mod examples;
 mod profile;
 mod quarantined;
+mod subject;
 
 pub use examples::Examples;
 pub use profile::{Profile, ThinDay};
 pub use quarantined::QuarantinedRow;
+pub use subject::Subject;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,46 +20,6 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::config::{Severity, Shape};
 use crate::error::Error;
-
-/// What a rule counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// Rows of the input.
-    Rows,
-    /// Deals.
-    Deals,
-    /// Distinct values.
-    Values,
-}
-
-impl Subject {
-    /// Its name in tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rows => "rows",
-            Self::Deals => "deals",
-            Self::Values => "values",
-        }
-    }
-
-    /// What so many of them are called.
-    #[must_use]
-    pub fn of(self, n: u64) -> &'static str {
-        let name = self.name();
-        if n == 1 { name.strip_suffix('s').unwrap_or(name) } else { name }
-    }
-
-    /// Its position in [`crate::relations::findings::SUBJECTS`].
-    #[must_use]
-    pub fn code(self) -> u32 {
-        match self {
-            Self::Rows => 0,
-            Self::Deals => 1,
-            Self::Values => 2,
-        }
-    }
-}
 
 macro_rules! rules {
     ($($variant:ident $name:literal $subject:ident $severity:ident $meaning:literal)*) => {
@@ -170,8 +132,10 @@ rules! {
     DuplicatePayments "duplicate_payments" Rows Warn "The same payment_id again; the last row counts."
     UnpricedPayments "unpriced_payments" Rows Warn "A payment in a currency without an exchange rate on its day; its amount is unknown (G16)."
     OrphanPayments "orphan_payments" Rows Warn "The payment's deal is not in the history or is left out; it counts without the deal's dimensions."
-    BadSplits "bad_splits" Deals Warn "The shares of a deal do not add up to 1, or one has no owner or is not above 0; the deal's owner has the whole credit."
-    BadTarget "bad_target" Rows Quarantine "A target that is missing, negative or cannot be read, or whose period has no day."
+    BadSplits "bad_splits" Deals Warn "The shares of a deal do not add up to 1, or one has no owner or is below 0; the deal's owner has the whole credit."
+    OrphanSplits "orphan_splits" Deals Warn "The shared deal is not in the history or is left out; nobody is credited with it."
+    BadTarget "bad_target" Rows Quarantine "A target that is missing or cannot be read, or whose period has no day."
+    NonpositiveTargets "nonpositive_targets" Rows Warn "A target of zero or less; kept, but nothing can be a share of it: its attainment is unknown."
     OrphanTargets "orphan_targets" Rows Warn "A target of an owner that neither a deal nor the users have, or of a team that the users do not have."
     UnknownKind "unknown_kind" Rows Quarantine "A survey that is none of nps, csat and ces."
     BadScore "bad_score" Rows Quarantine "A score that cannot be read or is not on its scale; a missing one is a question without an answer."
@@ -343,6 +307,13 @@ pub struct Finding {
     pub checked: u64,
 }
 
+/// Values by the rule and the input that they break it in, with how often each occurs; 0 where that
+/// is not known.
+pub type Mentions = BTreeMap<(Rule, String), BTreeMap<String, u64>>;
+
+/// So many values of a rule and an input are kept.
+const MENTIONED_MAX: usize = 1_000;
+
 /// Collects counts and quarantined rows from all threads.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -353,8 +324,8 @@ pub struct Ledger {
     profiles: Option<Mutex<BTreeMap<String, Profile>>>,
     /// Rows that were kept although they break a rule, where that is asked for.
     examples: Mutex<BTreeMap<String, Examples>>,
-    /// Values that break a rule, with how often each occurs where that is known.
-    mentions: Mutex<BTreeMap<Rule, BTreeMap<String, u64>>>,
+    /// Values of an input that break a rule, with how often each occurs where that is known.
+    mentions: Mutex<Mentions>,
     /// What shape each input has.
     shapes: Mutex<BTreeMap<String, Shape>>,
     /// Of the rows in it.
@@ -411,15 +382,24 @@ impl Ledger {
         }
     }
 
-    /// Names a value that breaks a rule, and how often it occurs; 0 where that is not known.
-    pub fn mention(&self, rule: Rule, value: &str, n: u64) {
+    /// Names a value of an input that breaks a rule, and how often it occurs; 0 where that is not
+    /// known. Of very many the first ones in order are kept, whatever the threads.
+    pub fn mention(&self, rule: Rule, input: &str, value: &str, n: u64) {
         let mut all = self.mentions.lock().unwrap_or_else(PoisonError::into_inner);
-        *all.entry(rule).or_default().entry(value.to_owned()).or_insert(0) += n;
+        let values = all.entry((rule, input.to_owned())).or_default();
+        let is_full = values.len() >= MENTIONED_MAX;
+        if is_full && values.last_key_value().is_some_and(|(last, _)| value > last.as_str()) {
+            return;
+        }
+        *values.entry(value.to_owned()).or_insert(0) += n;
+        if values.len() > MENTIONED_MAX {
+            values.pop_last();
+        }
     }
 
-    /// The values that break a rule, with how often each occurs.
+    /// The values of each input that break a rule, with how often each occurs.
     #[must_use]
-    pub fn mentions(&self) -> BTreeMap<Rule, BTreeMap<String, u64>> {
+    pub fn mentions(&self) -> Mentions {
         self.mentions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -518,12 +498,10 @@ impl Ledger {
                     continue;
                 }
                 let checked = match rule.subject() {
-                    // A row may be left out with its deal before any event of it was applied.
-                    Subject::Rows if rule.is_of_events() => {
-                        counts.rows_checked(*rule).max(affected)
-                    }
-                    Subject::Rows => counts.rows_checked(*rule),
-                    Subject::Deals => counts.deals,
+                    // A row may be left out with its deal before any event of it was applied, and may
+                    // break a rule in several columns or by several events.
+                    Subject::Rows => counts.rows_checked(*rule).max(affected),
+                    Subject::Deals => counts.deals.max(affected),
                     Subject::Values => affected,
                 };
                 if affected > 0 || checked > 0 {
@@ -596,6 +574,19 @@ mod tests {
         assert_eq!(ledger.quarantine_bytes(), 2 * plain + 5);
         ledger.clear();
         assert_eq!(ledger.quarantine_bytes(), 0);
+    }
+
+    #[test]
+    fn of_very_many_values_the_first_in_order_are_kept_with_all_their_counts() {
+        let ledger = Ledger::default();
+        for n in (0..3_000).rev().chain(0..3_000) {
+            ledger.mention(Rule::Orphans, "users", &format!("{n:04}"), 1);
+        }
+        let mentions = ledger.mentions();
+        let values = mentions.get(&(Rule::Orphans, "users".to_owned())).unwrap();
+        assert_eq!(values.len(), MENTIONED_MAX);
+        assert_eq!(values.first_key_value(), Some((&"0000".to_owned(), &2)));
+        assert_eq!(values.last_key_value(), Some((&"0999".to_owned(), &2)));
     }
 
     #[test]

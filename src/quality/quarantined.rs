@@ -25,7 +25,7 @@ pub struct QuarantinedRow {
     pub amount: Option<String>,
     /// The number of its line, from 1, where its fields are not certain.
     pub line: Option<u64>,
-    /// What stands in that line.
+    /// What stands in that line, or in the other columns of a table beside the histories.
     pub text: Option<String>,
 }
 

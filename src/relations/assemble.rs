@@ -12,6 +12,7 @@ use super::emit::Deals;
 use super::joins::{Counting, Join, Key, attribute};
 use super::orders_pass::OrderColumns;
 use super::tables_emit::{self, Optional};
+use super::teams;
 use super::{Dictionaries, Relation, SHARDS_MAX};
 use crate::config::DimensionAt;
 use crate::contract::{NO_CODE, PipelineNames, StageTable};
@@ -45,6 +46,8 @@ pub struct Parts<'a> {
     pub event_ranks: Vec<Vec<u32>>,
     /// How often each of its numbers occurs; empty where it has too few for that to matter.
     pub event_counts: Vec<Vec<u64>>,
+    /// The dimensions whose values together are a deal's stratum.
+    pub strata: &'a [String],
     /// So many values a dimension may have.
     pub values_max: usize,
     /// Sorted names of the owners.
@@ -87,6 +90,8 @@ pub struct Parts<'a> {
     pub habits: Habits,
     /// The run's instant.
     pub as_of: Instant,
+    /// When the history begins, if deals can have begun before it.
+    pub history_from: Option<Instant>,
     /// Where missing keys are counted.
     pub ledger: &'a Ledger,
     /// The columns that anybody asks for.
@@ -117,6 +122,9 @@ pub struct Assembler<'a> {
     /// Every dimension of the run, in configured order.
     pub(super) dimensions: Vec<String>,
     pub(super) sources: Vec<Column>,
+    /// The places of the dimensions that make a deal's stratum, if anybody asks for it, each with
+    /// the number of its values, null among them.
+    pub(super) strata: Vec<(usize, i64)>,
     pub(super) lookups: Vec<Join<'a>>,
     /// The dimensions that are the team of an owner.
     pub(super) team_dimensions: Vec<String>,
@@ -132,6 +140,7 @@ pub struct Assembler<'a> {
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
     pub(super) habits: Habits,
+    pub(super) history_from: Option<Instant>,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
     pub(super) payments: Option<&'a Payments>,
@@ -146,7 +155,7 @@ pub struct Assembler<'a> {
     /// Sum of the absolute amounts so far.
     amounts: AtomicU64,
     /// The same of all entries of the ledger.
-    entries: AtomicU64,
+    entered: AtomicU64,
     /// The names behind the codes.
     pub dictionaries: Dictionaries,
     /// How many values of dimensions are reported as [`super::cap::OTHER`].
@@ -210,9 +219,12 @@ impl<'a> Assembler<'a> {
         let capped = dimensions.iter_mut().filter(|d| Some(d.name.as_str()) != parts.channel);
         let lumped = capped.map(|dimension| dimension.cap(&parts) as u64).sum();
         let cost_types = merge_channel_names(&parts, &mut dimensions);
-        let dictionaries = dictionaries(&parts, &dimensions, cost_types);
+        let mut dictionaries = dictionaries(&parts, &dimensions, cost_types);
         let teams = dimensions.iter().filter(|d| d.is_team(&lookups, parts.from));
+        let of_users = teams.clone().next().map(|dimension| dimension.names.as_slice());
+        dictionaries.names.insert(teams::TEAMS.into(), teams::names(of_users, parts.tables));
         let optional = Optional::new(&parts);
+        let strata = strata(&parts, &dimensions);
         let channel = dimensions.iter().position(|d| Some(d.name.as_str()) == parts.channel);
         let periods = parts.periods.iter().filter(|period| **period != Period::All);
         let period_starts = periods.map(|period| Starts::new(parts.calendar, *period));
@@ -222,9 +234,10 @@ impl<'a> Assembler<'a> {
             stage_codes: parts.stage_codes,
             owner_codes: owner_codes(&dimensions, &parts.owner_ranks),
             owner_ranks: parts.owner_ranks,
-            dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             team_dimensions: teams.map(|d| d.name.clone()).collect(),
+            dimensions: dimensions.iter().map(|d| d.name.clone()).collect(),
             sources: dimensions.into_iter().map(|d| d.source).collect(),
+            strata,
             optional,
             lookups,
             customers,
@@ -237,6 +250,7 @@ impl<'a> Assembler<'a> {
             period_starts: period_starts.collect(),
             as_of: parts.as_of,
             habits: parts.habits,
+            history_from: parts.history_from,
             ledger: parts.ledger,
             wanted: parts.wanted,
             payments: parts.payments,
@@ -246,11 +260,17 @@ impl<'a> Assembler<'a> {
             has_payers: AtomicBool::new(false),
             paid_amounts: AtomicU64::new(0),
             amounts: AtomicU64::new(0),
-            entries: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
             dictionaries,
             lumped,
             only_order_of: None,
         })
+    }
+
+    /// Whether it is known when the history begins.
+    #[must_use]
+    pub fn history_begins(&self) -> bool {
+        self.history_from.is_some()
     }
 
     /// Makes the visits and deals of a chunk, and its orders for the pass over customers.
@@ -279,6 +299,9 @@ impl<'a> Assembler<'a> {
         if let Some(join) = joined.iter().position(|keys| !keys.is_empty() && keys.len() != rows) {
             return Err(Error::Bug(format!("look-up {join} fans out: not one row a deal")));
         }
+        if let Some(splits) = self.judged_splits().filter(|_| has_deals) {
+            chunk.deals.iter().for_each(|row| splits.note(row.id));
+        }
         if let Some(optional) = self.optional.as_ref().filter(|_| has_deals) {
             optional.note(chunk);
         }
@@ -297,14 +320,20 @@ impl<'a> Assembler<'a> {
             }
         }
         if has_deals && self.wanted.relation(Relation::Bookings) {
-            let all = &chunk.bookings;
-            self.guard(&self.entries, all.iter().map(|row| row.entry.amount))?;
-            for (number, rows) in all.chunks(VISITS_A_BATCH).enumerate() {
-                take(&self.bookings(&deals, number * VISITS_A_BATCH, rows)?)?;
+            let all = self.entries(chunk);
+            self.guard(&self.entered, all.rows.iter().map(|row| row.entry.amount))?;
+            for first in (0..all.rows.len()).step_by(VISITS_A_BATCH) {
+                let end = (first + VISITS_A_BATCH).min(all.rows.len());
+                take(&self.bookings(chunk, &all, (first, end))?)?;
             }
         }
         if !has_deals {
             return Ok(Transactions::default());
+        }
+        if let Some(from) = self.history_from
+            && self.wanted.relation(Relation::LateEntries)
+        {
+            self.late_entries(&deals, from, &take)?;
         }
         if self.wanted.relation(Relation::Credits) {
             self.credits(&deals, &take)?;
@@ -381,6 +410,17 @@ impl<'a> Assembler<'a> {
         }
         Ok(())
     }
+}
+
+/// The dimensions that make a deal's stratum, if anybody asks for it, each with the number of its
+/// values, null among them.
+fn strata(parts: &Parts<'_>, dimensions: &[Dimension]) -> Vec<(usize, i64)> {
+    let asked = parts.wanted.column(Relation::Deals, "stratum");
+    let strata = parts.strata.iter().filter(|_| asked).filter_map(|name| {
+        let place = dimensions.iter().position(|d| d.name == *name)?;
+        Some((place, dimensions.get(place)?.names.len() as i64 + 1))
+    });
+    strata.collect()
 }
 
 /// Of no payment the deal has come yet.

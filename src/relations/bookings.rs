@@ -1,19 +1,21 @@
 //! `bookings`: the ledger of won deals, one row per entry.
 //!
 //! A deal is booked when it is won and reversed when it no longer counts as won; a change of its
-//! amount in between is an adjustment. Dimensions that come with the events are those of the entry's
-//! own time, and a change of one moves the deal from its old value to the new one; dimensions from
-//! look-ups are those of the deal. It knows nothing of deals that are left out as deleted or merged.
+//! amount in between is an adjustment. Dimensions are those of the entry's own time, and a change of
+//! one moves the deal from its old value to the new one. Deals that are left out of every other
+//! relation, as deleted or merged, are here until then. Amounts given in other currencies are worth
+//! what they are on the entry's own day where the policy would look ahead of it.
 //!
-//! Invariant: the rows of a deal add up to 1 and its amount if it is won at as_of, else to nothing.
+//! Invariant: the rows of a deal add up to 1 and its held_amount if it is won at as_of, else to
+//! nothing; no row depends on anything later than its own time.
 
 use super::assemble::{Assembler, Column, shard};
 use super::batch::{Batch, BatchBuilder};
-use super::emit::Deals;
+use super::transfers::Entries;
 use super::{Kind, Relation, RelationColumn, column};
 use crate::contract::NO_CODE;
 use crate::error::Error;
-use crate::fold::BookingRow;
+use crate::fold::Chunk;
 
 /// Columns of the relation.
 pub const COLUMNS: &[RelationColumn] = &[
@@ -34,19 +36,16 @@ pub const COLUMNS: &[RelationColumn] = &[
 pub const BOOKING_KINDS: &[&str] = &["booking", "reversal", "adjustment", "transfer"];
 
 impl Assembler<'_> {
-    /// Some entries of a chunk; `first` is the place of the first one among all of the chunk.
+    /// The entries from the first place to before the second.
     pub(super) fn bookings(
         &self,
-        deals: &Deals<'_>,
-        first: usize,
-        rows: &[BookingRow],
+        chunk: &Chunk,
+        entries: &Entries<'_>,
+        (first, end): (usize, usize),
     ) -> Result<Batch, Error> {
-        let shards = || {
-            let of = |row: &BookingRow| deals.chunk.deals.get(row.deal as usize);
-            rows.iter().map(|row| of(row).map_or(0, |d| shard(self.split_hash(d)))).collect()
-        };
+        let rows = entries.rows.get(first..end).unwrap_or_default();
         let builder = BatchBuilder::new(Relation::Bookings, rows.len(), self.wanted)
-            .small("shard", shards)
+            .small("shard", || rows.iter().map(|row| shard(row.split)).collect())
             .day("booked_on", || rows.iter().map(|row| self.day(row.entry.time)).collect())
             .day("booked_period", || rows.iter().map(|row| self.period(row.entry.time)).collect())
             .name("booking_kind", || -> Vec<u32> {
@@ -57,20 +56,22 @@ impl Assembler<'_> {
             .name("owner", || -> Vec<u32> {
                 rows.iter().map(|row| self.owner(row.entry.owner)).collect()
             });
-        let dimensions = self.dimensions.iter().zip(&self.sources).zip(&deals.dimensions);
-        let own = |source: &Column, of_deals: &[u32]| -> Vec<u32> {
-            let code = |codes: &[u32], at: u32| codes.get(at as usize).copied().unwrap_or(NO_CODE);
+        let own = |source: &Column, number: usize| -> Vec<u32> {
             match source {
                 Column::Event(place, moved) => {
-                    let given = deals.chunk.booking_dimensions.get(*place).map_or(&[][..], |c| c);
-                    let given = given.get(first..).unwrap_or_default();
-                    rows.iter().zip(given).map(|(_, given)| code(moved, *given)).collect()
+                    let given = chunk.booking_dimensions.get(*place).map_or(&[][..], |c| c);
+                    let code = |at: usize| {
+                        let code = given.get(at).copied().unwrap_or(NO_CODE);
+                        moved.get(code as usize).copied().unwrap_or(NO_CODE)
+                    };
+                    (first..first + rows.len()).map(|at| code(entries.place(at))).collect()
                 }
-                Column::Lookup(..) => rows.iter().map(|row| code(of_deals, row.deal)).collect(),
+                Column::Lookup(..) => entries.codes(number, first..end),
             }
         };
+        let dimensions = self.dimensions.iter().zip(&self.sources).enumerate();
         dimensions
-            .fold(builder, |b, ((name, source), codes)| b.dimension(name, || own(source, codes)))
+            .fold(builder, |b, (number, (name, source))| b.dimension(name, || own(source, number)))
             .finish(&self.dictionaries)
     }
 }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fold::machine::Outcome;
 use crate::fold::{DealRow, amount_or_zero};
 use crate::money::NO_AMOUNT;
-use crate::source::Share;
+use crate::source::{Share, Splits};
 
 /// Columns of the relation.
 pub const COLUMNS: &[RelationColumn] = &[
@@ -22,6 +22,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("credited_on", Kind::Day, "civil day of the close"),
     column("credited_period", Kind::Day, "first day of its base period"),
     column("credited_owner", Kind::Dictionary("owner"), "who is credited; null if unknown"),
+    column(
+        "credited_team",
+        Kind::Dictionary("team_of_owner"),
+        "team of that owner at the close, by the first dimension that is the team of the users; null if unknown",
+    ),
     column("credited_parts", Kind::Int, "the owner's share of the deal in millionths"),
     column("amount", Kind::Int, "credited minor units; 0 if the deal's amount is unknown"),
     column("has_amount", Kind::Flag, "the deal's amount is known"),
@@ -43,6 +48,13 @@ struct Credit<'a> {
     parts: i64,
     amount: i64,
     is_split: bool,
+}
+
+impl<'a> Assembler<'a> {
+    /// The shares in deals, where somebody asks which of the deals there are.
+    pub fn judged_splits(&self) -> Option<&'a Splits> {
+        self.splits.filter(|_| self.wanted.relation(Relation::Findings))
+    }
 }
 
 impl Assembler<'_> {
@@ -72,9 +84,8 @@ impl Assembler<'_> {
         for share in &mut shares {
             share.owner = self.owner(share.owner);
         }
-        // In order of the owners' names, which alone decides between equal remainders.
-        shares.sort_by_key(|share| share.owner);
         let is_split = shares.len() > 1;
+        let shares = by_name(shares);
         let (amounts, parts) = (apportion(amount, &shares), apportion(PARTS, &shares));
         for ((share, amount), parts) in shares.iter().zip(amounts).zip(parts) {
             rows.push(Credit { place, row, owner: share.owner, parts, amount, is_split });
@@ -89,6 +100,9 @@ impl Assembler<'_> {
                 rows.iter().map(|c| self.period(c.row.deal.closed)).collect()
             })
             .name("credited_owner", || rows.iter().map(|c| c.owner).collect::<Vec<u32>>())
+            .name("credited_team", || {
+                self.teams_of(rows.iter().map(|c| (c.owner, c.row.deal.closed)))
+            })
             .int("credited_parts", || rows.iter().map(|c| c.parts).collect())
             .int("amount", || rows.iter().map(|c| c.amount).collect())
             .flag("has_amount", || {
@@ -104,6 +118,18 @@ impl Assembler<'_> {
             .fold(builder, |b, (name, codes)| b.dimension(name, || own(codes)))
             .finish(&self.dictionaries)
     }
+}
+
+/// Shares in order of the owners' names, which alone decides between equal remainders; owners that
+/// are named together, as all others beyond a bound, have one share together.
+fn by_name(mut shares: Vec<Share>) -> Vec<Share> {
+    shares.sort_by_key(|share| share.owner);
+    shares.dedup_by(|next, kept| {
+        let is_same = next.owner == kept.owner;
+        kept.share += if is_same { next.share } else { 0 };
+        is_same
+    });
+    shares
 }
 
 /// Divides an amount by shares so that the parts add up to it: each has its share rounded down, and
@@ -143,6 +169,16 @@ mod tests {
         let parts = apportion(amount, &shares);
         assert_eq!(parts, expected);
         assert_eq!(parts.iter().sum::<i64>(), amount);
+    }
+
+    #[test]
+    fn owners_of_one_name_have_one_share() {
+        let share = |(owner, share)| Share { owner, share };
+        let of =
+            |shares: &[(u32, i64)]| -> Vec<Share> { shares.iter().copied().map(share).collect() };
+        let lumped = by_name(of(&[(7, 30), (2, 25), (7, 20), (NO_CODE, 15), (2, 10)]));
+        let found: Vec<(u32, i64)> = lumped.iter().map(|s| (s.owner, s.share)).collect();
+        assert_eq!(found, [(2, 35), (7, 50), (NO_CODE, 15)]);
     }
 
     #[test]

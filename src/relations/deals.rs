@@ -103,6 +103,21 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("amount", Kind::Int, "latest amount, minor units; 0 if unknown"),
     column("has_amount", Kind::Flag, "the latest amount is known"),
     column(
+        "amount_ln_milli",
+        Kind::Int,
+        "1000 times the natural logarithm of the latest amount in minor units, rounded; 0 where it is not above 1",
+    ),
+    column(
+        "stratum",
+        Kind::Int,
+        "stands for the values of the dimensions of [dimensions] strata; equal where they are equal, and 0 without any",
+    ),
+    column(
+        "held_amount",
+        Kind::Int,
+        "what the ledger holds for it, minor units: its amount if it is won at as_of, by the rates of the days of its entries; else 0",
+    ),
+    column(
         "probability_ppm",
         Kind::Int,
         "latest chance of winning in millionths, or else that of the stage it is in; 0 if unknown",
@@ -117,6 +132,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("has_closed_amount", Kind::Flag, "the amount at that close is known"),
     column("has_customer", Kind::Flag, "the deal has a customer"),
     column("owner", Kind::Dictionary("owner"), "latest owner"),
+    column(
+        "team_of_owner",
+        Kind::Dictionary("team_of_owner"),
+        "team of the latest owner at as_of, by the first dimension that is the team of the users; null if unknown",
+    ),
     column(
         "owner_at_close",
         Kind::Dictionary("owner"),

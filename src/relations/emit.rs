@@ -149,11 +149,18 @@ impl Assembler<'_> {
             .int("pushes_n", || each(rows, |row| i64::from(row.deal.pushes)))
             .int("amount", || each(rows, |row| amount_or_zero(row.deal.amount)))
             .flag("has_amount", || flags(rows, |row| row.deal.amount != NO_AMOUNT))
+            .int("held_amount", || {
+                let held = &deals.chunk.held;
+                if held.is_empty() { vec![0; rows.len()] } else { held.clone() }
+            })
             .int("created_amount", || each(rows, |row| amount_or_zero(row.deal.created_amount)))
             .int("closed_amount", || each(rows, |row| amount_or_zero(row.deal.closed_amount)))
             .flag("has_closed_amount", || flags(rows, |row| row.deal.closed_amount != NO_AMOUNT))
             .flag("has_customer", || flags(rows, |row| !row.deal.customer.is_none()))
             .name("owner", || each(rows, |row| self.owner(row.deal.owner)))
+            .name("team_of_owner", || {
+                self.teams_of(rows.iter().map(|row| (self.owner(row.deal.owner), self.as_of)))
+            })
             .name("owner_at_close", || each(rows, |row| self.owner(row.deal.closed_owner)))
             .name("owner_at_creation", || each(rows, |row| self.owner(row.deal.created_owner)));
         let chance = |row: &DealRow| match row.deal.probability {
@@ -163,6 +170,9 @@ impl Assembler<'_> {
         let builder = builder
             .int("probability_ppm", || each(rows, |row| i64::from(chance(row).max(0))))
             .flag("has_probability", || flags(rows, |row| chance(row) != NO_PROBABILITY));
+        let builder = builder
+            .int("amount_ln_milli", || each(rows, |row| ln_milli(amount_or_zero(row.deal.amount))))
+            .int("stratum", || self.strata_of(deals));
         let builder = levels(builder, rows)
             .name("pipeline", || each(rows, |row| self.pipelines.place(row.deal.pipeline)));
         let builder =
@@ -174,7 +184,20 @@ impl Assembler<'_> {
             .finish(&self.dictionaries)
     }
 
-    fn cycle(&self, row: &DealRow) -> i64 {
+    /// A number for each deal's values of the dimensions that make strata.
+    fn strata_of(&self, deals: &Deals<'_>) -> Vec<i64> {
+        let mut all = vec![0; deals.chunk.deals.len()];
+        for (place, values) in &self.strata {
+            let codes = deals.dimensions.get(*place).map_or(&[][..], Vec::as_slice);
+            for (stratum, code) in all.iter_mut().zip(codes) {
+                let code = if *code == NO_CODE { 0 } else { i64::from(*code) + 1 };
+                *stratum = *stratum * values + code;
+            }
+        }
+        all
+    }
+
+    pub(super) fn cycle(&self, row: &DealRow) -> i64 {
         if !row.has_cycle {
             return 0;
         }
@@ -209,6 +232,11 @@ fn histories<'a>(builder: BatchBuilder<'a>, chunk: &Chunk) -> BatchBuilder<'a> {
             }
             each(&chunk.histories, |history| history.close_uncertainty_seconds)
         })
+}
+
+/// 1000 times the natural logarithm of an amount, rounded; 0 where it is not above 1.
+fn ln_milli(amount: i64) -> i64 {
+    if amount > 1 { (1000.0 * (amount as f64).ln()).round() as i64 } else { 0 }
 }
 
 /// One value a row.

@@ -10,7 +10,7 @@ use super::assemble::{Assembler, Column, Parts};
 use crate::config::DimensionAt;
 use crate::contract::{Id, NO_CODE};
 use crate::error::Error;
-use crate::fold::{Chunk, Content, DealRow};
+use crate::fold::{Chunk, Content, DealRow, Keys};
 use crate::quality::{Counts, Rule};
 use crate::source::{Lookup, LookupKey};
 use crate::time::{Instant, NO_INSTANT};
@@ -28,6 +28,8 @@ pub(super) struct Join<'a> {
     /// From when until when each row holds.
     spans: Vec<(Instant, Instant)>,
     by: JoinBy,
+    /// The names behind the codes that it is joined by, where missing ones are to be named.
+    names: Vec<String>,
 }
 
 /// Whether keys that lead nowhere are counted: once a table, as of `[dimensions] at`.
@@ -80,24 +82,47 @@ impl<'a> Join<'a> {
             let find = |key: &String| keys.get(key.as_str()).copied().unwrap_or(Key::Orphan);
             names.iter().map(find).collect()
         };
+        let mut own_names = Vec::new();
+        let is_named = parts.ledger.is_profiling() && counting == Counting::Counted;
         let by = match &lookup.key {
             LookupKey::Owner => JoinBy::Owner(lead(&parts.owners)),
             LookupKey::Customer => JoinBy::Customer,
             LookupKey::Dimension(name) => match known.get(name) {
                 Some((names, Column::Event(place, ranks))) => {
                     let keys = lead(names);
+                    if is_named {
+                        let name = |rank: &u32| names.get(*rank as usize).cloned();
+                        own_names = ranks.iter().map(|r| name(r).unwrap_or_default()).collect();
+                    }
                     let key = |rank: &u32| keys.get(*rank as usize).copied().unwrap_or(Key::Null);
                     JoinBy::Dimension(*place, ranks.iter().map(key).collect())
                 }
                 _ => return Err(Error::Bug(format!("look-up by unknown dimension {name:?}"))),
             },
         };
-        Ok(Self { lookup, at, dimensions: Vec::new(), counting, keys, spans, by })
+        let names = own_names;
+        Ok(Self { lookup, at, dimensions: Vec::new(), counting, keys, spans, by, names })
     }
 
     /// Where a key leads.
     pub(super) fn find(&self, key: &str) -> Key {
         self.keys.get(key).copied().unwrap_or(Key::Orphan)
+    }
+
+    /// When what a key leads to may change.
+    pub(super) fn changes(&self, key: Key) -> impl Iterator<Item = Instant> {
+        let rows = if let Key::Dated { first, rows } = key { first..first + rows } else { 0..0 };
+        let own = self.spans.get(rows.start as usize..rows.end as usize).unwrap_or_default();
+        own.iter().flat_map(|(from, to)| [*from, *to])
+    }
+
+    /// The instant whose row holds for a deal as it is known at a time.
+    pub(super) fn instant(&self, keys: &Keys, time: Instant) -> Instant {
+        match self.at {
+            DimensionAt::Created => keys.created,
+            DimensionAt::Close if keys.closed != NO_INSTANT => keys.closed,
+            DimensionAt::Close | DimensionAt::AsOf => time,
+        }
     }
 
     /// The row that holds at an instant.
@@ -118,6 +143,9 @@ impl Assembler<'_> {
         let is_counted = join.counting == Counting::Counted;
         is_counted && self.wanted.relation(Relation::Findings)
             || Relation::EVERY.into_iter().any(asked)
+            || self.strata.iter().any(|(place, _)| {
+                self.dimensions.get(*place).is_some_and(|d| join.dimensions.contains(d))
+            })
     }
 
     /// Where each deal of a chunk leads in a look-up table.
@@ -126,7 +154,8 @@ impl Assembler<'_> {
         let mut keys: Vec<Key> = match &join.by {
             JoinBy::Owner(keys) => {
                 let owner = |row: &DealRow| {
-                    let rank = self.owner_ranks.get(owner_at(row, join.at) as usize);
+                    let rank =
+                        self.owner_ranks.get(owner_at(&Keys::of(&row.deal), join.at) as usize);
                     rank.map_or(Key::Null, |rank| lead(keys, *rank))
                 };
                 chunk.deals.iter().map(owner).collect()
@@ -147,7 +176,7 @@ impl Assembler<'_> {
             }
         };
         for (key, row) in keys.iter_mut().zip(&chunk.deals) {
-            *key = join.row_at(*key, self.dimensions_as_of(row, join.at));
+            *key = join.row_at(*key, join.instant(&Keys::of(&row.deal), self.as_of));
         }
         if chunk.content == Content::VisitsOnly || join.counting == Counting::Again {
             // The deal is counted with its own chunk.
@@ -158,27 +187,61 @@ impl Assembler<'_> {
         counts.add(Rule::Orphans, count(Key::Orphan));
         counts.add(Rule::NullKeys, count(Key::Null));
         self.ledger.record(&join.lookup.input, &counts);
+        if self.ledger.is_profiling() {
+            let lost = keys.iter().enumerate().filter(|(_, key)| **key == Key::Orphan);
+            for name in lost.filter_map(|(row, _)| self.key_name(join, chunk, row)) {
+                self.ledger.mention(Rule::Orphans, &join.lookup.input, &name, 1);
+            }
+        }
         keys
     }
 
-    /// The instant that a deal's dimensions are of.
-    fn dimensions_as_of(&self, row: &DealRow, at: DimensionAt) -> Instant {
-        match at {
-            DimensionAt::Created => row.created,
-            DimensionAt::Close if row.deal.closed != NO_INSTANT => row.deal.closed,
-            DimensionAt::Close | DimensionAt::AsOf => self.as_of,
+    /// The key of a deal of a chunk, as the look-up table would spell it.
+    fn key_name(&self, join: &Join<'_>, chunk: &Chunk, row: usize) -> Option<String> {
+        let deal = chunk.deals.get(row)?;
+        match &join.by {
+            JoinBy::Owner(_) => {
+                let rank =
+                    *self.owner_ranks.get(owner_at(&Keys::of(&deal.deal), join.at) as usize)?;
+                Some(self.dictionaries.name("owner", i64::from(rank))?.to_owned())
+            }
+            JoinBy::Dimension(place, _) => {
+                let code = *chunk.dimensions.get(*place)?.get(row)?;
+                join.names.get(code as usize).cloned()
+            }
+            JoinBy::Customer => self.customers.text(deal.deal.customer),
+        }
+    }
+
+    /// Where a deal that is known by these keys leads; `dimension` gives its values of the fold's
+    /// dimensions.
+    pub(super) fn key_of(
+        &self,
+        join: &Join<'_>,
+        keys: &Keys,
+        dimension: impl Fn(usize) -> u32,
+    ) -> Key {
+        let lead = |to: &[Key], code: u32| to.get(code as usize).copied().unwrap_or(Key::Null);
+        match &join.by {
+            JoinBy::Owner(to) => {
+                let rank = self.owner_ranks.get(owner_at(keys, join.at) as usize);
+                rank.map_or(Key::Null, |rank| lead(to, *rank))
+            }
+            JoinBy::Dimension(place, to) => lead(to, dimension(*place)),
+            JoinBy::Customer => {
+                self.customers.text(keys.customer).map_or(Key::Null, |name| join.find(&name))
+            }
         }
     }
 }
 
 /// The owner whose attributes a deal carries: of the time that its dimensions are of (G18).
-fn owner_at(row: &DealRow, at: DimensionAt) -> u32 {
-    let deal = &row.deal;
+fn owner_at(keys: &Keys, at: DimensionAt) -> u32 {
     match at {
-        DimensionAt::AsOf => deal.owner,
-        DimensionAt::Created => deal.created_owner,
-        DimensionAt::Close if deal.closed_owner == NO_CODE => deal.owner,
-        DimensionAt::Close => deal.closed_owner,
+        DimensionAt::AsOf => keys.owner,
+        DimensionAt::Created => keys.created_owner,
+        DimensionAt::Close if keys.closed_owner == NO_CODE => keys.owner,
+        DimensionAt::Close => keys.closed_owner,
     }
 }
 

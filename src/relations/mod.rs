@@ -32,6 +32,7 @@ pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
+pub mod late_entries;
 pub mod orders;
 pub mod orders_pass;
 pub mod payments;
@@ -41,7 +42,10 @@ pub mod survey_waves;
 pub mod surveys;
 mod tables_emit;
 pub mod targets;
+mod targets_emit;
+mod teams;
 pub mod touches;
+mod transfers;
 pub mod visits;
 
 use std::collections::BTreeMap;
@@ -62,6 +66,8 @@ pub enum Relation {
     Visits,
     /// One row per deal.
     Deals,
+    /// One row per deal that began before the history does.
+    LateEntries,
     /// One row per entry of the ledger of won deals.
     Bookings,
     /// One row per won deal with an amount and a customer.
@@ -98,9 +104,10 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 18] = [
+    pub const EVERY: [Self; 19] = [
         Self::Visits,
         Self::Deals,
+        Self::LateEntries,
         Self::Bookings,
         Self::Orders,
         Self::Customers,
@@ -129,6 +136,7 @@ impl Relation {
         match self {
             Self::Visits => "visits",
             Self::Deals => "deals",
+            Self::LateEntries => "late_entries",
             Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
@@ -161,6 +169,7 @@ impl Relation {
             Self::Visits | Self::Deals | Self::Bookings | Self::Credits | Self::Findings => {
                 "the inputs have no deal events"
             }
+            Self::LateEntries => "it needs the begin of the history: set [run] history_from",
             Self::Orders
             | Self::Customers
             | Self::CustomerIds
@@ -192,6 +201,7 @@ impl Relation {
         match self {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
+            Self::LateEntries => late_entries::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,

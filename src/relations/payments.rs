@@ -76,25 +76,26 @@ impl Assembler<'_> {
         self.hand_over(deals, &rows, &take)
     }
 
-    /// The payments without a deal of the relations, once all deals have been taken; with the number
-    /// of those that name one.
+    /// The payments without a deal of the relations, once all deals have been taken; with the
+    /// deals that those name which name one.
     ///
     /// # Errors
     /// Whatever `take` returns; amounts whose sum could leave 64 bits.
     pub fn rest_of_payments(
         &self,
         take: impl Fn(&Batch) -> Result<(), Error>,
-    ) -> Result<(OrderColumns, u64), Error> {
-        let Some(payments) = self.payments else { return Ok((OrderColumns::default(), 0)) };
+    ) -> Result<(OrderColumns, Vec<Id>), Error> {
+        let Some(payments) = self.payments else { return Ok(Default::default()) };
         let left = |(_, claimed): &(&Payment, &std::sync::atomic::AtomicBool)| {
             !claimed.load(Ordering::Relaxed)
         };
         let rest = payments.rows().iter().zip(&self.claimed).filter(left);
         let rows: Vec<Paid<'_>> = rest.map(|(payment, _)| Paid { payment, deal: None }).collect();
-        let orphans = rows.iter().filter(|paid| !paid.payment.deal.is_none()).count();
+        let orphans = rows.iter().map(|paid| paid.payment.deal).filter(|deal| !deal.is_none());
+        let orphans = orphans.collect();
         let dimensions = vec![Vec::new(); self.dimensions.len()];
         let deals = Deals { chunk: &Chunk::default(), dimensions };
-        Ok((self.hand_over(&deals, &rows, &take)?, orphans as u64))
+        Ok((self.hand_over(&deals, &rows, &take)?, orphans))
     }
 
     fn hand_over(

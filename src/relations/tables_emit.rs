@@ -1,5 +1,5 @@
-//! The columns of `targets`, `surveys`, `touches` and `contracts`: the optional tables as given, with
-//! days put into periods, names into dictionaries, and customers numbered.
+//! The optional tables as relations: as given, with days put into periods, names into dictionaries,
+//! and customers numbered. Here are the columns of `surveys`, `touches` and `contracts`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::batch::{Batch, BatchBuilder};
 use super::joins::Key;
 use super::matching::{Matching, Stay, Whose};
 use crate::config::DimensionAt;
-use crate::contract::{Id, NO_CODE, hash_text};
+use crate::contract::{Id, NO_CODE};
 use crate::error::Error;
 use crate::fold::amount_or_zero;
 use crate::money::NO_AMOUNT;
@@ -22,7 +22,7 @@ use crate::time::{Day, Instant, NO_DAY};
 
 /// The optional tables while a run goes on.
 pub(super) struct Optional<'a> {
-    tables: &'a Tables,
+    pub(super) tables: &'a Tables,
     matching: Option<Matching>,
     /// Whether everything that rules are counted over is read.
     is_judged: bool,
@@ -118,15 +118,17 @@ impl Assembler<'_> {
         if let Some(rows) = &tables.targets {
             let known = self.known_targets(rows);
             if optional.is_judged {
-                let orphans = known.iter().filter(|known| !**known).count() as u64;
-                self.record(optional, Relation::Targets, Rule::OrphanTargets, orphans);
+                let orphans = rows.iter().zip(&known).filter(|(_, known)| !**known);
+                let name = |row: &TargetRow| row.owner.clone().or(row.team.clone());
+                let names = orphans.map(|(row, _)| name(row));
+                self.record(optional, Relation::Targets, Rule::OrphanTargets, names);
             }
             self.give(Relation::Targets, || self.targets(optional, rows, &known), &take)?;
         }
         if let Some(rows) = &tables.surveys {
             let whose: Vec<Whose> =
                 rows.iter().map(|r| optional.whose(r.customer, r.deal)).collect();
-            let named = rows.iter().map(|r| !r.customer.is_none() || !r.deal.is_none());
+            let named = rows.iter().map(|r| if r.customer.is_none() { r.deal } else { r.customer });
             self.count_orphans(optional, Relation::Surveys, &whose, named);
             self.give(Relation::Surveys, || self.surveys(rows, &whose, &numbers), &take)?;
             self.give(Relation::SurveyWaves, || self.survey_waves(rows, &whose), &take)?;
@@ -134,14 +136,14 @@ impl Assembler<'_> {
         if let Some(rows) = &tables.touches {
             let of = |r: &TouchRow| optional.whose(r.customer, Id::NONE);
             let whose: Vec<Whose> = rows.iter().map(of).collect();
-            let named = rows.iter().map(|r| !r.customer.is_none());
+            let named = rows.iter().map(|r| r.customer);
             self.count_orphans(optional, Relation::Touches, &whose, named);
             self.give(Relation::Touches, || self.touches(rows, &whose, &numbers), &take)?;
         }
         if let Some(rows) = &tables.contracts {
             let of = |r: &ContractRow| optional.whose(r.customer, Id::NONE);
             let whose: Vec<Whose> = rows.iter().map(of).collect();
-            let named = rows.iter().map(|_| true);
+            let named = rows.iter().map(|r| r.customer);
             self.count_orphans(optional, Relation::Contracts, &whose, named);
             self.give(Relation::Contracts, || self.contracts(rows, &whose, &numbers), &take)?;
             let periods = || self.contract_periods(rows, &whose, &numbers);
@@ -165,23 +167,35 @@ impl Assembler<'_> {
         optional: &Optional<'_>,
         relation: Relation,
         whose: &[Whose],
-        named: impl Iterator<Item = bool>,
+        named: impl Iterator<Item = Id>,
     ) {
         if !optional.is_judged {
             return;
         }
-        let orphans = whose.iter().zip(named).filter(|(whose, named)| *named && !whose.has_deal);
-        self.record(optional, relation, Rule::OrphanRows, orphans.count() as u64);
+        let known = whose.iter().zip(named);
+        let orphans = known.filter(|(whose, named)| !named.is_none() && !whose.has_deal);
+        let names = orphans.map(|(_, named)| self.customers.text(named));
+        self.record(optional, relation, Rule::OrphanRows, names);
     }
 
-    /// Counts under the table's first input.
-    fn record(&self, optional: &Optional<'_>, relation: Relation, rule: Rule, n: u64) {
-        let mut counts = Counts::default();
-        counts.add(rule, n);
+    /// Counts under the table's first input, and names what is counted where that is asked for.
+    fn record(
+        &self,
+        optional: &Optional<'_>,
+        relation: Relation,
+        rule: Rule,
+        names: impl Iterator<Item = Option<String>>,
+    ) {
         let inputs = &optional.tables.inputs;
-        if let Some(input) = inputs.iter().find(|input| input.name == relation.name()) {
-            self.ledger.record(&input.name, &counts);
+        let Some(input) = inputs.iter().find(|input| input.name == relation.name()) else { return };
+        let mut counts = Counts::default();
+        for name in names {
+            counts.add(rule, 1);
+            if let Some(name) = name.filter(|_| self.ledger.is_profiling()) {
+                self.ledger.mention(rule, &input.name, &name, 1);
+            }
         }
+        self.ledger.record(&input.name, &counts);
     }
 
     /// A number for each customer that the tables name, from 1, in the order of identifiers.
@@ -201,91 +215,18 @@ impl Assembler<'_> {
         ids.into_iter().zip(1..).collect()
     }
 
-    fn code(&self, dictionary: &str, name: Option<&String>) -> u32 {
+    pub(super) fn code(&self, dictionary: &str, name: Option<&String>) -> u32 {
         let names = self.dictionaries.names.get(dictionary);
         let place = name.and_then(|name| names?.binary_search(name).ok());
         place.map_or(NO_CODE, |place| place as u32)
     }
 
-    fn codes<'b>(
+    pub(super) fn codes<'b>(
         &self,
         dictionary: &str,
         names: impl Iterator<Item = Option<&'b String>>,
     ) -> Vec<u32> {
         names.map(|name| self.code(dictionary, name)).collect()
-    }
-
-    fn targets(
-        &self,
-        optional: &Optional<'_>,
-        rows: &[TargetRow],
-        known: &[bool],
-    ) -> Result<Batch, Error> {
-        let work = &optional.tables.workdays;
-        let after_today = self.calendar.day(self.as_of) + 1;
-        let scope = |row: &TargetRow| match (&row.owner, &row.team) {
-            (Some(_), _) => 2_u32,
-            (None, Some(_)) => 1,
-            (None, None) => 0,
-        };
-        let split = |row: &TargetRow| {
-            let whose = row.owner.as_deref().or(row.team.as_deref());
-            shard(hash_text(whose.unwrap_or_default()))
-        };
-        let elapsed = |row: &TargetRow| work.workdays(row.from, row.to.min(after_today));
-        let builder = BatchBuilder::new(Relation::Targets, rows.len(), self.wanted)
-            .small("shard", || rows.iter().map(split).collect())
-            .name("target_scope", || rows.iter().map(scope).collect::<Vec<_>>())
-            .name("target_owner", || {
-                self.codes("target_owner", rows.iter().map(|r| r.owner.as_ref()))
-            })
-            .name("target_team", || self.codes("target_team", rows.iter().map(|r| r.team.as_ref())))
-            .name("target_metric", || {
-                self.codes("target_metric", rows.iter().map(|r| Some(&r.metric)))
-            })
-            .day("starts_on", || rows.iter().map(|r| r.from).collect())
-            .day("ends_on", || rows.iter().map(|r| r.to).collect())
-            .day("starts_period", || rows.iter().map(|r| self.starts.start(r.from)).collect())
-            .int("target_amount", || rows.iter().map(|r| amount_or_zero(r.amount)).collect())
-            .flag("has_amount", || rows.iter().map(|r| i8::from(r.amount != NO_AMOUNT)).collect())
-            .int("workdays_n", || rows.iter().map(|r| work.workdays(r.from, r.to)).collect())
-            .int("elapsed_workdays_n", || rows.iter().map(elapsed).collect())
-            .flag("is_known", || known.iter().map(|known| i8::from(*known)).collect());
-        let key = |row: &TargetRow| row.owner.clone();
-        let at = |row: &TargetRow| self.calendar.instant(row.from);
-        let team = |row: &TargetRow| row.team.clone().filter(|_| row.owner.is_none());
-        self.looked_up(builder, &LookupKey::Owner, rows, &key, &at, &team)
-            .finish(&self.dictionaries)
-    }
-
-    /// Which targets are of somebody: an owner of a deal or in the users, a team of the users, or
-    /// everybody. A team is not judged where there are no users to tell the teams.
-    fn known_targets(&self, rows: &[TargetRow]) -> Vec<bool> {
-        let owners = self.dictionaries.names.get("owner");
-        let users: Vec<&crate::source::Lookup> = self
-            .lookups
-            .iter()
-            .map(|join| join.lookup)
-            .filter(|lookup| lookup.key == LookupKey::Owner)
-            .collect();
-        let teams: BTreeSet<&String> = self.teams().into_iter().flatten().collect();
-        let has_owner = |owner: &String| {
-            owners.is_some_and(|names| names.binary_search(owner).is_ok())
-                || users.iter().any(|users| users.rows.contains_key(owner))
-        };
-        let is_known = |row: &TargetRow| match (&row.owner, &row.team) {
-            (Some(owner), _) => has_owner(owner),
-            (None, Some(team)) => teams.is_empty() || teams.contains(team),
-            (None, None) => true,
-        };
-        rows.iter().map(is_known).collect()
-    }
-
-    /// The names of each dimension that is the team of the users.
-    fn teams(&self) -> Vec<&[String]> {
-        let is_team = |name: &&String| self.team_dimensions.contains(*name);
-        let own = self.dimensions.iter().filter(is_team);
-        own.filter_map(|name| self.dictionaries.names.get(name)).map(|n| n.as_slice()).collect()
     }
 
     fn surveys(

@@ -11,6 +11,11 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("target_owner", Kind::Dictionary("target_owner"), "the owner; null if not an owner's"),
     column("target_team", Kind::Dictionary("target_team"), "the team; null if none is given"),
     column(
+        "member_team",
+        Kind::Dictionary("team_of_owner"),
+        "whose members the target is of: the team that is given, or else the owner's on the first day; null if unknown",
+    ),
+    column(
         "target_metric",
         Kind::Dictionary("target_metric"),
         "what is counted; net_won_amount where none is given",

@@ -219,7 +219,16 @@ fn quality_meaning(quality: Quality, is_alone: bool) -> Option<&'static str> {
 
 /// How many of how many, where that says more than the number alone.
 fn share(rule: Rule, affected: u64, checked: u64) -> String {
-    let says_more = matches!(rule, Rule::HistoryDisagrees | Rule::Orphans);
+    let says_more = matches!(
+        rule,
+        Rule::HistoryDisagrees
+            | Rule::Orphans
+            | Rule::OrphanMerges
+            | Rule::OrphanPayments
+            | Rule::OrphanRows
+            | Rule::OrphanSplits
+            | Rule::OrphanTargets
+    );
     if !says_more || checked == 0 {
         return String::new();
     }

@@ -26,6 +26,9 @@ pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Rela
     if assembler.has_payers() {
         present.extend(Relation::OF_CUSTOMERS);
     }
+    if assembler.history_begins() {
+        present.insert(Relation::LateEntries);
+    }
     present.extend(given.relations());
     present
 }
@@ -68,6 +71,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         event_names,
         event_ranks,
         event_counts: of.event_counts.clone(),
+        strata: &of.config.dimensions.strata,
         values_max: of.config.dimensions.values_max,
         owners,
         owner_ranks,
@@ -89,6 +93,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         periods: of.periods,
         habits: rules::habits(of.config),
         as_of: of.as_of,
+        history_from: of.resolved.history_from,
         ledger: of.ledger,
         wanted: of.wanted,
     })?;
@@ -97,8 +102,15 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
 }
 
 /// Whether anybody asks what deals book.
-pub(super) fn booking(wanted: &Wanted) -> Booking {
-    if wanted.relation(Relation::Bookings) { Booking::Read } else { Booking::Unread }
+pub(super) fn booking(wanted: &Wanted, lookups: &[Lookup]) -> Booking {
+    let is_asked = |dimension: &String| wanted.column(Relation::Bookings, dimension);
+    if lookups.iter().any(|lookup| lookup.dimensions.iter().any(is_asked)) {
+        Booking::WithKeys
+    } else if wanted.relation(Relation::Bookings) || wanted.column(Relation::Deals, "held_amount") {
+        Booking::Read
+    } else {
+        Booking::Unread
+    }
 }
 
 /// The relations that a run can have by its configuration, with the dimensions that each carries.
@@ -108,6 +120,7 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
     let all = &config.dimensions.columns;
     let of = |relation: Relation| match relation {
         Relation::CustomerIds | Relation::Findings => Some(Vec::new()),
+        Relation::LateEntries => resolved.history_from.is_some().then(|| all.clone()),
         Relation::Payments => {
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Payments);
             given.then(|| all.clone())
@@ -124,6 +137,19 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
         _ => Some(all.clone()),
     };
     Relation::EVERY.into_iter().filter_map(|r| Some((r, of(r)?))).collect()
+}
+
+/// The dimensions whose values are people or teams: owners, and what a look-up says of owners.
+#[must_use]
+pub fn people(config: &Config) -> Vec<String> {
+    let is_of_owners = |name: &&String| match config.dimensions.from.get(*name) {
+        None => ["owner", "owner_id"].contains(&name.as_str()),
+        Some(origin) => origin.split_once('.').is_some_and(|(input, _)| {
+            let key = config.inputs.get(input).and_then(|input| input.key.as_deref());
+            input == "users" || key == Some("owner_id")
+        }),
+    };
+    config.dimensions.columns.iter().filter(is_of_owners).cloned().collect()
 }
 
 /// The dimension that is the acquisition channel: as configured, or `source` where there is one.

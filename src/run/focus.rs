@@ -26,11 +26,12 @@ impl Focus {
         chunk: &Chunk,
         take: impl Fn(&Batch) -> Result<(), Error>,
     ) -> Result<Transactions, Error> {
-        let own = chunk.only(|row| row.id.hash() == self.deal);
-        if !own.deals.is_empty() {
+        let own = chunk.only(|row| row.id.hash() == self.deal, |row| row.deal.hash() == self.deal);
+        if !own.deals.is_empty() || !own.bookings.is_empty() {
             assembler.chunk(&own, take)?;
         }
-        let of_customer = chunk.only(|row| Some(row.deal.customer.hash()) == self.customer);
+        let of_customer =
+            chunk.only(|row| Some(row.deal.customer.hash()) == self.customer, |_| false);
         if of_customer.deals.is_empty() {
             return Ok(Transactions::default());
         }

@@ -58,7 +58,10 @@ impl Folded {
         if let Some(payments) = payments.filter(|_| focus.is_none()) {
             let (rest, orphans) = assembler.rest_of_payments(|batch| taker.take(batch))?;
             add(Transactions { paid: rest, ..Transactions::default() })?;
-            record_orphans(payments, orphans, ledger);
+            record_orphans(payments, &orphans, ledger);
+        }
+        if let Some(splits) = assembler.judged_splits().filter(|_| focus.is_none()) {
+            splits.record_orphans(ledger);
         }
         let (deals, spilled_bytes) = (deals.into_inner(), events.spilled_bytes());
         let mut orders = vec![(Of::Won, won)];

@@ -67,6 +67,7 @@ impl History {
             money_scale: resolved.currency.scale,
             clv: rules::valuation(&resolved.config.clv),
             customers: rules::customers(&resolved.config, resolved.currency.scale),
+            commission: super::goals::plan(&resolved.config.commission),
             dictionaries: self.relations.dictionaries.clone(),
         }
     }
@@ -272,7 +273,7 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
-            booking: assembly::booking(wanted),
+            booking: assembly::booking(wanted, &lookups),
             merges: merges.if_any(),
         };
         let taker_of = (&taker, self.focus);
@@ -433,7 +434,7 @@ impl Milling<'_> {
             counts.add(rule, n);
         }
         ledger.record(&first, &counts);
-        inputs::mention_stages(stages, ledger);
+        inputs::mention_stages(stages, &first, ledger);
         inputs::record_current(source, &tally.compared, ledger);
         inputs::record_merges(merges, tally, ledger);
         // Rows of deals kept out were counted as folded when they were read.

@@ -14,7 +14,7 @@ use crate::relations::deals::STAGES_MAX;
 use crate::source::{
     CheckedInput, DealSource, FxSource, InputFacts, Interner, Interners, Lookup, LookupSource,
     MergeSource, Merges, PaymentSource, Read, Registry, SpendSource, SplitSource, TablesSource,
-    unit_hint,
+    record_unknown, unit_hint,
 };
 use crate::time::{Instant, NO_INSTANT};
 
@@ -175,14 +175,20 @@ pub(super) fn record_current(source: &DealSource, compared: &Compared, ledger: &
     ledger.record(name, &counts);
 }
 
-/// Names the stages that are not in the pipeline, with their events, where that is asked for.
-pub(super) fn mention_stages(stages: &StageTable, ledger: &Ledger) {
+/// Names the stages that are not in the pipeline, with their events, where that is asked for; of
+/// several pipelines without, for an event's stage is settled in its pipeline after it was counted.
+pub(super) fn mention_stages(stages: &StageTable, first: &str, ledger: &Ledger) {
+    if stages.has_pipelines() && ledger.is_profiling() {
+        let unknown = stages.unknown();
+        unknown.iter().for_each(|name| ledger.mention(Rule::UnknownStages, first, name, 0));
+        return;
+    }
     let (names, finals) = stages.finish();
     for profile in ledger.profiles().values() {
         for (code, n) in &profile.unknown_stages {
             let place = finals.get(usize::from(*code));
             if let Some(name) = place.and_then(|place| names.get(usize::from(*place))) {
-                ledger.mention(Rule::UnknownStages, name, *n);
+                ledger.mention(Rule::UnknownStages, first, name, *n);
             }
         }
     }
@@ -276,9 +282,11 @@ pub(super) fn record_merges(merges: &Merges, tally: &Tally, ledger: &Ledger) {
     let known: BTreeSet<Id> = tally.winners.iter().copied().collect();
     let merged = tally.losers.len() as u64;
     counts.add(Rule::MergedDeals, merged);
-    counts.add(Rule::OrphanMerges, (merges.count() as u64).saturating_sub(merged));
-    let winner = |loser: &Id| merges.of(*loser).is_some_and(|merge| !known.contains(&merge.winner));
-    let lost = tally.losers.iter().filter(|loser| winner(loser)).count();
-    counts.add(Rule::UnknownWinners, lost as u64);
     ledger.record(&input.name, &counts);
+    let losers: BTreeSet<Id> = tally.losers.iter().copied().collect();
+    let orphans = merges.iter().map(|(loser, _)| loser).filter(|loser| !losers.contains(loser));
+    record_unknown(Rule::OrphanMerges, &input.name, orphans, ledger);
+    let winners = tally.losers.iter().filter_map(|loser| Some(merges.of(*loser)?.winner));
+    let lost = winners.filter(|winner| !known.contains(winner));
+    record_unknown(Rule::UnknownWinners, &input.name, lost, ledger);
 }

@@ -5,6 +5,7 @@ mod assembly;
 mod explain;
 mod focus;
 mod folding;
+mod goals;
 mod history;
 mod inputs;
 mod needs;
@@ -18,18 +19,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant as Stopwatch;
 
+use self::goals::Goals;
 use crate::config::{Config, Resolved};
 use crate::engine::{self, Backend, Execution, Finished, Outcome, Plan, Prepared};
 use crate::error::Error;
 use crate::fold::Quality;
 use crate::metrics;
-use crate::quality::{Examples, Ledger, Profile, Rule};
+use crate::quality::{Examples, Ledger, Mentions, Profile};
 use crate::relations::{Dictionaries, Relation, Relations};
 use crate::sink::{self, Heading, Output, Published, RunIdentity, Stamp};
 use crate::table::Table;
 use crate::time::Instant;
 
-pub use assembly::carried;
+pub use assembly::{carried, people};
 pub use explain::{ExplainBy, explain_deal};
 pub use history::{History, Taker, mill, read_history};
 pub use memory::Memory;
@@ -121,7 +123,7 @@ pub fn check(resolved: &Resolved, options: &RunOptions<'_>) -> Result<Judged, Er
     })?;
     let verdict = judge(&computed.history, &computed.ledger);
     let mut summary = computed.summary;
-    summary.skipped = would_skip(&computed.history, &resolved.config);
+    summary.skipped = would_skip(&computed.history, resolved);
     summary.seconds = stopwatch.elapsed().as_secs_f64();
     let table = computed.tables.iter().find(|t| t.name() == metrics::QUALITY);
     let table = table.ok_or_else(|| Error::Bug("no quality table".into()))?.table()?.into_owned();
@@ -160,8 +162,8 @@ pub struct Judged {
     pub optional: Vec<OptionalInput>,
     /// The first rows of each input that break each rule, whether they are kept or not.
     pub examples: BTreeMap<String, Examples>,
-    /// Values that break a rule, with how often each occurs; 0 where that is not known.
-    pub mentions: BTreeMap<Rule, BTreeMap<String, u64>>,
+    /// Values of each input that break a rule.
+    pub mentions: Mentions,
     /// What else a reader should know, one sentence each.
     pub notes: Vec<String>,
     /// How good the histories of each input of deals are.
@@ -204,6 +206,7 @@ fn judge(history: &History, ledger: &Ledger) -> Result<(), Error> {
 fn plan(resolved: &Resolved, options: &RunOptions<'_>) -> Plan {
     Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
+        people: people(&resolved.config),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),
@@ -235,7 +238,7 @@ fn compute(
         Ok((history.settings(resolved), Stopwatch::now()))
     };
     let is_milled = plan.execution == Execution::Whole && plan.backend == Backend::Kernel;
-    let (history, outcome, since) = if is_milled {
+    let (history, mut outcome, since) = if is_milled {
         let carried = carried(resolved);
         let prepared = Prepared::new(&carried, &metrics, &custom, &plan)?;
         let wanted = prepared.wanted()?;
@@ -252,7 +255,10 @@ fn compute(
     };
     timings.push(("tables".to_owned(), since.elapsed().as_secs_f64()));
     timings.extend(outcome.timings.iter().map(|(t, d)| (t.clone(), d.as_secs_f64())));
+    let unjudged = Goals::new(resolved).fill(&mut outcome.tables)?;
+    outcome.skipped.extend(unasked(&resolved.config));
     let mut warnings = account::warnings(&history, &ledger);
+    warnings.extend(unjudged);
     warnings.extend(account::failed_fits(&outcome.tables)?);
     let summary = Summary {
         as_of: history.as_of,
@@ -273,14 +279,27 @@ fn compute(
 fn selection(config: &Config) -> (Vec<&'static metrics::Metric>, Vec<crate::config::CustomMetric>) {
     let only = &config.run.only;
     let asked = |name: &str| only.is_empty() || only.iter().any(|o| o == name);
-    let wanted = metrics::REGISTRY.iter().copied().filter(|m| asked(m.name)).collect();
+    let wanted = metrics::REGISTRY.iter().copied().filter(|m| asked(m.name));
+    let wanted = wanted.filter(|metric| goals::is_asked(config, metric)).collect();
     let custom = config.metrics.iter().filter(|m| asked(&m.name)).cloned().collect();
     (wanted, custom)
 }
 
+/// The tables that are asked for and that the configuration gives no reason for.
+fn unasked(config: &Config) -> impl Iterator<Item = (String, String)> {
+    let only = &config.run.only;
+    let unasked = goals::unasked(config).into_iter();
+    let asked = unasked.filter(|(name, _)| only.is_empty() || only.iter().any(|o| o == name));
+    asked.map(|(name, why)| (name.to_owned(), why))
+}
+
 /// Which tables the inputs cannot give, each with the reason.
-fn would_skip(history: &History, config: &Config) -> Vec<(String, String)> {
+fn would_skip(history: &History, resolved: &Resolved) -> Vec<(String, String)> {
+    let config = &resolved.config;
     let own = metrics::REGISTRY.iter().filter_map(|metric| {
+        if !goals::is_asked(config, metric) {
+            return None;
+        }
         let missing = metric.states.iter().find(|state| {
             state.absent == metrics::Absent::SkipTable && !history.present.contains(&state.relation)
         })?;
@@ -291,7 +310,18 @@ fn would_skip(history: &History, config: &Config) -> Vec<(String, String)> {
         (!history.present.contains(&relation)).then(|| (metric.name.clone(), relation))
     });
     let missing = own.chain(custom);
-    missing.map(|(name, relation)| (name, relation.missing_because().to_owned())).collect()
+    let missing = missing.map(|(name, relation)| (name, relation.missing_because().to_owned()));
+    let people = people(config);
+    let by_people = metrics::REGISTRY.iter().filter(|metric| metric.is_about_people());
+    let without_people = by_people.filter(|metric| {
+        let own = resolved.tables.get(metric.name).and_then(|table| table.slices.as_ref());
+        let mut slices = own.unwrap_or(&resolved.slices).iter();
+        !slices.any(|slice| slice.iter().any(|d| people.contains(d)))
+    });
+    let reason =
+        |metric: &&metrics::Metric| (metric.name.to_owned(), metrics::NO_PEOPLE.to_owned());
+    let missing = missing.chain(without_people.map(reason));
+    missing.chain(goals::unasked(config).into_iter().map(|(n, why)| (n.to_owned(), why))).collect()
 }
 
 fn publish(output: &Output, resolved: &Resolved, computed: &Computed) -> Result<Published, Error> {

@@ -44,6 +44,10 @@ pub(super) fn needed(
         }
         for column in columns.iter().filter(|_| *relation != Relation::Spend) {
             needed.extend(attribute(column));
+            if column == "stratum" {
+                let strata = config.dimensions.strata.iter().cloned();
+                needed.extend(strata.filter_map(|name| of_dimension(config, name)));
+            }
             let channel = channel.filter(|_| column == "channel").map(str::to_owned);
             let dimension = config.dimensions.columns.contains(column).then(|| column.clone());
             for name in channel.into_iter().chain(dimension) {
@@ -75,7 +79,8 @@ fn attribute(column: &str) -> Option<Attribute> {
             Some(Attribute::ExpectedClose)
         }
         "probability_ppm" | "has_probability" => Some(Attribute::Probability),
-        "credited_owner" => Some(Attribute::Owner),
+        "amount_ln_milli" => Some(Attribute::Amount),
+        "credited_owner" | "credited_team" | "team_of_owner" => Some(Attribute::Owner),
         _ if column.starts_with("owner") => Some(Attribute::Owner),
         _ if column.ends_with("amount") => Some(Attribute::Amount),
         _ => None,

@@ -181,7 +181,7 @@ fn record_missing(resolved: &Resolved, names: &Interners, rates: &FxRates, ledge
     let mut counts = Counts::default();
     for name in known.iter().filter(|name| !has_rate(name)) {
         counts.add(Rule::CurrenciesWithoutRate, 1);
-        ledger.mention(Rule::CurrenciesWithoutRate, name, 0);
+        ledger.mention(Rule::CurrenciesWithoutRate, &input.name, name, 0);
     }
     ledger.record(&input.name, &counts);
 }

@@ -195,7 +195,7 @@ const OPTIONAL: &[(&str, &str, &str)] = &[
     (
         "targets",
         "owner_id or team_id, period_start, period_end, target",
-        "the relation targets for metrics of your own: what is to be reached, working days",
+        "the tables target_attainment and target_contributions, tiers of the table commission",
     ),
     (
         "surveys",

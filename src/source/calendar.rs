@@ -1,4 +1,4 @@
-//! Shape `calendar`: which days are worked, and the fiscal period that each is in.
+//! Shape `calendar`: which days are worked.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -8,24 +8,18 @@ use crate::error::Error;
 use crate::quality::Rule;
 use crate::time::{Day, NO_DAY};
 
-/// What is told of a day.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct DayRow {
-    is_workday: Option<bool>,
-    fiscal_period: Option<String>,
-}
-
 /// The days that are worked: as told, else Monday to Friday.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workdays {
-    days: BTreeMap<Day, DayRow>,
+    /// Days that are told, with whether they are worked where that is said.
+    days: BTreeMap<Day, Option<bool>>,
 }
 
 impl Workdays {
     /// Whether a day is worked.
     #[must_use]
     pub fn is_workday(&self, day: Day) -> bool {
-        let told = self.days.get(&day).and_then(|row| row.is_workday);
+        let told = self.days.get(&day).copied().flatten();
         told.unwrap_or_else(|| is_weekday(day))
     }
 
@@ -36,22 +30,23 @@ impl Workdays {
             return 0;
         }
         let usual = weekdays_before(to) - weekdays_before(from);
-        let told = self.days.range(from..to).filter_map(|(day, row)| {
-            Some(i64::from(row.is_workday?) - i64::from(is_weekday(*day)))
+        let told = self.days.range(from..to).filter_map(|(day, is_workday)| {
+            Some(i64::from((*is_workday)?) - i64::from(is_weekday(*day)))
         });
         usual + told.sum::<i64>()
-    }
-
-    /// The fiscal period that a day is in, as told.
-    #[must_use]
-    pub fn fiscal_period(&self, day: Day) -> Option<&str> {
-        self.days.get(&day)?.fiscal_period.as_deref()
     }
 
     /// The first and the last day that are told.
     #[must_use]
     pub fn span(&self) -> Option<(Day, Day)> {
         Some((*self.days.first_key_value()?.0, *self.days.last_key_value()?.0))
+    }
+
+    /// How many of the days between the first and the last one that are told are not.
+    #[must_use]
+    pub fn untold(&self) -> i64 {
+        let days = self.span().map_or(0, |(first, last)| i64::from(last) - i64::from(first) + 1);
+        days - self.days.values().flatten().count() as i64
     }
 
     /// How many days are told.
@@ -69,19 +64,16 @@ impl Workdays {
     /// Adds the rows of a batch. Of several rows of a day the first counts.
     pub(super) fn read_batch(&mut self, batch: &mut SheetBatch<'_>) -> Result<(), Error> {
         let (days, worked) = (batch.days("date")?, batch.flags("is_workday")?);
-        let periods = batch.texts("fiscal_period")?;
-        for (row, ((day, is_workday), fiscal_period)) in
-            days.into_iter().zip(worked).zip(periods).enumerate()
-        {
+        for (row, (day, is_workday)) in days.into_iter().zip(worked).enumerate() {
             if day == NO_DAY {
                 batch.refuse(row, Rule::BadDay);
                 continue;
             }
             batch.keep();
             match self.days.entry(day) {
-                Entry::Occupied(_) => batch.note(Rule::DuplicateDays, 1),
+                Entry::Occupied(_) => batch.note(row, Rule::DuplicateDays),
                 Entry::Vacant(place) => {
-                    place.insert(DayRow { is_workday, fiscal_period });
+                    place.insert(is_workday);
                 }
             }
         }
@@ -122,15 +114,15 @@ mod tests {
 
     #[test]
     fn told_days_go_over_weekdays() {
-        let row = |is_workday| DayRow { is_workday, fiscal_period: Some("P1".into()) };
         // New Year's Day off, the Saturday after it worked, the Tuesday not told.
         let days = [("2024-01-01", Some(false)), ("2024-01-06", Some(true)), ("2024-01-02", None)];
-        let days = days.into_iter().map(|(text, told)| (day(text), row(told))).collect();
+        let days = days.into_iter().map(|(text, told)| (day(text), told)).collect();
         let calendar = Workdays { days };
         assert_eq!(calendar.workdays(day("2024-01-01"), day("2024-01-08")), 5);
         assert_eq!(calendar.workdays(day("2024-01-01"), day("2024-01-02")), 0);
         assert!(calendar.is_workday(day("2024-01-06")) && calendar.is_workday(day("2024-01-02")));
-        assert_eq!(calendar.fiscal_period(day("2024-01-02")), Some("P1"));
+        // Of six days the second to the fifth are not told.
+        assert_eq!((calendar.untold(), Workdays::default().untold()), (4, 0));
         assert_eq!(calendar.span(), Some((day("2024-01-01"), day("2024-01-06"))));
     }
 }

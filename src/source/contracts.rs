@@ -49,7 +49,7 @@ pub(super) fn read_batch(
             continue;
         }
         let is_inexact = inexact.binary_search(&row).is_ok();
-        match settings.worth((from, amount, currency.as_deref()), is_inexact, batch) {
+        match settings.worth((from, amount, currency.as_deref()), (row, is_inexact), batch) {
             Err(rule) => batch.refuse(row, rule),
             Ok(amount) => {
                 batch.keep();

@@ -12,7 +12,7 @@ use crate::config::{Config, Shape};
 use crate::error::Error;
 use crate::money::{NO_AMOUNT, RATE_SCALE, Rates};
 use crate::quality::{Counts, Ledger, Rule};
-use crate::time::{Calendar, Day, NO_DAY};
+use crate::time::{Calendar, Day, NO_DAY, day_text};
 
 /// All exchange rates of a run.
 #[derive(Debug, Default)]
@@ -23,21 +23,21 @@ pub struct FxRates {
     pub inputs: Vec<CheckedInput>,
 }
 
-/// The checked inputs of shape `fx_rates`.
+/// The checked input of shape `fx_rates`.
 pub struct FxSource {
-    sheets: Vec<Sheet>,
+    sheet: Option<Sheet>,
 }
 
 /// Every rate given, by currency and day.
 type ByDay = BTreeMap<String, BTreeMap<Day, Vec<i64>>>;
 
 impl FxSource {
-    /// Lists and checks every input of shape `fx_rates`.
+    /// Lists and checks the input of shape `fx_rates`.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with the input's files.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        Ok(Self { sheets: Sheet::open(config, calendar, Shape::FxRates)? })
+        Ok(Self { sheet: Sheet::open(config, calendar, Shape::FxRates)? })
     }
 
     /// Reads every rate. Of several rates of a currency on a day the lowest counts, whatever the
@@ -47,10 +47,10 @@ impl FxSource {
     /// The first file that cannot be decoded.
     pub fn read(self, ledger: &Ledger) -> Result<FxRates, Error> {
         let mut rates = ByDay::new();
-        for sheet in &self.sheets {
+        if let Some(sheet) = &self.sheet {
             sheet.read(ledger, |batch| read_batch(batch, &mut rates))?;
         }
-        if let Some(sheet) = self.sheets.first() {
+        if let Some(sheet) = &self.sheet {
             let mut counts = Counts::default();
             let others = |values: &Vec<i64>| {
                 let least = values.iter().min();
@@ -58,6 +58,18 @@ impl FxSource {
             };
             let others = rates.values().flat_map(BTreeMap::values).map(others).sum();
             counts.add(Rule::DuplicateRates, others);
+            if ledger.is_profiling() && others > 0 {
+                let all = rates.iter().flat_map(|(c, days)| days.iter().map(move |own| (c, own)));
+                for (currency, (day, values)) in all {
+                    let least = values.iter().min();
+                    let others = values.iter().filter(|value| Some(*value) != least).count();
+                    if others > 0 {
+                        let said = format!("{currency} on {}", day_text(*day));
+                        let input = &sheet.checked.name;
+                        ledger.mention(Rule::DuplicateRates, input, &said, others as u64);
+                    }
+                }
+            }
             ledger.record(&sheet.checked.name, &counts);
         }
         let least = |days: BTreeMap<Day, Vec<i64>>| {
@@ -65,7 +77,7 @@ impl FxSource {
         };
         let rates = rates.into_iter();
         let rates = rates.map(|(currency, days)| (currency, Rates::new(least(days).collect())));
-        let inputs = self.sheets.into_iter().map(|sheet| sheet.checked).collect();
+        let inputs = self.sheet.into_iter().map(|sheet| sheet.checked).collect();
         Ok(FxRates { rates: rates.collect(), inputs })
     }
 }

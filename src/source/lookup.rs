@@ -9,7 +9,7 @@ use super::{clock, source_name};
 use crate::config::{Config, Input, Shape};
 use crate::contract::{ColumnType, Need};
 use crate::error::Error;
-use crate::quality::{Counts, Ledger, Rule};
+use crate::quality::{Counts, Examples, Ledger, QuarantinedRow, Rule};
 use crate::source::convert::{BAD_INSTANT, is_plausible};
 use crate::source::preflight::Wanted;
 use crate::time::{Calendar, Instant, NO_INSTANT};
@@ -145,9 +145,9 @@ fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
     let names: Vec<&String> =
         std::iter::once(&key_column).chain(used.iter().map(|(_, column)| column)).collect();
     let mut rows: BTreeMap<String, Vec<Held>> = BTreeMap::new();
-    let mut counts = Counts::default();
+    let (mut counts, mut examples) = (Counts::default(), Examples::default());
     for unit in checked.units() {
-        checked.read(&unit, |arrays, _| {
+        checked.read(&unit, |arrays, first_row| {
             let mut columns: Vec<Vec<Option<String>>> = Vec::with_capacity(names.len());
             for (array, name) in arrays.iter().zip(&names) {
                 columns.push(match array {
@@ -166,10 +166,19 @@ fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
                 counts.folded += 1;
                 let Some(key) = key else {
                     counts.add(Rule::RowsWithoutKey, 1);
+                    if ledger.is_profiling() && examples.wants(Rule::RowsWithoutKey) {
+                        let (file, at) =
+                            (checked.path(&unit).to_path_buf(), first_row + row as u64);
+                        let found = QuarantinedRow::of_fold(file, at, Rule::RowsWithoutKey);
+                        examples.add(Rule::RowsWithoutKey, found);
+                    }
                     continue;
                 };
                 let Some((from, to)) = validity(from.get(row), to.get(row)) else {
                     counts.add(Rule::BadValidity, 1);
+                    if ledger.is_profiling() {
+                        ledger.mention(Rule::BadValidity, &checked.name, key, 1);
+                    }
                     continue;
                 };
                 let values = attributes.iter().map(|a| a.get(row).cloned().flatten()).collect();
@@ -178,8 +187,18 @@ fn read_table(table: OpenedTable, ledger: &Ledger) -> Result<Lookup, Error> {
             Ok(())
         })?;
     }
-    rows.values_mut().for_each(|held| settle(held, &mut counts));
+    for (key, held) in &mut rows {
+        let mut own = Counts::default();
+        settle(held, &mut own);
+        counts.merge(&own);
+        for rule in [Rule::DuplicateKeys, Rule::OverlappingValidity] {
+            if ledger.is_profiling() && own.of(rule) > 0 {
+                ledger.mention(rule, &checked.name, key, own.of(rule));
+            }
+        }
+    }
     ledger.record(&checked.name, &counts);
+    ledger.exemplify(&checked.name, examples);
     checked.settle_refused(ledger);
     let key = match key_column.as_str() {
         "customer_id" => LookupKey::Customer,

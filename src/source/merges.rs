@@ -6,6 +6,7 @@
 //! Invariant: no winner is itself merged into another deal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::convert::{self, BAD_INSTANT};
 use super::intern::Interner;
@@ -25,6 +26,8 @@ const CIRCLES_MAX: usize = 5;
 pub struct Merge {
     /// The deal that goes on, at the end of the chain.
     pub winner: Id,
+    /// The deal that it was merged into, which may have been merged into another later.
+    pub into: Id,
     /// When it was merged; [`NO_INSTANT`] where that is not told.
     pub at: Instant,
 }
@@ -76,6 +79,21 @@ impl Merges {
         self.by_loser.get(&deal).copied()
     }
 
+    /// Since when a deal's history is that of another, perhaps by way of others; [`NO_INSTANT`] if
+    /// always, `None` if never.
+    #[must_use]
+    pub fn joined(&self, deal: Id, other: Id) -> Option<Instant> {
+        let (mut from, mut since) = (deal, NO_INSTANT);
+        loop {
+            let merge = self.of(from)?;
+            since = since.max(merge.at);
+            if merge.into == other {
+                return Some(since);
+            }
+            from = merge.into;
+        }
+    }
+
     /// Whether others were merged into the deal.
     #[must_use]
     pub fn is_winner(&self, deal: Id) -> bool {
@@ -97,21 +115,21 @@ impl Merges {
     }
 }
 
-/// The checked inputs of shape `merges`.
+/// The checked input of shape `merges`.
 pub struct MergeSource {
-    sheets: Vec<Sheet>,
+    sheet: Option<Sheet>,
 }
 
 /// By loser and winner, when.
 type Given = BTreeMap<Id, BTreeMap<Id, Instant>>;
 
 impl MergeSource {
-    /// Lists and checks every input of shape `merges`.
+    /// Lists and checks the input of shape `merges`.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with the input's files.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        Ok(Self { sheets: Sheet::open(config, calendar, Shape::Merges)? })
+        Ok(Self { sheet: Sheet::open(config, calendar, Shape::Merges)? })
     }
 
     /// Reads every merge up to `as_of`. A deal that was merged into two others went into the one
@@ -128,7 +146,7 @@ impl MergeSource {
         ledger: &Ledger,
     ) -> Result<Merges, Error> {
         let mut given = Given::new();
-        for sheet in &self.sheets {
+        if let Some(sheet) = &self.sheet {
             sheet.read(ledger, |batch| read_batch(batch, names, as_of, &mut given))?;
         }
         let mut chosen = BTreeMap::new();
@@ -139,16 +157,17 @@ impl MergeSource {
             let last = winners.into_iter().max_by_key(|(winner, at)| (*at, winner.hash(), *winner));
             chosen.extend(last.map(|last| (loser, last)));
         }
-        if let Some(sheet) = self.sheets.first() {
+        if let Some(sheet) = &self.sheet {
             ledger.record(&sheet.checked.name, &counts);
         }
         let (by_loser, circles) = settle(&chosen);
         if !circles.is_empty() {
-            return Err(in_circles(&circles, names, self.sheets.first()));
+            let places = places(self.sheet.as_ref(), &circles, names)?;
+            return Err(in_circles(&circles, names, &places));
         }
         let winners = by_loser.values().map(|merge| merge.winner).collect();
         let latest = by_loser.values().map(|merge| merge.at).max().unwrap_or(NO_INSTANT);
-        let inputs = self.sheets.into_iter().map(|sheet| sheet.checked).collect();
+        let inputs = self.sheet.into_iter().map(|sheet| sheet.checked).collect();
         Ok(Merges { policy, by_loser, winners, latest, inputs })
     }
 }
@@ -183,7 +202,8 @@ fn read_batch(
 fn settle(given: &BTreeMap<Id, (Id, Instant)>) -> (BTreeMap<Id, Merge>, Vec<Vec<Id>>) {
     let (mut by_loser, mut circles) = (BTreeMap::<Id, Merge>::new(), Vec::new());
     for first in given.keys() {
-        let (mut path, mut on_path) = (Vec::new(), BTreeSet::new());
+        let mut path: Vec<(Id, Id, Instant)> = Vec::new();
+        let mut on_path = BTreeSet::new();
         let mut deal = *first;
         let winner = loop {
             if let Some(known) = by_loser.get(&deal) {
@@ -191,34 +211,63 @@ fn settle(given: &BTreeMap<Id, (Id, Instant)>) -> (BTreeMap<Id, Merge>, Vec<Vec<
             }
             let Some((next, at)) = given.get(&deal) else { break deal };
             if !on_path.insert(deal) {
-                let all = path.iter().map(|(deal, _)| *deal);
+                let all = path.iter().map(|(deal, ..)| *deal);
                 circles.push(all.skip_while(|other| *other != deal).collect());
                 break deal;
             }
-            path.push((deal, *at));
+            path.push((deal, *next, *at));
             deal = *next;
         };
-        by_loser.extend(path.into_iter().map(|(loser, at)| (loser, Merge { winner, at })));
+        let merges = path.into_iter().map(|(loser, into, at)| (loser, Merge { winner, into, at }));
+        by_loser.extend(merges);
     }
     (by_loser, circles)
 }
 
+/// File and number of the first row of each deal that is merged in a circle: everything is read once
+/// more, for nobody wants to look for them.
+fn places(
+    sheet: Option<&Sheet>,
+    circles: &[Vec<Id>],
+    names: &Interner,
+) -> Result<BTreeMap<Id, (PathBuf, u64)>, Error> {
+    let wanted: BTreeSet<Id> = circles.iter().flatten().copied().collect();
+    let mut places = BTreeMap::new();
+    if let Some(sheet) = sheet {
+        sheet.read(&Ledger::default(), |batch| {
+            for (row, loser) in batch.ids("loser_id", names)?.into_iter().enumerate() {
+                let loser = loser.as_number();
+                if wanted.contains(&loser) {
+                    let place = batch.place(row);
+                    places.entry(loser).or_insert(place);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(places)
+}
+
 /// The circles by the names of their deals, each from the first name on.
-fn in_circles(circles: &[Vec<Id>], names: &Interner, sheet: Option<&Sheet>) -> Error {
+fn in_circles(
+    circles: &[Vec<Id>],
+    names: &Interner,
+    places: &BTreeMap<Id, (PathBuf, u64)>,
+) -> Error {
     let names = names.freeze();
     let said = |circle: &Vec<Id>| {
         let mut deals: Vec<String> = circle.iter().filter_map(|deal| names.text(*deal)).collect();
         let first = deals.iter().enumerate().min_by_key(|(_, name)| *name).map_or(0, |(at, _)| at);
         deals.rotate_left(first);
         deals.extend(deals.first().cloned());
-        deals.join(" into ")
+        let place = circle.iter().find_map(|deal| places.get(deal)).cloned();
+        (deals.join(" into "), place.unwrap_or_default())
     };
-    let mut said: Vec<String> = circles.iter().map(said).collect();
+    let mut said: Vec<(String, (PathBuf, u64))> = circles.iter().map(said).collect();
     said.sort();
-    let file = sheet.map(|sheet| sheet.checked.root().to_path_buf()).unwrap_or_default();
-    let fault = |circle: String| Fault {
-        file: file.clone(),
-        place: "columns \"loser_id\", \"winner_id\"".into(),
+    let fault = |(circle, (file, row)): (String, (PathBuf, u64))| Fault {
+        file,
+        place: format!("row {row}, columns \"loser_id\", \"winner_id\""),
         problem: format!("deals are merged in a circle: {circle}"),
         hint: "take one of these rows out: one of the deals has to go on".into(),
     };
@@ -248,6 +297,17 @@ mod tests {
     #[test]
     fn a_chain_of_merges_ends_in_its_last_deal() {
         check(&[(1, 2), (2, 3), (4, 2), (5, 6)], &[(1, 3), (2, 3), (4, 3), (5, 6)], &[]);
+    }
+
+    #[test]
+    fn a_deal_is_part_of_another_since_the_last_merge_on_the_way() {
+        let at = |(a, b, at)| (Id::integer(a), (Id::integer(b), at));
+        let given = [(1, 2, 50), (2, 3, 20), (4, 2, NO_INSTANT)].map(at).into();
+        let merges = Merges { by_loser: settle(&given).0, ..Merges::default() };
+        let joined = |a, b| merges.joined(Id::integer(a), Id::integer(b));
+        assert_eq!([joined(1, 2), joined(1, 3), joined(2, 3)], [50, 50, 20].map(Some));
+        assert_eq!([joined(4, 2), joined(4, 3)], [NO_INSTANT, 20].map(Some));
+        assert_eq!([joined(3, 1), joined(2, 1), joined(1, 4)], [None; 3]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub use probability::{in_millionths, unit_hint};
 pub use read::{CheckedInput, check_dialect};
 pub use registry::Registry;
 pub use spend::{Spend, SpendRow, SpendSource, SpentIn};
-pub use splits::{Share, SplitSource, Splits};
+pub use splits::{Share, SplitSource, Splits, record_unknown};
 pub use surveys::{SCORE_SCALE, SurveyKind, SurveyRow};
 pub use tables::{TableSettings, Tables, TablesSource};
 pub use targets::{NET_WON_AMOUNT, TargetRow};

@@ -13,13 +13,14 @@ use super::merges::Merges;
 use super::read::CheckedInput;
 use super::sheet::{Sheet, SheetBatch};
 use super::spend::SpentIn;
+use super::splits::record_unknown;
 use super::task::TaskState;
 use super::{Interner, Interners};
 use crate::config::{Config, Severity, Shape};
 use crate::contract::Id;
 use crate::error::Error;
 use crate::money::{Currency, NO_AMOUNT, UNPRICED};
-use crate::quality::{Counts, Ledger, Rule};
+use crate::quality::{Ledger, Rule};
 use crate::time::{Calendar, Instant};
 
 /// One payment or refund.
@@ -87,21 +88,21 @@ impl Payments {
     }
 }
 
-/// The checked inputs of shape `payments`.
+/// The checked input of shape `payments`.
 pub struct PaymentSource {
-    sheets: Vec<Sheet>,
+    sheet: Option<Sheet>,
 }
 
 /// What an amount is worth in the reporting currency, or [`UNPRICED`].
 type Price<'a> = &'a dyn Fn(&SpentIn<'_>) -> i64;
 
 impl PaymentSource {
-    /// Lists and checks every input of shape `payments`.
+    /// Lists and checks the input of shape `payments`.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with the input's files.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        Ok(Self { sheets: Sheet::open(config, calendar, Shape::Payments)? })
+        Ok(Self { sheet: Sheet::open(config, calendar, Shape::Payments)? })
     }
 
     /// Reads every payment up to `as_of`; `None` if there is no such input.
@@ -117,7 +118,7 @@ impl PaymentSource {
         (names, ledger): (&Interners, &Ledger),
     ) -> Result<Option<Payments>, Error> {
         let mut rows = Vec::new();
-        for sheet in &self.sheets {
+        if let Some(sheet) = &self.sheet {
             let mut reading = Reading {
                 calendar,
                 currency,
@@ -132,7 +133,7 @@ impl PaymentSource {
             sheet.read(ledger, |batch| reading.batch(batch))?;
             rows.append(&mut reading.rows);
         }
-        let inputs: Vec<CheckedInput> = self.sheets.into_iter().map(|s| s.checked).collect();
+        let inputs: Vec<CheckedInput> = self.sheet.into_iter().map(|s| s.checked).collect();
         Ok((!inputs.is_empty()).then(|| Payments::new(rows, inputs)))
     }
 }
@@ -164,7 +165,7 @@ impl Reading<'_> {
         for (row, ((((at, given), ((deal, customer), id)), kind), currency)) in columns.enumerate()
         {
             let is_inexact = inexact.binary_search(&row).is_ok();
-            let kind = match self.judge((at, given, is_inexact), kind.as_deref(), batch) {
+            let kind = match self.judge(row, (at, given, is_inexact), kind.as_deref(), batch) {
                 Err(rule) => {
                     batch.refuse(row, rule);
                     continue;
@@ -176,7 +177,7 @@ impl Reading<'_> {
                 Ok(Some(kind)) => kind,
             };
             batch.keep();
-            let amount = self.priced(at, given, currency.as_deref(), batch);
+            let amount = self.priced(row, (at, given, currency.as_deref()), batch);
             let amount = if kind == Kind::Refund && amount != NO_AMOUNT {
                 -amount.saturating_abs()
             } else {
@@ -184,16 +185,15 @@ impl Reading<'_> {
             };
             // A table as text tells of the same deals as histories with numbers.
             let (deal, customer) = (deal.as_number(), customer.as_number());
-            self.put(id, Payment { deal, customer, at, amount }, batch);
+            self.put(row, id, Payment { deal, customer, at, amount }, batch);
         }
         Ok(())
     }
 
     fn priced(
         &self,
-        at: Instant,
-        amount: i64,
-        currency: Option<&str>,
+        row: usize,
+        (at, amount, currency): (Instant, i64, Option<&str>),
         batch: &mut SheetBatch<'_>,
     ) -> i64 {
         if [BAD_AMOUNT, NO_AMOUNT].contains(&amount) {
@@ -201,17 +201,17 @@ impl Reading<'_> {
         }
         let day = self.calendar.day(at);
         let amount = (self.price)(&SpentIn { day, amount, currency });
-        batch.note(Rule::UnpricedPayments, u64::from(amount == UNPRICED));
+        batch.note_if(amount == UNPRICED, row, Rule::UnpricedPayments);
         if amount == UNPRICED { NO_AMOUNT } else { amount }
     }
 
     /// Of several rows of one payment the last one counts.
-    fn put(&mut self, id: Id, payment: Payment, batch: &mut SheetBatch<'_>) {
+    fn put(&mut self, row: usize, id: Id, payment: Payment, batch: &mut SheetBatch<'_>) {
         if !id.is_none() {
             let place = *self.by_id.entry(id).or_insert(self.rows.len());
             if let Some(known) = self.rows.get_mut(place) {
                 *known = payment;
-                batch.note(Rule::DuplicatePayments, 1);
+                batch.note(row, Rule::DuplicatePayments);
                 return;
             }
         }
@@ -222,6 +222,7 @@ impl Reading<'_> {
     /// rules that keep no row out are counted.
     fn judge(
         &self,
+        row: usize,
         (at, amount, is_inexact): (Instant, i64, bool),
         kind: Option<&str>,
         batch: &mut SheetBatch<'_>,
@@ -246,7 +247,7 @@ impl Reading<'_> {
         if self.ledger.severity(rule) == Severity::Quarantine {
             return Err(rule);
         }
-        batch.note(rule, 1);
+        batch.note(row, rule);
         Ok(Some(kind))
     }
 }
@@ -259,11 +260,9 @@ enum Kind {
 }
 
 /// Brings into the ledger the payments of deals that are not in the history.
-pub fn record_orphans(payments: &Payments, orphans: u64, ledger: &Ledger) {
+pub fn record_orphans(payments: &Payments, orphans: &[Id], ledger: &Ledger) {
     let Some(input) = payments.inputs.first() else { return };
-    let mut counts = Counts::default();
-    counts.add(Rule::OrphanPayments, orphans);
-    ledger.record(&input.name, &counts);
+    record_unknown(Rule::OrphanPayments, &input.name, orphans.iter().copied(), ledger);
 }
 
 #[cfg(test)]

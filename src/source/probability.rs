@@ -2,9 +2,10 @@
 //!
 //! They are read as they stand, in millionths of the number given, and brought to one unit once
 //! everything is read, because only all values together show which one it is. Where they could be
-//! either, nothing is guessed.
+//! either, nothing is guessed. A text with a percent sign says its unit itself.
 
 use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
 
 use super::convert::{self, BAD_AMOUNT};
 use crate::config::{Input, ProbabilityUnit};
@@ -15,6 +16,9 @@ use crate::money::{Currency, DecimalMark, NO_AMOUNT, from_text};
 /// Millionths of one.
 const ONE: i32 = 1_000_000;
 const HUNDRED: i32 = 100 * ONE;
+/// Added to a value with a percent sign, which is in percent whatever the others are in; more than
+/// any value that can be a probability.
+const SIGNED: i32 = 1_000 * ONE;
 /// Digits after the point that count.
 pub(super) const SCALE: u8 = 6;
 
@@ -89,6 +93,9 @@ pub fn in_millionths(value: i32, unit: ProbabilityUnit) -> i32 {
     let most = if unit == ProbabilityUnit::Percent { HUNDRED } else { ONE };
     match value {
         NO_PROBABILITY => NO_PROBABILITY,
+        value if (SIGNED..=SIGNED + HUNDRED).contains(&value) => {
+            in_millionths(value - SIGNED, ProbabilityUnit::Percent)
+        }
         value if !(0..=most).contains(&value) => BAD_PROBABILITY,
         value if unit == ProbabilityUnit::Percent => (value + 50) / 100,
         value => value,
@@ -99,22 +106,42 @@ fn settle(value: i64) -> i32 {
     match value {
         NO_AMOUNT => NO_PROBABILITY,
         BAD_AMOUNT => BAD_PROBABILITY,
+        // What is none in either unit is none.
+        value if !(0..=i64::from(HUNDRED)).contains(&value) => BAD_PROBABILITY,
         value => i32::try_from(value).unwrap_or(BAD_PROBABILITY),
     }
 }
 
 /// A column of probabilities.
 pub(super) fn decode(array: &ArrayRef, mark: DecimalMark) -> Result<Vec<i32>, Error> {
+    let values = match array.data_type() {
+        DataType::Dictionary(_, values) => values.as_ref(),
+        other => other,
+    };
+    if matches!(values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+        let mut parsed = Vec::with_capacity(array.len());
+        convert::each_text(array, |text| {
+            parsed.push(parse(text, mark));
+            Ok(())
+        })?;
+        return Ok(parsed);
+    }
     let unit = Currency { code: String::new(), scale: SCALE };
     let (values, _) = convert::money(array, &unit, mark)?;
     Ok(values.into_iter().map(settle).collect())
 }
 
-/// One probability in a text.
+/// One probability in a text, perhaps with a percent sign.
 pub(super) fn parse(text: Option<&str>, mark: DecimalMark) -> i32 {
-    match text.map(str::trim).filter(|text| !text.is_empty()) {
-        None => NO_PROBABILITY,
-        Some(text) => from_text(text, SCALE, mark).map_or(BAD_PROBABILITY, |(v, _)| settle(v)),
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
+        return NO_PROBABILITY;
+    };
+    let number = text.strip_suffix(['%', '\u{ff05}']);
+    let value = from_text(number.unwrap_or(text), SCALE, mark);
+    match value.map_or(BAD_PROBABILITY, |(value, _)| settle(value)) {
+        BAD_PROBABILITY => BAD_PROBABILITY,
+        value if number.is_some() => SIGNED + value,
+        value => value,
     }
 }
 
@@ -146,6 +173,32 @@ mod tests {
     #[test]
     fn small_fractions_beside_large_values_could_be_either() {
         check(&[500_000, 80 * ONE], Err("up to 80 and as small as 0.5: in percent"));
+    }
+
+    #[test]
+    fn a_percent_sign_says_the_unit_of_its_value_only() {
+        let point = |text| parse(Some(text), DecimalMark::Point);
+        for (text, expected) in [
+            ("40%", 400_000),
+            (" 40 % ", 400_000),
+            ("0.5%", 5_000),
+            ("100\u{ff05}", ONE),
+            ("0%", 0),
+        ] {
+            for unit in [ProbabilityUnit::Share, ProbabilityUnit::Percent] {
+                assert_eq!(in_millionths(point(text), unit), expected, "{text}");
+            }
+        }
+        assert_eq!(
+            in_millionths(parse(Some("12,5 %"), DecimalMark::Comma), ProbabilityUnit::Share),
+            125_000
+        );
+        for bad in ["%", "101%", "-1%", "40%%", "1040", "% 40"] {
+            assert_eq!(point(bad), BAD_PROBABILITY, "{bad}");
+        }
+        // They say nothing of the unit of the others.
+        check(&[point("80%"), 500_000], Ok(ProbabilityUnit::Share));
+        check(&[point("0.5%"), 80 * ONE], Ok(ProbabilityUnit::Percent));
     }
 
     #[test]

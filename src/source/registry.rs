@@ -17,7 +17,7 @@ use super::{clock, wanted_columns};
 use crate::config::{Config, Input, Pipeline, Shape};
 use crate::contract::{BAD_PROBABILITY, DEFAULT_PIPELINE, NO_PROBABILITY, STAGES, StageClass};
 use crate::error::{Error, Fault};
-use crate::quality::{Counts, Ledger, Rule};
+use crate::quality::{Counts, Examples, Ledger, QuarantinedRow, Rule};
 use crate::time::{Calendar, Instant};
 
 /// The checked files of a registry.
@@ -44,6 +44,9 @@ struct Row {
     /// Of a stage whose class changes: from when on it has which.
     dated: Vec<(Instant, StageClass)>,
 }
+
+/// A row of a batch by its place, or the rule that it breaks.
+type Judged = (usize, Result<Row, Rule>);
 
 impl Registry {
     /// Lists and checks the files; `None` if the configuration has no registry.
@@ -122,21 +125,29 @@ impl Registry {
     ) -> Result<Vec<Row>, Error> {
         let is_one = config.pipelines.is_empty() && !config.pipeline.stages.is_empty();
         let mut rows: Vec<Row> = Vec::new();
-        let mut counts = Counts::default();
+        let (mut counts, mut examples) = (Counts::default(), Examples::default());
         for unit in self.checked.units() {
-            self.checked.read(&unit, |arrays, _| {
+            self.checked.read(&unit, |arrays, first_row| {
                 let read = self.batch(&unit, arrays, &config.pipeline)?;
                 counts.rows_in += read.len() as u64;
                 counts.folded += read.len() as u64;
-                for row in read {
+                for (place, row) in read {
                     let is_same = |known: &Row, row: &Row| {
                         let of_one = is_one || known.pipeline == row.pipeline;
                         known.id == row.id && known.from == row.from && of_one
                     };
                     match row {
-                        Err(rule) => counts.add(rule, 1),
+                        Err(rule) => {
+                            counts.add(rule, 1);
+                            let (file, at) = (self.checked.path(&unit), first_row + place as u64);
+                            if examples.wants(rule) {
+                                let found = QuarantinedRow::of_fold(file.into(), at, rule);
+                                examples.add(rule, found);
+                            }
+                        }
                         Ok(row) if rows.iter().any(|known| is_same(known, &row)) => {
                             counts.add(Rule::DuplicateKeys, 1);
+                            ledger.mention(Rule::DuplicateKeys, &self.checked.name, &row.id, 1);
                         }
                         Ok(row) => rows.push(row),
                     }
@@ -146,6 +157,7 @@ impl Registry {
         }
         self.settle_probabilities(&mut rows, &mut counts)?;
         ledger.record(&self.checked.name, &counts);
+        ledger.exemplify(&self.checked.name, examples);
         self.checked.settle_refused(ledger);
         let mut rows = one_a_stage(rows, is_one, as_of.unwrap_or(Instant::MAX));
         // Stable, so that rows without an order stay as they are.
@@ -172,13 +184,14 @@ impl Registry {
         Ok(())
     }
 
-    /// The rows of a batch that are of the pipelines asked for, or the rule that one breaks.
+    /// The rows of a batch that are of the pipelines asked for, or the rule that one breaks, each
+    /// with its place.
     fn batch(
         &self,
         unit: &Unit,
         arrays: &[Option<ArrayRef>],
         pipeline: &Pipeline,
-    ) -> Result<Vec<Result<Row, Rule>>, Error> {
+    ) -> Result<Vec<Judged>, Error> {
         let at = |name: &str| STAGES.iter().position(|column| column.name == name);
         let get = |name: &str| arrays.get(at(name)?)?.as_ref();
         let column = |name: &str| match get(name) {
@@ -212,7 +225,7 @@ impl Registry {
             let names = of(&names).into_iter().chain(split.map(str::to_owned)).collect();
             let order = orders.get(place).copied().unwrap_or(i64::MIN);
             let from = begin(from.get(place).copied(), to.get(place).copied());
-            rows.push(match (id, from) {
+            let row = match (id, from) {
                 (None, _) => Err(Rule::RowsWithoutKey),
                 (_, None) => Err(Rule::BadValidity),
                 (Some(id), Some(from)) => {
@@ -220,7 +233,8 @@ impl Registry {
                     let (pipeline, dated) = (own, Vec::new());
                     Ok(Row { id, pipeline, names, order, class, from, probability, dated })
                 }
-            });
+            };
+            rows.push((place, row));
         }
         Ok(rows)
     }

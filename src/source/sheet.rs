@@ -2,6 +2,7 @@
 //! canonical names, each row kept or refused by whoever knows what it means.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use arrow::array::{Array, ArrayRef};
 
@@ -13,7 +14,7 @@ use crate::config::{Config, Input, Shape};
 use crate::contract::{self, CanonicalColumn, ColumnType, Id};
 use crate::error::Error;
 use crate::money::{Currency, NO_AMOUNT};
-use crate::quality::{Counts, Ledger, QuarantinedRow, Rule};
+use crate::quality::{Counts, Examples, Ledger, QuarantinedRow, Rule};
 use crate::time::{Calendar, Day, Instant, NO_DAY, NO_INSTANT};
 
 /// An input of a shape that is no deal history, opened and checked.
@@ -24,23 +25,22 @@ pub(crate) struct Sheet {
 }
 
 impl Sheet {
-    /// Lists and checks every input of a shape.
+    /// Lists and checks the input of a shape; `None` if there is none. Such inputs are known by their
+    /// names, so there is no second one.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with its files.
     pub(crate) fn open(
         config: &Config,
         calendar: Calendar,
         shape: Shape,
-    ) -> Result<Vec<Self>, Error> {
+    ) -> Result<Option<Self>, Error> {
         let columns = contract::columns_of(shape).unwrap_or_default();
-        let own = config.inputs.iter().filter(|(_, input)| input.shape == shape);
-        own.map(|(name, input)| {
-            let wanted = wanted_columns(input, columns);
-            let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
-            Ok(Self { checked, input: input.clone(), columns })
-        })
-        .collect()
+        let mut own = config.inputs.iter().filter(|(_, input)| input.shape == shape);
+        let Some((name, input)) = own.next() else { return Ok(None) };
+        let wanted = wanted_columns(input, columns);
+        let checked = CheckedInput::open(name, input, &wanted, clock(name, input, calendar)?)?;
+        Ok(Some(Self { checked, input: input.clone(), columns }))
     }
 
     /// Reads every batch and brings what became of its rows into the ledger: `take` settles each
@@ -58,12 +58,15 @@ impl Sheet {
             self.checked.read(&unit, |arrays, first_row| {
                 let len = arrays.iter().flatten().map(|array| array.len()).next().unwrap_or(0);
                 part.counts.rows_in += len as u64;
-                take(&mut SheetBatch { sheet: self, unit, arrays, first_row, len, part: &mut part })
+                let is_shown = ledger.is_profiling();
+                let part = &mut part;
+                take(&mut SheetBatch { sheet: self, unit, arrays, first_row, len, is_shown, part })
             })?;
         }
         part.counts.quarantined = part.quarantine.len() as u64;
         ledger.record(&self.checked.name, &part.counts);
         ledger.quarantine(&self.checked.name, part.quarantine);
+        ledger.exemplify(&self.checked.name, part.examples);
         self.checked.settle_refused(ledger);
         Ok(())
     }
@@ -74,6 +77,8 @@ impl Sheet {
 struct Part {
     counts: Counts,
     quarantine: Vec<QuarantinedRow>,
+    /// The first rows that break a rule and are kept, where somebody wants to see some.
+    examples: Examples,
 }
 
 /// Some rows, column by column. A column that the files do not have is none in every row.
@@ -83,6 +88,8 @@ pub(crate) struct SheetBatch<'a> {
     arrays: &'a [Option<ArrayRef>],
     first_row: u64,
     len: usize,
+    /// Whether somebody wants to see rows that break a rule and are kept.
+    is_shown: bool,
     part: &'a mut Part,
 }
 
@@ -136,7 +143,7 @@ impl<'a> SheetBatch<'a> {
     pub(crate) fn flags(&mut self, name: &str) -> Result<Vec<Option<bool>>, Error> {
         let mut bad = Vec::new();
         let flags = self.column(name, None, |_, array| convert::flags(array, &mut bad))?;
-        self.note(Rule::BadFlag, bad.len() as u64);
+        bad.into_iter().for_each(|row| self.note(row, Rule::BadFlag));
         Ok(flags)
     }
 
@@ -153,6 +160,12 @@ impl<'a> SheetBatch<'a> {
         Ok((amounts, inexact))
     }
 
+    /// The file that a row is in, and its number from 1.
+    pub(crate) fn place(&self, row: usize) -> (PathBuf, u64) {
+        let file = self.sheet.checked.path(&self.unit).to_path_buf();
+        (file, self.first_row + row as u64 + 1)
+    }
+
     /// The row counts.
     pub(crate) fn keep(&mut self) {
         self.part.counts.folded += 1;
@@ -163,28 +176,52 @@ impl<'a> SheetBatch<'a> {
         self.part.counts.after_as_of += 1;
     }
 
-    /// A rule that keeps no row out is broken so many times.
-    pub(crate) fn note(&mut self, rule: Rule, n: u64) {
-        self.part.counts.add(rule, n);
+    /// The row breaks a rule that does not keep it out.
+    pub(crate) fn note(&mut self, row: usize, rule: Rule) {
+        self.part.counts.add(rule, 1);
+        if self.is_shown && self.part.examples.wants(rule) {
+            let found = self.found(row, rule);
+            self.part.examples.add(rule, found);
+        }
+    }
+
+    /// The same, where it does.
+    pub(crate) fn note_if(&mut self, breaks: bool, row: usize, rule: Rule) {
+        if breaks {
+            self.note(row, rule);
+        }
     }
 
     /// The row is kept out: it breaks a rule.
     pub(crate) fn refuse(&mut self, row: usize, rule: Rule) {
         self.part.counts.add(rule, 1);
-        let found = |wanted: &dyn Fn(&CanonicalColumn) -> bool| {
-            let place = self.sheet.columns.iter().position(wanted)?;
-            convert::display(self.arrays.get(place).and_then(Option::as_ref), row)
-        };
+        let found = self.found(row, rule);
+        self.part.quarantine.push(found);
+    }
+
+    /// A row with its place and what stands in it: a time, an amount and a deal in their own places,
+    /// everything else beside its column's name.
+    fn found(&self, row: usize, rule: Rule) -> QuarantinedRow {
+        let columns = self.sheet.columns;
+        let cell =
+            |place: usize| convert::display(self.arrays.get(place).and_then(Option::as_ref), row);
+        let first = |wanted: &dyn Fn(&CanonicalColumn) -> bool| columns.iter().position(wanted);
         let is_time =
             |c: &CanonicalColumn| matches!(c.holds, ColumnType::Instant | ColumnType::Date);
-        let (event_time, amount, deal_id) = (
-            found(&is_time),
-            found(&|column| column.holds == ColumnType::Money),
-            found(&|column| column.name == "deal_id"),
-        );
+        let own = [
+            first(&is_time),
+            first(&|column| column.holds == ColumnType::Money),
+            first(&|column| column.name == "deal_id"),
+        ];
+        let rest = columns.iter().enumerate().filter(|(place, _)| !own.contains(&Some(*place)));
+        let rest =
+            rest.filter_map(|(place, column)| Some(format!("{} {}", column.name, cell(place)?)));
+        let rest: Vec<String> = rest.collect();
+        let [event_time, amount, deal_id] = own.map(|place| place.and_then(cell));
         let file = self.sheet.checked.path(&self.unit).to_path_buf();
         let place = QuarantinedRow::of_fold(file, self.first_row + row as u64, rule);
-        self.part.quarantine.push(QuarantinedRow { event_time, amount, deal_id, ..place });
+        let text = (!rest.is_empty()).then(|| rest.join(", "));
+        QuarantinedRow { event_time, amount, deal_id, text, ..place }
     }
 }
 

@@ -43,18 +43,18 @@ pub struct Spend {
     pub inputs: Vec<CheckedInput>,
 }
 
-/// The checked inputs of shape `spend`.
+/// The checked input of shape `spend`.
 pub struct SpendSource {
-    sheets: Vec<Sheet>,
+    sheet: Option<Sheet>,
 }
 
 impl SpendSource {
-    /// Lists and checks every input of shape `spend`.
+    /// Lists and checks the input of shape `spend`.
     ///
     /// # Errors
-    /// Everything that is wrong with the files of the first input that has faults.
+    /// Everything that is wrong with the input's files.
     pub fn open(config: &Config, calendar: Calendar) -> Result<Self, Error> {
-        Ok(Self { sheets: Sheet::open(config, calendar, Shape::Spend)? })
+        Ok(Self { sheet: Sheet::open(config, calendar, Shape::Spend)? })
     }
 
     /// Reads every row, of which there are few. Returns `None` if there is no such input. `price`
@@ -71,10 +71,10 @@ impl SpendSource {
         ledger: &Ledger,
     ) -> Result<Option<Spend>, Error> {
         let mut reading = Reading { calendar, currency, price, as_of, ledger, rows: Vec::new() };
-        for sheet in &self.sheets {
+        if let Some(sheet) = &self.sheet {
             sheet.read(ledger, |batch| reading.batch(batch))?;
         }
-        let inputs: Vec<CheckedInput> = self.sheets.into_iter().map(|s| s.checked).collect();
+        let inputs: Vec<CheckedInput> = self.sheet.into_iter().map(|s| s.checked).collect();
         Ok((!inputs.is_empty()).then_some(Spend { rows: reading.rows, inputs }))
     }
 }
@@ -97,7 +97,7 @@ impl Reading<'_> {
         let columns = dates.iter().zip(amounts).zip(channels).zip(cost_types).zip(currencies);
         for (row, ((((at, amount), channel), cost_type), currency)) in columns.enumerate() {
             let is_inexact = inexact.binary_search(&row).is_ok();
-            match self.judge(*at, amount, is_inexact, batch) {
+            match self.judge(row, (*at, amount, is_inexact), batch) {
                 Err(rule) => batch.refuse(row, rule),
                 Ok(Fate::AfterAsOf) => batch.after_as_of(),
                 Ok(Fate::Kept) => {
@@ -110,7 +110,7 @@ impl Reading<'_> {
                             (self.price)(&SpentIn { day, amount, currency })
                         }
                     };
-                    batch.note(Rule::UnpricedSpend, u64::from(amount == UNPRICED));
+                    batch.note_if(amount == UNPRICED, row, Rule::UnpricedSpend);
                     let amount = if amount == UNPRICED { NO_AMOUNT } else { amount };
                     self.rows.push(SpendRow { day, amount, channel, cost_type });
                 }
@@ -122,9 +122,8 @@ impl Reading<'_> {
     /// What becomes of a row; breaches of rules that keep no row out are counted.
     fn judge(
         &self,
-        at: Instant,
-        amount: i64,
-        is_inexact: bool,
+        row: usize,
+        (at, amount, is_inexact): (Instant, i64, bool),
         batch: &mut SheetBatch<'_>,
     ) -> Result<Fate, Rule> {
         if let Some(rule) = TaskState::judge_time(at) {
@@ -142,7 +141,7 @@ impl Reading<'_> {
         if self.ledger.severity(rule) == Severity::Quarantine {
             return Err(rule);
         }
-        batch.note(rule, 1);
+        batch.note(row, rule);
         Ok(Fate::Kept)
     }
 }

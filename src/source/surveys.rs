@@ -123,16 +123,17 @@ impl Answers {
                 Ok(judged) => judged,
             };
             batch.keep();
-            batch.note(Rule::UnattributedRows, u64::from(customer.is_none() && deal.is_none()));
-            self.add(response, SurveyRow { at, kind, score, scale_max, customer, deal }, batch);
+            batch.note_if(customer.is_none() && deal.is_none(), row, Rule::UnattributedRows);
+            let answer = SurveyRow { at, kind, score, scale_max, customer, deal };
+            self.add(row, response, answer, batch);
         }
         Ok(())
     }
 
-    fn add(&mut self, response: Id, answer: SurveyRow, batch: &mut SheetBatch<'_>) {
+    fn add(&mut self, row: usize, response: Id, answer: SurveyRow, batch: &mut SheetBatch<'_>) {
         if !response.is_none() {
             if let Some(before) = self.known.get(&response).and_then(|r| self.rows.get_mut(*r)) {
-                batch.note(Rule::DuplicateResponses, 1);
+                batch.note(row, Rule::DuplicateResponses);
                 if answer.at >= before.at {
                     *before = answer;
                 }

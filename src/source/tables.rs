@@ -39,16 +39,16 @@ impl TableSettings<'_> {
     pub(super) fn worth(
         &self,
         (day, amount, currency): (Day, i64, Option<&str>),
-        is_inexact: bool,
+        (row, is_inexact): (usize, bool),
         batch: &mut SheetBatch<'_>,
     ) -> Result<i64, Rule> {
         let inexact = Rule::InexactAmount;
         if is_inexact && self.ledger.severity(inexact) == Severity::Quarantine {
             return Err(inexact);
         }
-        batch.note(inexact, u64::from(is_inexact));
+        batch.note_if(is_inexact, row, inexact);
         let worth = (self.price)(&SpentIn { day, amount, currency });
-        batch.note(Rule::UnpricedRows, u64::from(worth == UNPRICED));
+        batch.note_if(worth == UNPRICED, row, Rule::UnpricedRows);
         Ok(if worth == UNPRICED { NO_AMOUNT } else { worth })
     }
 }
@@ -56,11 +56,11 @@ impl TableSettings<'_> {
 /// The checked inputs.
 #[derive(Default)]
 pub struct TablesSource {
-    targets: Vec<Sheet>,
-    surveys: Vec<Sheet>,
-    touches: Vec<Sheet>,
-    contracts: Vec<Sheet>,
-    calendar: Vec<Sheet>,
+    targets: Option<Sheet>,
+    surveys: Option<Sheet>,
+    touches: Option<Sheet>,
+    contracts: Option<Sheet>,
+    calendar: Option<Sheet>,
 }
 
 /// What they hold; `None` where there is no such input.
@@ -90,7 +90,7 @@ impl TablesSource {
         let mut open = |shape| match Sheet::open(config, calendar, shape) {
             Err(Error::Faults(more)) => {
                 faults.extend(more);
-                Ok(Vec::new())
+                Ok(None)
             }
             opened => opened,
         };
@@ -112,30 +112,38 @@ impl TablesSource {
         let (mut targets, mut touches, mut contracts) = (Vec::new(), Vec::new(), Vec::new());
         let (mut answers, mut workdays) = (Answers::default(), Workdays::default());
         let ledger = settings.ledger;
-        for sheet in &self.targets {
+        if let Some(sheet) = &self.targets {
             sheet.read(ledger, |batch| targets::read_batch(batch, settings, &mut targets))?;
         }
-        for sheet in &self.surveys {
+        if let Some(sheet) = &self.surveys {
             sheet.read(ledger, |batch| answers.read_batch(batch, settings))?;
         }
-        for sheet in &self.touches {
+        if let Some(sheet) = &self.touches {
             sheet.read(ledger, |batch| touches::read_batch(batch, settings, &mut touches))?;
         }
-        for sheet in &self.contracts {
+        if let Some(sheet) = &self.contracts {
             sheet.read(ledger, |batch| contracts::read_batch(batch, settings, &mut contracts))?;
         }
-        for sheet in &self.calendar {
+        if let Some(sheet) = &self.calendar {
             sheet.read(ledger, |batch| workdays.read_batch(batch))?;
         }
+        let mut calendar = self.calendar;
+        let untold = workdays.untold();
+        if let (Some(sheet), true) = (calendar.as_mut(), untold > 0) {
+            sheet.checked.warnings.push(format!(
+                "{untold} days between the first and the last one are not told: Monday to Friday \
+                 count as worked, as before and after"
+            ));
+        }
         let mut tables = Tables {
-            targets: (!self.targets.is_empty()).then_some(targets),
-            surveys: (!self.surveys.is_empty()).then_some(answers.rows),
-            touches: (!self.touches.is_empty()).then_some(touches),
-            contracts: (!self.contracts.is_empty()).then_some(contracts),
+            targets: self.targets.is_some().then_some(targets),
+            surveys: self.surveys.is_some().then_some(answers.rows),
+            touches: self.touches.is_some().then_some(touches),
+            contracts: self.contracts.is_some().then_some(contracts),
             workdays,
             inputs: Vec::new(),
         };
-        let sheets = [self.targets, self.surveys, self.touches, self.contracts, self.calendar];
+        let sheets = [self.targets, self.surveys, self.touches, self.contracts, calendar];
         tables.inputs = sheets.into_iter().flatten().map(|sheet| sheet.checked).collect();
         Ok(tables)
     }
@@ -156,7 +164,7 @@ impl Tables {
             + of(self.surveys.as_ref().map_or(0, Vec::len), size_of::<SurveyRow>())
             + of(self.touches.as_ref().map_or(0, Vec::len), size_of::<TouchRow>())
             + of(self.contracts.as_ref().map_or(0, Vec::len), size_of::<ContractRow>())
-            + of(self.workdays.len(), size_of::<(Day, Option<String>)>())
+            + of(self.workdays.len(), size_of::<(Day, Option<bool>)>())
     }
 
     /// The first and the last day of each table that has rows, by the name of its shape.

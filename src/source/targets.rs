@@ -42,17 +42,18 @@ pub(super) fn read_batch(
     let spans = starts.into_iter().zip(ends);
     let columns = whose.zip(spans).zip(amounts).zip(metrics).zip(currencies).enumerate();
     for (row, (((((owner, team), (from, to)), amount), metric), currency)) in columns {
-        let is_amount = ![NO_AMOUNT, BAD_AMOUNT].contains(&amount) && amount >= 0;
+        let is_amount = ![NO_AMOUNT, BAD_AMOUNT].contains(&amount);
         let is_span = from != NO_DAY && to != NO_DAY && from < to;
         if !is_amount || !is_span {
             batch.refuse(row, Rule::BadTarget);
             continue;
         }
         let is_inexact = inexact.binary_search(&row).is_ok();
-        match settings.worth((from, amount, currency.as_deref()), is_inexact, batch) {
+        match settings.worth((from, amount, currency.as_deref()), (row, is_inexact), batch) {
             Err(rule) => batch.refuse(row, rule),
             Ok(amount) => {
                 batch.keep();
+                batch.note_if(amount != NO_AMOUNT && amount <= 0, row, Rule::NonpositiveTargets);
                 let metric = metric.unwrap_or_else(|| NET_WON_AMOUNT.to_owned());
                 rows.push(TargetRow { owner, team, metric, from, to, amount });
             }

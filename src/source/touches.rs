@@ -40,7 +40,8 @@ pub(super) fn read_batch(
             None if at > settings.as_of => batch.after_as_of(),
             None => {
                 batch.keep();
-                batch.note(Rule::UnattributedRows, u64::from(customer.is_none() && lead.is_none()));
+                let is_nobodys = customer.is_none() && lead.is_none();
+                batch.note_if(is_nobodys, row, Rule::UnattributedRows);
                 rows.push(TouchRow { at, customer, lead, channel, campaign });
             }
         }

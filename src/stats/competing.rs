@@ -8,6 +8,7 @@
 //! duration endings come before censorings.
 
 use super::float;
+use super::survival::entering;
 
 #[cfg(test)]
 mod tests;
@@ -157,15 +158,32 @@ impl Incidence {
     /// from Clinical Trials and Observational Studies, chapter 10.
     #[must_use]
     pub fn fit(tallies: &[Tally]) -> Self {
+        Self::fit_late(tallies, &[])
+    }
+
+    /// The same where some were first seen after their start: `late` are the durations at which so
+    /// many were, ascending, as in [`super::survival::Curve::fit_late`].
+    #[must_use]
+    pub fn fit_late(tallies: &[Tally], late: &[(i64, i64)]) -> Self {
         let total = |tally: &Tally| tally.ended.iter().sum::<i64>() + tally.censored;
         let mut at_risk: i64 = tallies.iter().map(total).sum();
+        at_risk -= late.iter().map(|(_, n)| n).sum::<i64>();
+        let mut late = late.iter().peekable();
         // At the last censoring: what had happened, and how many were at risk just after it.
         let (mut since, mut since_at_risk, mut since_survival) = ([0.0; 2], at_risk, 1.0);
         let mut ended_since = [0; 2];
         let (mut survival, mut naive) = (1.0, [1.0; 2]);
+        let mut latest = [0.0; 2];
         let mut sums = [VarianceSums::default(); 2];
         let mut steps = Vec::with_capacity(tallies.len());
         for tally in tallies.iter().filter(|tally| total(tally) > 0) {
+            let entered = entering(&mut late, tally.duration);
+            if entered > 0 {
+                // What happened so far stays; shares are now of more.
+                at_risk += entered;
+                (since, since_at_risk, since_survival) = (latest, at_risk, survival);
+                ended_since = [0; 2];
+            }
             let before = survival;
             let both: i64 = tally.ended.iter().sum();
             for (sum, own) in ended_since.iter_mut().zip(tally.ended) {
@@ -176,6 +194,7 @@ impl Incidence {
             let [first_n, second_n] = ended_since;
             let incidence = [first + share(first_n), second + share(second_n)];
             survival = share(since_at_risk - first_n - second_n);
+            latest = incidence;
             let mut variance = [0.0; 2];
             let columns = variance.iter_mut().zip(&mut sums).zip(&mut naive);
             for (((variance, sums), naive), (own, incidence)) in
@@ -209,7 +228,8 @@ impl Incidence {
     /// How many were followed.
     #[must_use]
     pub fn subjects(&self) -> i64 {
-        self.steps.first().map_or(0, |step| step.at_risk)
+        let all = |step: &Step| step.ended.iter().sum::<i64>() + step.censored;
+        self.steps.iter().map(all).sum()
     }
 
     /// The step that holds at a duration.
@@ -240,6 +260,26 @@ impl Incidence {
     pub fn quantile(&self, cause: Cause, p: f64) -> Option<i64> {
         let step = self.steps.iter().find(|step| cause.of(&step.incidence) >= p - SAME)?;
         Some(step.duration)
+    }
+
+    /// Limits of a quantile: the first durations by which the upper and the lower limit of the
+    /// incidence reach the share; each `None` where its limit never does.
+    ///
+    /// Edge cases: a step whose limits cannot be estimated counts as not reaching it.
+    #[must_use]
+    pub fn quantile_limits(&self, cause: Cause, p: f64, z: f64) -> (Option<i64>, Option<i64>) {
+        let (mut earliest, mut latest) = (None, None);
+        for step in &self.steps {
+            let Some((low, high)) = step.limits(cause, z) else { continue };
+            if earliest.is_none() && high >= p - SAME {
+                earliest = Some(step.duration);
+            }
+            if low >= p - SAME {
+                latest = Some(step.duration);
+                break;
+            }
+        }
+        (earliest, latest)
     }
 
     /// As [`Self::quantile`], of those who have the ending in the end; `None` without any.

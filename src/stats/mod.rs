@@ -5,9 +5,14 @@
 //! [`btyd`], endings that exclude each other in [`competing`].
 
 pub mod btyd;
+pub mod comparison;
 pub mod competing;
+pub mod distributions;
 pub mod interval;
+pub mod multiplicity;
 pub mod quantile;
+pub mod shrinkage;
+pub mod standardisation;
 pub mod survival;
 
 /// The standard normal quantile of two-sided 95 % limits: the 0.975 quantile to double precision.

@@ -9,6 +9,8 @@
 //! Invariant: at one duration events come before censorings, so those censored at `t` are at risk
 //! at `t`.
 
+use std::iter::Peekable;
+
 use super::float;
 
 #[cfg(test)]
@@ -124,6 +126,18 @@ impl Step {
     }
 }
 
+/// How many enter before a duration, of those who have not yet.
+pub(super) fn entering<'a>(
+    late: &mut Peekable<impl Iterator<Item = &'a (i64, i64)>>,
+    duration: i64,
+) -> i64 {
+    let mut entered = 0;
+    while let Some((_, n)) = late.next_if(|(at, _)| *at < duration) {
+        entered += n;
+    }
+    entered
+}
+
 impl Curve {
     /// Fits the curve to tallies of ascending, distinct durations.
     ///
@@ -137,12 +151,31 @@ impl Curve {
     /// Greenwood, 1926, The Natural Duration of Cancer.
     #[must_use]
     pub fn fit(tallies: &[Tally]) -> Self {
-        let mut at_risk: i64 = tallies.iter().map(|t| t.observed + t.censored).sum();
+        Self::fit_late(tallies, &[])
+    }
+
+    /// The same where some subjects were first seen after their start (left truncation): `late` are
+    /// the durations at which so many were, ascending. They are at risk only at later ones.
+    ///
+    /// Edge cases: whoever leaves must have entered at a shorter duration; once nobody is left at
+    /// risk and all had the event, the survival is 0 whoever enters later.
+    ///
+    /// Source: Klein and Moeschberger, 2003, Survival Analysis, section 4.6.
+    #[must_use]
+    pub fn fit_late(tallies: &[Tally], late: &[(i64, i64)]) -> Self {
+        let all: i64 = tallies.iter().map(|t| t.observed + t.censored).sum();
+        let mut at_risk = all - late.iter().map(|(_, n)| n).sum::<i64>();
+        let mut late = late.iter().peekable();
         // The survival at the last censoring, and how many were at risk just after it.
         let (mut block_survival, mut block_at_risk) = (1.0, at_risk);
         let (mut survival, mut log_variance) = (1.0, 0.0);
         let mut steps = Vec::with_capacity(tallies.len());
         for tally in tallies.iter().filter(|t| t.observed + t.censored > 0) {
+            let entered = entering(&mut late, tally.duration);
+            if entered > 0 {
+                at_risk += entered;
+                (block_survival, block_at_risk) = (survival, at_risk);
+            }
             let left = at_risk - tally.observed;
             if tally.observed > 0 {
                 survival = block_survival * float(left) / float(block_at_risk);
@@ -167,7 +200,7 @@ impl Curve {
     /// How many were followed.
     #[must_use]
     pub fn subjects(&self) -> i64 {
-        self.steps.first().map_or(0, |s| s.at_risk)
+        self.steps.iter().map(|s| s.observed + s.censored).sum()
     }
 
     /// How many had the event.
@@ -240,5 +273,30 @@ impl Curve {
             (since, height) = (step.duration, step.survival);
         }
         Some(area + height * float(horizon - since))
+    }
+
+    /// The mean duration up to a horizon and its standard error.
+    ///
+    /// Definition: variance `Σ A²·d/(n(n − d))` over the events before the horizon, with A the area
+    /// under the curve from the event to the horizon.
+    ///
+    /// Edge cases: `None` without subjects; an event that takes all who are left has no area behind
+    /// it and adds nothing.
+    ///
+    /// Source: Klein and Moeschberger, 2003, Survival Analysis, section 4.5.
+    #[must_use]
+    pub fn restricted_mean_error(&self, horizon: i64) -> Option<(f64, f64)> {
+        let mean = self.restricted_mean(horizon)?;
+        let (mut area, mut until, mut variance) = (0.0, horizon, 0.0);
+        for step in self.steps.iter().rev().skip_while(|s| s.duration >= horizon) {
+            area += step.survival * float(until - step.duration);
+            until = step.duration;
+            let left = step.at_risk - step.observed;
+            if step.observed > 0 && left > 0 {
+                variance +=
+                    area * area * float(step.observed) / (float(step.at_risk) * float(left));
+            }
+        }
+        Some((mean, variance.sqrt()))
     }
 }

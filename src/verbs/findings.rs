@@ -175,7 +175,7 @@ fn details(text: &mut String, judged: &Judged, own: &Broken, rule: Rule) {
         _ => rule.meaning(),
     };
     line(text, 3, meaning);
-    if let Some(values) = judged.mentions.get(&rule) {
+    if let Some(values) = judged.mentions.get(&(rule, own.input.clone())) {
         line(text, 3, &format!("namely {}", mentioned(values)));
     }
     let examples = judged.examples.get(&own.input);

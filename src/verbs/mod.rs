@@ -12,8 +12,8 @@ use std::io::Write;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, ExplainSubject, GenerateArgs, LogFormat, ShowArgs, SqlArgs, Verb};
-use crate::config::{self, Config};
-use crate::engine::state_sql;
+use crate::config::{self, Config, CustomMetric, Flags};
+use crate::engine::{custom_sql, state_sql};
 use crate::error::{Error, nearest_names};
 use crate::metrics::{Metric, REGISTRY};
 use crate::report;
@@ -69,7 +69,10 @@ fn find_metric(what: &'static str, name: &str) -> Result<&'static Metric, Error>
 }
 
 fn sql(args: &SqlArgs, out: &mut dyn Write) -> Result<(), Error> {
-    let metric = find_metric("metric", &args.metric)?;
+    let metric = match find_metric("metric", &args.metric) {
+        Ok(metric) => metric,
+        Err(unknown) => return own_sql(args, unknown, out),
+    };
     written(writeln!(out, "-- {}: {}", metric.name, metric.question))?;
     for (position, state) in metric.states.iter().enumerate() {
         let (n, of) = (position + 1, metric.states.len());
@@ -79,6 +82,24 @@ fn sql(args: &SqlArgs, out: &mut dyn Write) -> Result<(), Error> {
         written(writeln!(out, "{};", sql.trim()))?;
     }
     Ok(())
+}
+
+/// The SQL of a metric of the configuration; without such a one it is unknown.
+fn own_sql(args: &SqlArgs, unknown: Error, out: &mut dyn Write) -> Result<(), Error> {
+    let resolved = match config::load(&Flags { config: args.config.clone(), ..Flags::default() }) {
+        Ok(resolved) => resolved,
+        Err(broken) => return Err(if args.config.is_some() { broken } else { unknown }),
+    };
+    let own = &resolved.config.metrics;
+    let Some(metric) = own.iter().find(|metric| metric.name == args.metric) else {
+        let names = REGISTRY.iter().map(|metric| metric.name);
+        let names = names.chain(own.iter().map(|metric| metric.name.as_str()));
+        let nearest = nearest_names(&args.metric, names);
+        return Err(Error::UnknownName { what: "metric", name: args.metric.clone(), nearest });
+    };
+    let CustomMetric { name, question, relation, .. } = metric;
+    written(writeln!(out, "-- {name}: {question}\n\n-- over the relation {relation}"))?;
+    written(writeln!(out, "{};", custom_sql(metric, &args.slice)?.trim()))
 }
 
 fn generate(cli: &Cli, args: &GenerateArgs, err: &mut dyn Write) -> Result<(), Error> {

@@ -320,6 +320,20 @@ fn the_sql_of_every_table_groups_one_relation() {
 }
 
 #[test]
+fn the_sql_of_a_metric_of_ones_own_is_that_of_the_configuration() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = scratch.path().join("own.toml");
+    let text = "[pipeline]\nstages = [\"lead\"]\n[dimensions]\ncolumns = [\"region\"]\n\
+        [inputs.deal_events]\npath = \"events\"\n[[metrics]]\nname = \"deals_of_mine\"\n\
+        relation = \"deals\"\nquestion = \"How many?\"\n\
+        sql = \"SELECT is_won, COUNT(*) AS n FROM deals GROUP BY is_won\"\n";
+    std::fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap();
+    let sql = succeeds(&["sql", "deals_of_mine", "-c", config, "--slice", "region"]);
+    assert!(sql.contains("GROUP BY region, is_won"), "{sql}");
+}
+
+#[test]
 fn a_memory_limit_that_cannot_hold_is_refused_with_one_that_can() {
     let scratch = tempfile::tempdir().unwrap();
     let made = scratch.path().join("made");

@@ -25,7 +25,9 @@ macro_rules! scenarios {
     };
 }
 
-scenarios! { acquisition customers cycles dirt money outcomes paths payments recurring }
+scenarios! {
+    acquisition customers cycles dirt money outcomes paths payments people late targets recurring
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

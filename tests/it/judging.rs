@@ -83,6 +83,76 @@ fn check_names_what_is_wrong_with_counts_shares_values_and_rows() {
 }
 
 #[test]
+fn check_names_the_rows_and_values_of_tables_beside_the_histories() {
+    let scratch = dirty();
+    let config = dirty_config()
+        + "[inputs.payments]\npath = 'payments.csv'\n[inputs.deal_splits]\npath = 'splits.csv'\n\
+           [inputs.calendar]\npath = 'calendar.csv'\n[inputs.merges]\npath = 'merges.csv'\n";
+    scratch.write("dealmill.toml", &config);
+    scratch.write(
+        "payments.csv",
+        "payment_id,deal_id,paid_at,amount\np1,1,2024-01-03,5\np1,1,2024-01-03,6\n\
+         p2,77,2024-01-03,7\n",
+    );
+    scratch.write("splits.csv", "deal_id,owner_id,share\n1,ann,0.5\n55,ann,1\n1,bob,0.4\n");
+    scratch.write("calendar.csv", "date,is_workday\n2024-01-01,no\n2024-01-05,yes\n");
+    scratch.write("merges.csv", "loser_id,winner_id\n88,1\n");
+    let (report, _, code) = dealmill(&scratch, &["check"]);
+    assert_eq!(code, Some(0), "{report}");
+    check(
+        &report,
+        &[
+            // The owner of the deal that is left has no team.
+            "namely \"bob\" (1)\n",
+            "payments.csv row 2: deal \"1\", time \"2024-01-03\", amount \"6\", text \"payment_id p1\"",
+            "namely \"77\" (1)\n",
+            "namely \"deal 1: 0.9\"\n",
+            "namely \"55\" (1)\n",
+            "namely \"88\" (1)\n",
+            "calendar: 3 days between the first and the last one are not told",
+        ],
+    );
+}
+
+#[test]
+fn merges_in_a_circle_are_refused_with_their_row() {
+    let scratch = dirty();
+    let config = dirty_config() + "[inputs.merges]\npath = 'merges.csv'\n";
+    scratch.write("dealmill.toml", &config);
+    scratch.write("merges.csv", "loser_id,winner_id\n5,6\n1,2\n2,1\n");
+    let (_, said, code) = dealmill(&scratch, &["check"]);
+    assert_eq!(code, Some(3), "{said}");
+    check(&said, &["merges.csv, row 2, columns", "merged in a circle: 1 into 2 into 1"]);
+}
+
+#[test]
+fn a_misspelt_table_is_told_what_it_is_called() {
+    let scratch = dirty();
+    scratch.write("dealmill.toml", &(dirty_config() + "[inputs.payment]\npath = 'payments.csv'\n"));
+    let (_, said, code) = dealmill(&scratch, &["check"]);
+    assert_eq!(code, Some(2), "{said}");
+    check(&said, &["inputs.payment", "did you mean \"payments\"?"]);
+}
+
+#[test]
+fn a_deal_that_is_not_there_is_answered_with_the_nearest() {
+    let scratch = dirty();
+    let (_, said, code) = dealmill(&scratch, &["explain", "deal", "12"]);
+    assert_eq!(code, Some(2), "{said}");
+    check(&said, &["unknown deal \"12\"", "\"1\""]);
+}
+
+#[test]
+fn amounts_that_nothing_converts_are_not_told_as_if_they_were() {
+    let scratch = dirty();
+    let config = dirty_config().replace("policy = 'at_close'", "policy = 'none'");
+    scratch.write("dealmill.toml", &config);
+    let (told, _, code) = dealmill(&scratch, &["explain", "deal", "2"]);
+    assert_eq!(code, Some(0), "{told}");
+    check(&told, &["its currency is CHF, not USD", "a run refuses it (G16)"]);
+}
+
+#[test]
 fn rules_that_an_input_cannot_break_are_not_listed_for_it() {
     let scratch = dirty();
     let config = dirty_config();

@@ -3,6 +3,7 @@
 //! what trips people up in that CRM.
 
 mod crms;
+mod pipelines;
 mod seeds;
 
 use std::path::Path;

@@ -39,6 +39,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "relations",
             "source",
             "spill",
+            "table",
             "time",
         ],
     ),

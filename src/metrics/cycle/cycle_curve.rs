@@ -4,7 +4,7 @@
 //! It is made for the whole history only, per slice: a curve per period has too few deals to read
 //! and many points to store, and `cycle_length` gives its quartiles per period.
 
-use super::{ALL_CYCLES, read_cycles};
+use super::{ALL_CYCLES, ALL_LATE_ENTRIES, read_cycles};
 use crate::error::Error;
 use crate::metrics::durations::days;
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, View};
@@ -28,7 +28,10 @@ pub static METRIC: Metric = Metric {
     name: "cycle_curve",
     question: "What share of deals is still open after each length of time?",
     grain: "one row per slice, endpoint and time since the start, for the whole history",
-    states: &[State { relation: Relation::Deals, sql: ALL_CYCLES, absent: Absent::SkipTable }],
+    states: &[
+        State { relation: Relation::Deals, sql: ALL_CYCLES, absent: Absent::SkipTable },
+        ALL_LATE_ENTRIES,
+    ],
     output: OUTPUT,
     view: View::Steps("survival_rate"),
     references: &[
@@ -74,10 +77,10 @@ const IDENTITIES: &[Identity] = &[
 ];
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [state] = group.states else {
-        return Err(Error::Bug("the cycle curve has one state".into()));
+    let [state, late] = group.states else {
+        return Err(Error::Bug("the cycle curve has two states".into()));
     };
-    let cycles = read_cycles(state)?;
+    let cycles = read_cycles(state, late)?;
     push_curve(group, rows, "any", &cycles.close_curve())?;
     push_curve(group, rows, "won", &cycles.win_curve())
 }
@@ -155,7 +158,8 @@ mod tests {
         // 2,000 deals won after 1, 2, … days: S(t) = (2000 − t)/2000.
         let rows: Vec<[i64; 3]> = (1..=2000).map(|day| [day, 1, 1]).collect();
         let rows: Vec<&[i64]> = rows.iter().map(|row| row.as_slice()).collect();
-        let states = [state(&["duration", "cycle_status"], &["deals_n"], &rows)];
+        let late = state(&["entry_age", "duration", "cycle_status"], &["deals_n"], &[]);
+        let states = [state(&["duration", "cycle_status"], &["deals_n"], &rows), late];
         let table =
             finish_by_hand(&METRIC, &states, Period::All, &settings(&["L"], 20)).expect("a table");
         let number = |text: String| text.parse::<f64>().expect("a number");

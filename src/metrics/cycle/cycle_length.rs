@@ -5,13 +5,15 @@
 //! that the bias is seen. Time to a win is a Kaplan–Meier estimate with lost deals censored: read it
 //! as "if deals were not lost"; the share that will ever be won needs competing risks.
 
-use super::{CYCLES, Cycles, read_cycles};
+use super::{CYCLES, Cycles, LATE_ENTRIES, read_cycles};
 use crate::error::Error;
 use crate::metrics::durations::{curve_days, days, limits_days};
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View};
+use crate::metrics::{
+    Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View, by_period,
+};
 use crate::relations::Relation;
-use crate::stats::float;
-use crate::stats::survival::{Curve, QuantileRule};
+use crate::stats::survival::{Curve, QuantileRule, Scale};
+use crate::stats::{Z_95, float};
 use crate::table::{ColumnSpec, Value};
 use crate::time::Resolution;
 
@@ -24,7 +26,10 @@ pub static METRIC: Metric = Metric {
     name: "cycle_length",
     question: "How long do deals take to close, counting those that are still open?",
     grain: "one row per slice and period of creation",
-    states: &[State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable }],
+    states: &[
+        State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable },
+        LATE_ENTRIES,
+    ],
     output: OUTPUT,
     view: View::Line("close_days_km_p50"),
     references: &[
@@ -39,7 +44,9 @@ pub static METRIC: Metric = Metric {
 const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::count("deals_n", "deals", "Deals created in the period."),
     ColumnSpec::count("negative_n", "deals", "Of these, cycles that end before they begin."),
-    ColumnSpec::count("at_risk_n", "deals", "Deals followed: all but the negative ones."),
+    ColumnSpec::count("unseen_n", "deals", "Of these, ended before the history begins."),
+    ColumnSpec::count("at_risk_n", "deals", "Deals followed: all but those two."),
+    ColumnSpec::count("late_n", "deals", "Of these, begun before the history and followed later."),
     ColumnSpec::count("observed_n", "deals", "Deals followed to their close: won_n + lost_n."),
     ColumnSpec::count("won_n", "deals", "Deals whose cycle ended with a win."),
     ColumnSpec::count("lost_n", "deals", "Deals whose cycle ended with a loss."),
@@ -61,6 +68,12 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::days("close_days_km_p50", "The first time by which half have closed."),
     ColumnSpec::days("close_days_km_p50_low", "Its lower log-log 95 % limit."),
     ColumnSpec::days("close_days_km_p50_high", "Its upper limit; null where not reached."),
+    ColumnSpec::days(
+        "close_days_km_p50_midpoint",
+        "The same, but the middle where exactly half have closed for a while, as R says it.",
+    ),
+    ColumnSpec::days("close_days_km_p50_log_low", "Lower 95 % limit on the scale of logarithms."),
+    ColumnSpec::days("close_days_km_p50_log_high", "Its upper limit, R's default; null likewise."),
     ColumnSpec::days("close_days_km_p75", "The first time by which three quarters have closed."),
     ColumnSpec::days("close_days_km_p75_low", "Its lower log-log 95 % limit."),
     ColumnSpec::days("close_days_km_p75_high", "Its upper limit; null where not reached."),
@@ -68,6 +81,8 @@ const OUTPUT: &[ColumnSpec] = &[
         "close_days_restricted_mean",
         "Mean time to close within the horizon: area under the curve from 0 to horizon_days.",
     ),
+    ColumnSpec::days("close_days_restricted_mean_low", "Its lower 95 % limit."),
+    ColumnSpec::days("close_days_restricted_mean_high", "Its upper 95 % limit."),
     ColumnSpec::days("horizon_days", "Longest time that any of the deals was followed."),
     ColumnSpec::days(
         "win_days_km_p25",
@@ -88,10 +103,10 @@ const OUTPUT: &[ColumnSpec] = &[
 
 const IDENTITIES: &[Identity] = &[
     Identity {
-        claim: "deals_n = at_risk_n + negative_n and at_risk_n = won_n + lost_n + censored_n",
+        claim: "deals_n = at_risk_n + negative_n + unseen_n and at_risk_n = won_n + lost_n + censored_n",
         holds: |row| {
             let sum = |names: &[&str]| names.iter().map(|n| row.int(n)).sum::<Option<i64>>();
-            row.int("deals_n") == sum(&["at_risk_n", "negative_n"])
+            row.int("deals_n") == sum(&["at_risk_n", "negative_n", "unseen_n"])
                 && row.int("at_risk_n") == sum(&["won_n", "lost_n", "censored_n"])
                 && row.int("observed_n") == sum(&["won_n", "lost_n"])
         },
@@ -106,17 +121,21 @@ const IDENTITIES: &[Identity] = &[
 ];
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [state] = group.states else {
-        return Err(Error::Bug("the cycle length has one state".into()));
+    let [state, late] = group.states else {
+        return Err(Error::Bug("the cycle length has two states".into()));
     };
-    for (start, of_period) in state.by_period() {
-        rows.push(start, &values_of(&of_period, group.settings)?)?;
+    for (start, [of_period, late]) in by_period([state, late]) {
+        rows.push(start, &values_of(&of_period, &late, group.settings)?)?;
     }
     Ok(())
 }
 
-fn values_of(state: &StateView<'_>, settings: &Settings) -> Result<Values, Error> {
-    let cycles = read_cycles(state)?;
+fn values_of(
+    state: &StateView<'_>,
+    late: &StateView<'_>,
+    settings: &Settings,
+) -> Result<Values, Error> {
+    let cycles = read_cycles(state, late)?;
     let close = cycles.close_curve();
     let mut values = counted(&cycles, &close);
     values.extend(ended_only(&cycles, settings.resolution));
@@ -133,7 +152,9 @@ fn counted(cycles: &Cycles, close: &Curve) -> Values {
     vec![
         ("deals_n", Value::Int(cycles.deals())),
         ("negative_n", Value::Int(cycles.negative_n)),
+        ("unseen_n", Value::Int(cycles.late.unseen_n)),
         ("at_risk_n", Value::Int(close.subjects())),
+        ("late_n", Value::Int(cycles.late.seen())),
         ("observed_n", Value::Int(close.observed())),
         ("won_n", Value::Int(cycles.won_n)),
         ("lost_n", Value::Int(cycles.lost_n)),
@@ -157,12 +178,30 @@ fn ended_only(cycles: &Cycles, resolution: Resolution) -> Values {
 fn with_censoring(close: &Curve, win: &Curve, resolution: Resolution) -> Values {
     let horizon = close.horizon();
     let unit = float(resolution.units_per_day());
-    let mean = horizon.and_then(|h| close.restricted_mean(h)).map(|v| v / unit);
+    let mean = horizon.and_then(|h| close.restricted_mean_error(h));
+    let mean = mean.map(|(mean, error)| (mean / unit, Z_95 * error / unit));
     let mut values = quartiles(close, resolution, CLOSE_NAMES);
-    values.push(("close_days_restricted_mean", Value::float(mean)));
+    // Beside the median, before the third quartile.
+    values.splice(6..6, other_medians(close, resolution));
+    values.push(("close_days_restricted_mean", Value::float(mean.map(|(mean, _)| mean))));
+    let limit = |limit: fn((f64, f64)) -> f64| Value::float(mean.map(limit));
+    values.push(("close_days_restricted_mean_low", limit(|(mean, half)| (mean - half).max(0.0))));
+    values.push(("close_days_restricted_mean_high", limit(|(mean, half)| mean + half)));
     values.push(("horizon_days", Value::float(horizon.map(|h| days(h, resolution)))));
     values.extend(quartiles(win, resolution, WIN_NAMES));
     values
+}
+
+/// The median by the other rule, and its limits on the other scale.
+fn other_medians(curve: &Curve, resolution: Resolution) -> Values {
+    let (low, high) = curve.quantile_limits(0.5, Scale::Log, Z_95);
+    let in_days = |limit: Option<i64>| Value::float(limit.map(|v| days(v, resolution)));
+    let midpoint = curve_days(curve, 0.5, QuantileRule::Midpoint, resolution);
+    vec![
+        ("close_days_km_p50_midpoint", Value::float(midpoint)),
+        ("close_days_km_p50_log_low", in_days(low)),
+        ("close_days_km_p50_log_high", in_days(high)),
+    ]
 }
 
 /// Names of a quantile, its lower and its upper limit, per quartile.
@@ -232,6 +271,31 @@ mod tests {
         // 3·7/8 + 1·6/8 + 3·5/8 + 2·4/8 + 1·3/8 + 10·2/8.
         check_all("close_days_restricted_mean", "9.125");
         check_all("horizon_days", "20.0");
+    }
+
+    #[test]
+    fn lung_median_has_both_printed_limits() {
+        // R's survival: median 310, limits 285 and 363 by logarithms, 284 and 361 by log(−log);
+        // restricted mean to 1022 days 376.3, standard error 19.7.
+        let Some(text) = crate::stats::testdata::shared("survival/lung.csv") else { return };
+        let mut fixture = crate::relations::fixture::Fixture::new(&["L", "Won", "Lost"]);
+        for row in crate::stats::testdata::csv(&text) {
+            let status = if row[2] == "1" { "lost" } else { "open" };
+            let line = format!("created_period=0 cycle={} cycle_status={status}", row[1]);
+            fixture = fixture.line(Relation::Deals, &line);
+        }
+        let table = run(&METRIC, &fixture.build(), &[], &settings(&["L"], 2_000));
+        let check_whole = |column: &str, expected: &str| check(&table, &[], column, expected);
+        check_whole("close_days_km_p50_midpoint", "310.0");
+        check_whole("close_days_km_p50_low", "284.0");
+        check_whole("close_days_km_p50_high", "361.0");
+        check_whole("close_days_km_p50_log_low", "285.0");
+        check_whole("close_days_km_p50_log_high", "363.0");
+        let found = |column: &str| -> f64 {
+            crate::metrics::testing::cells(&table, &[], column)[0].parse().expect("days")
+        };
+        let half = found("close_days_restricted_mean_high") - found("close_days_restricted_mean");
+        assert!((half / Z_95 - 19.7).abs() < 0.05, "{half}");
     }
 
     #[test]

@@ -5,10 +5,10 @@
 //! won leaves out those still open, which are mostly slow ones; a Kaplan–Meier curve that censors
 //! losses says what would be won if deals were not lost.
 
-use super::{CYCLES, Race};
+use super::{CYCLES, LATE_ENTRIES, Race};
 use crate::error::Error;
 use crate::metrics::durations::days;
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, Settings, State, View};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, Settings, State, View, by_period};
 use crate::relations::Relation;
 use crate::stats::competing::{Cause, Incidence, Step};
 use crate::stats::{Z_95, ratio};
@@ -23,7 +23,10 @@ pub static METRIC: Metric = Metric {
     name: "cycle_outcomes",
     question: "What share of deals is won in the end, and how soon?",
     grain: "one row per slice and period of creation",
-    states: &[State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable }],
+    states: &[
+        State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable },
+        LATE_ENTRIES,
+    ],
     output: OUTPUT,
     view: View::Line("win_share_eventual"),
     references: &[
@@ -39,7 +42,9 @@ pub static METRIC: Metric = Metric {
 const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::count("deals_n", "deals", "Deals created in the period."),
     ColumnSpec::count("negative_n", "deals", "Of these, cycles that end before they begin."),
-    ColumnSpec::count("at_risk_n", "deals", "Deals followed: all but the negative ones."),
+    ColumnSpec::count("unseen_n", "deals", "Of these, ended before the history begins."),
+    ColumnSpec::count("at_risk_n", "deals", "Deals followed: all but those two."),
+    ColumnSpec::count("late_n", "deals", "Of these, begun before the history and followed later."),
     ColumnSpec::count("won_n", "deals", "Deals whose cycle ended with a win."),
     ColumnSpec::count("lost_n", "deals", "Deals whose cycle ended with a loss."),
     ColumnSpec::count("censored_n", "deals", "Deals not closed by as_of, or deleted."),
@@ -62,6 +67,8 @@ const OUTPUT: &[ColumnSpec] = &[
         "The first time by which a quarter of all deals are won; null where fewer ever are.",
     ),
     ColumnSpec::days("win_days_p50", "The first time by which half of all deals are won."),
+    ColumnSpec::days("win_days_p50_low", "Its lower log-log 95 % limit."),
+    ColumnSpec::days("win_days_p50_high", "Its upper limit; null where not reached."),
     ColumnSpec::days("win_days_p75", "The first time by which three quarters are won."),
     ColumnSpec::days(
         "winner_days_p25",
@@ -74,10 +81,10 @@ const OUTPUT: &[ColumnSpec] = &[
 
 const IDENTITIES: &[Identity] = &[
     Identity {
-        claim: "deals_n = at_risk_n + negative_n and at_risk_n = won_n + lost_n + censored_n",
+        claim: "deals_n = at_risk_n + negative_n + unseen_n and at_risk_n = won_n + lost_n + censored_n",
         holds: |row| {
             let sum = |names: &[&str]| names.iter().map(|n| row.int(n)).sum::<Option<i64>>();
-            row.int("deals_n") == sum(&["at_risk_n", "negative_n"])
+            row.int("deals_n") == sum(&["at_risk_n", "negative_n", "unseen_n"])
                 && row.int("at_risk_n") == sum(&["won_n", "lost_n", "censored_n"])
         },
     },
@@ -101,11 +108,11 @@ const IDENTITIES: &[Identity] = &[
 ];
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [state] = group.states else {
-        return Err(Error::Bug("the outcomes of cycles have one state".into()));
+    let [state, late] = group.states else {
+        return Err(Error::Bug("the outcomes of cycles have two states".into()));
     };
-    for (start, of_period) in state.by_period() {
-        let race = Race::read(&of_period)?;
+    for (start, [of_period, late]) in by_period([state, late]) {
+        let race = Race::read(&of_period, &late)?;
         let curve = race.incidence();
         let mut values = counted(&race, group.settings);
         values.extend(shares(&curve, &race));
@@ -121,9 +128,11 @@ type Values = Vec<(&'static str, Value<'static>)>;
 fn counted(race: &Race, settings: &Settings) -> Values {
     let followed = race.tallies.last().map(|tally| days(tally.duration, settings.resolution));
     vec![
-        ("deals_n", Value::Int(race.subjects() + race.negative_n)),
+        ("deals_n", Value::Int(race.subjects() + race.negative_n + race.late.unseen_n)),
         ("negative_n", Value::Int(race.negative_n)),
+        ("unseen_n", Value::Int(race.late.unseen_n)),
         ("at_risk_n", Value::Int(race.subjects())),
+        ("late_n", Value::Int(race.late.seen())),
         ("won_n", Value::Int(race.won_n)),
         ("lost_n", Value::Int(race.lost_n)),
         ("censored_n", Value::Int(race.censored_n)),
@@ -149,10 +158,13 @@ fn shares(curve: &Incidence, race: &Race) -> Values {
 fn times(curve: &Incidence, settings: &Settings) -> Values {
     let in_days = |d: Option<i64>| Value::float(d.map(|d| days(d, settings.resolution)));
     let of_all = |p| in_days(curve.quantile(Cause::First, p));
+    let (low, high) = curve.quantile_limits(Cause::First, 0.5, Z_95);
     let of_winners = |p| in_days(curve.conditional_quantile(Cause::First, p));
     vec![
         ("win_days_p25", of_all(0.25)),
         ("win_days_p50", of_all(0.5)),
+        ("win_days_p50_low", in_days(low)),
+        ("win_days_p50_high", in_days(high)),
         ("win_days_p75", of_all(0.75)),
         ("winner_days_p25", of_winners(0.25)),
         ("winner_days_p50", of_winners(0.5)),

@@ -3,6 +3,7 @@
 //! What the metrics of this area share is the reading of the state of cycles: a count per duration
 //! and way of ending.
 
+pub mod cycle_comparisons;
 pub mod cycle_curve;
 pub mod cycle_histogram;
 pub mod cycle_length;
@@ -10,9 +11,12 @@ pub mod cycle_outcomes;
 pub mod outcome_curve;
 pub mod win_horizons;
 
+use std::collections::BTreeMap;
+
 use crate::error::Error;
-use crate::metrics::StateView;
 use crate::metrics::durations::{Durations, tally};
+use crate::metrics::{Absent, State, StateView};
+use crate::relations::Relation;
 use crate::relations::deals::CYCLE_STATUS;
 use crate::stats::competing::{self, Incidence};
 use crate::stats::survival::{Curve, Tally};
@@ -28,6 +32,24 @@ const CYCLES: &str = "SELECT created_period AS period, \
 const ALL_CYCLES: &str = "SELECT CASE WHEN is_negative_cycle = 1 THEN -1 ELSE cycle END AS duration, \
                           cycle_status, COUNT(*) AS deals_n FROM deals \
                           GROUP BY duration, cycle_status";
+
+/// The deals of them that began before the history does, by the age at which they were first seen.
+/// Without the begin of the history there are none.
+const LATE_ENTRIES: State = State {
+    relation: Relation::LateEntries,
+    sql: "SELECT created_period AS period, entry_age, cycle AS duration, cycle_status, \
+          COUNT(*) AS deals_n FROM late_entries \
+          GROUP BY period, entry_age, duration, cycle_status",
+    absent: Absent::NoRows,
+};
+
+/// As [`LATE_ENTRIES`], for what is made of the whole history only.
+const ALL_LATE_ENTRIES: State = State {
+    relation: Relation::LateEntries,
+    sql: "SELECT entry_age, cycle AS duration, cycle_status, COUNT(*) AS deals_n \
+          FROM late_entries GROUP BY entry_age, duration, cycle_status",
+    absent: Absent::NoRows,
+};
 
 /// What stands for "no duration" in a key: real durations are not negative.
 const NO_DURATION: i64 = -1;
@@ -65,19 +87,56 @@ struct Cycles {
     lost_n: i64,
     censored_n: i64,
     negative_n: i64,
+    late: Late,
 }
 
 impl Cycles {
     fn deals(&self) -> i64 {
-        self.won_n + self.lost_n + self.censored_n + self.negative_n
+        self.won_n + self.lost_n + self.censored_n + self.negative_n + self.late.unseen_n
     }
 
     fn close_curve(&self) -> Curve {
-        Curve::fit(&self.to_close)
+        Curve::fit_late(&self.to_close, &self.late.entries)
     }
 
     fn win_curve(&self) -> Curve {
-        Curve::fit(&self.to_win)
+        Curve::fit_late(&self.to_win, &self.late.entries)
+    }
+}
+
+/// The deals that began before the history does.
+#[derive(Debug, Default)]
+struct Late {
+    /// Ages at which so many were first seen, ascending.
+    entries: Vec<(i64, i64)>,
+    /// By duration and code of the ending, those that ended before they could be seen.
+    unseen: BTreeMap<(i64, i64), i64>,
+    unseen_n: i64,
+}
+
+impl Late {
+    fn read(state: &StateView<'_>) -> Result<Self, Error> {
+        let mut late = Self::default();
+        let keys = state.key("entry_age")?.iter().zip(state.key("duration")?);
+        let keys = keys.zip(state.key("cycle_status")?);
+        for (((entry, duration), status), n) in keys.zip(state.value("deals_n")?) {
+            if duration <= entry {
+                // A cycle that ends as it is first seen is never at risk.
+                *late.unseen.entry((*duration, *status)).or_default() += n;
+                late.unseen_n += n;
+                continue;
+            }
+            match late.entries.last_mut() {
+                Some((last, count)) if last == entry => *count += n,
+                _ => late.entries.push((*entry, *n)),
+            }
+        }
+        Ok(late)
+    }
+
+    /// How many were first seen after their start.
+    fn seen(&self) -> i64 {
+        self.entries.iter().map(|(_, n)| n).sum()
     }
 }
 
@@ -91,9 +150,23 @@ fn endings(
     Ok(rows.map(|((duration, status), n)| Ok((*duration, Ending::from_code(*status)?, *n))))
 }
 
-fn read_cycles(state: &StateView<'_>) -> Result<Cycles, Error> {
+/// The same without the deals that ended before they could be seen.
+fn seen_endings<'a>(
+    state: &StateView<'a>,
+    late: &'a Late,
+) -> Result<impl Iterator<Item = Result<(i64, Ending, i64), Error>> + use<'a>, Error> {
+    let (durations, statuses) = (state.key("duration")?, state.key("cycle_status")?);
+    let rows = durations.iter().zip(statuses).zip(state.value("deals_n")?);
+    Ok(rows.map(|((duration, status), n)| {
+        let unseen = late.unseen.get(&(*duration, *status)).copied().unwrap_or(0);
+        Ok((*duration, Ending::from_code(*status)?, n - unseen))
+    }))
+}
+
+fn read_cycles(state: &StateView<'_>, late: &StateView<'_>) -> Result<Cycles, Error> {
+    let late = Late::read(late)?;
     let mut cycles = Cycles::default();
-    for row in endings(state)? {
+    for row in seen_endings(state, &late)? {
         let (duration, ending, n) = row?;
         if duration == NO_DURATION {
             cycles.negative_n += n;
@@ -116,6 +189,7 @@ fn read_cycles(state: &StateView<'_>) -> Result<Cycles, Error> {
             Ending::Censored => cycles.censored_n += n,
         }
     }
+    cycles.late = late;
     Ok(cycles)
 }
 
@@ -127,12 +201,14 @@ struct Race {
     lost_n: i64,
     censored_n: i64,
     negative_n: i64,
+    late: Late,
 }
 
 impl Race {
-    fn read(state: &StateView<'_>) -> Result<Self, Error> {
+    fn read(state: &StateView<'_>, late: &StateView<'_>) -> Result<Self, Error> {
+        let late = Late::read(late)?;
         let mut race = Self::default();
-        for row in endings(state)? {
+        for row in seen_endings(state, &late)? {
             let (duration, ending, n) = row?;
             if duration == NO_DURATION {
                 race.negative_n += n;
@@ -151,11 +227,12 @@ impl Race {
             *here += n;
             *all += n;
         }
+        race.late = late;
         Ok(race)
     }
 
     fn incidence(&self) -> Incidence {
-        Incidence::fit(&self.tallies)
+        Incidence::fit_late(&self.tallies, &self.late.entries)
     }
 
     /// Deals followed.

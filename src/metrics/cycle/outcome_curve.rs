@@ -4,7 +4,7 @@
 //! As `cycle_curve` it is made for the whole history only.
 
 use super::cycle_curve::is_kept;
-use super::{ALL_CYCLES, Race};
+use super::{ALL_CYCLES, ALL_LATE_ENTRIES, Race};
 use crate::error::Error;
 use crate::metrics::durations::days;
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, View};
@@ -22,7 +22,10 @@ pub static METRIC: Metric = Metric {
     name: "outcome_curve",
     question: "What share of deals is won, lost and still open after each length of time?",
     grain: "one row per slice and time since the start, for the whole history",
-    states: &[State { relation: Relation::Deals, sql: ALL_CYCLES, absent: Absent::SkipTable }],
+    states: &[
+        State { relation: Relation::Deals, sql: ALL_CYCLES, absent: Absent::SkipTable },
+        ALL_LATE_ENTRIES,
+    ],
     output: OUTPUT,
     view: View::Steps("win_share"),
     references: &[
@@ -57,10 +60,10 @@ const IDENTITIES: &[Identity] = &[Identity {
 }];
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [state] = group.states else {
-        return Err(Error::Bug("the curve of outcomes has one state".into()));
+    let [state, late] = group.states else {
+        return Err(Error::Bug("the curve of outcomes has two states".into()));
     };
-    let race = Race::read(state)?;
+    let race = Race::read(state, late)?;
     let curve = race.incidence();
     for (position, step) in curve.steps.iter().enumerate() {
         if !is_kept(position, curve.steps.len()) {

@@ -1,9 +1,9 @@
 //! What share of deals is won within so many days of their start: the win rate that does not change
 //! its meaning as deals grow older, and the one to plan by.
 
-use super::{CYCLES, Race};
+use super::{CYCLES, LATE_ENTRIES, Race};
 use crate::error::Error;
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, View};
+use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, View, by_period};
 use crate::relations::Relation;
 use crate::stats::Z_95;
 use crate::stats::competing::{At, Cause};
@@ -17,7 +17,10 @@ pub static METRIC: Metric = Metric {
     name: "win_horizons",
     question: "What share of deals is won within 30, 90, 180 days?",
     grain: "one row per slice, period of creation and horizon",
-    states: &[State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable }],
+    states: &[
+        State { relation: Relation::Deals, sql: CYCLES, absent: Absent::SkipTable },
+        LATE_ENTRIES,
+    ],
     output: OUTPUT,
     view: View::Bars("win_rate"),
     references: &[
@@ -65,12 +68,12 @@ const IDENTITIES: &[Identity] = &[
 ];
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
-    let [state] = group.states else {
-        return Err(Error::Bug("win rates by horizon have one state".into()));
+    let [state, late] = group.states else {
+        return Err(Error::Bug("win rates by horizon have two states".into()));
     };
     let settings = group.settings;
-    for (start, of_period) in state.by_period() {
-        let race = Race::read(&of_period)?;
+    for (start, [of_period, late]) in by_period([state, late]) {
+        let race = Race::read(&of_period, &late)?;
         let curve = race.incidence();
         for horizon_days in &settings.horizons_days {
             let horizon = horizon_days * settings.resolution.units_per_day();

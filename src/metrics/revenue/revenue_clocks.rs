@@ -4,11 +4,12 @@
 //! taken out of the period it was won in. Here stand beside it the ledger, which books the win and
 //! later the reversal, each in its own period, so that a period that has ended does not change; the
 //! close date field as it is at `as_of`; and the first close and the first win, which nothing undoes
-//! (G7, G8). What makes a deal leave every table, a deletion under the policy `exclude` or a merge,
-//! and a rate of the close under `[money] policy = "at_close"` or `"at_as_of"` that a later event
-//! changes, change the past of the ledger too. It does not compute growth, and a period without anything has no row.
+//! (G7, G8). A deal that leaves every other table, deleted or merged, stays in the ledger's past and
+//! is reversed in the period of its deletion or merge; an entry keeps the rate and the dimensions of
+//! its own day. It does not compute growth, and a period without anything has no row.
 //!
-//! Invariant: over the whole history the ledger adds up to what is won at `as_of`, deals and amounts.
+//! Invariant: over the whole history the ledger adds up to what is won at `as_of`; its amounts to
+//! `held_amount`, which differs from `net_amount` only by rates of other days.
 
 use crate::error::Error;
 use crate::metrics::{Absent, Group, Identity, Metric, Rows, State, StateView, View, by_period};
@@ -24,38 +25,39 @@ pub static METRIC: Metric = Metric {
         State {
             relation: Relation::Deals,
             sql: "SELECT closed_period AS period, COUNT(*) AS won_n, SUM(amount) AS net_amount, \
-                  SUM(CASE WHEN expected_close_period IS NULL THEN 1 ELSE 0 END) AS undated_n, \
+                  SUM(held_amount) AS held_amount, \
+                  SUM(CASE WHEN expected_close_period IS NULL THEN 1 ELSE 0 END) AS no_close_date_n, \
                   SUM(CASE WHEN expected_close_period IS NULL THEN amount ELSE 0 END) \
-                  AS undated_amount FROM deals WHERE is_won = 1 GROUP BY period",
+                  AS no_close_date_amount FROM deals WHERE is_won = 1 GROUP BY period",
             absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
-            sql: "SELECT expected_close_period AS period, COUNT(*) AS won_n, \
-                  SUM(amount) AS net_amount FROM deals \
+            sql: "SELECT expected_close_period AS period, COUNT(*) AS close_date_won_n, \
+                  SUM(amount) AS close_date_net_amount FROM deals \
                   WHERE is_won = 1 AND expected_close_period IS NOT NULL GROUP BY period",
             absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Deals,
             sql: "SELECT first_won_period AS period, COUNT(*) AS ever_won_n, \
-                  SUM(first_won_amount) AS ever_amount, SUM(is_first_won) AS first_n, \
+                  SUM(first_won_amount) AS ever_won_net_amount, SUM(is_first_won) AS first_close_won_n, \
                   SUM(CASE WHEN is_first_won = 1 THEN first_won_amount ELSE 0 END) \
-                  AS first_amount FROM deals WHERE ever_won = 1 GROUP BY period",
+                  AS first_close_net_amount FROM deals WHERE ever_won = 1 GROUP BY period",
             absent: Absent::SkipTable,
         },
         State {
             relation: Relation::Bookings,
-            sql: "SELECT booked_period AS period, SUM(won_deals_n) AS won_n, \
-                  SUM(amount) AS net_amount, \
-                  SUM(CASE WHEN booking_kind = 'booking' THEN 1 ELSE 0 END) AS booked_n, \
+            sql: "SELECT booked_period AS period, SUM(won_deals_n) AS ledger_won_n, \
+                  SUM(amount) AS ledger_net_amount, \
+                  SUM(CASE WHEN booking_kind = 'booking' THEN 1 ELSE 0 END) AS ledger_booked_n, \
                   SUM(CASE WHEN booking_kind = 'booking' THEN amount ELSE 0 END) \
-                  AS booked_amount, \
-                  SUM(CASE WHEN booking_kind = 'reversal' THEN 1 ELSE 0 END) AS reversed_n, \
+                  AS ledger_booked_amount, \
+                  SUM(CASE WHEN booking_kind = 'reversal' THEN 1 ELSE 0 END) AS ledger_reversed_n, \
                   SUM(CASE WHEN booking_kind = 'reversal' THEN amount ELSE 0 END) \
-                  AS reversed_amount, \
+                  AS ledger_reversed_amount, \
                   SUM(CASE WHEN booking_kind = 'adjustment' THEN amount ELSE 0 END) \
-                  AS adjusted_amount FROM bookings GROUP BY period",
+                  AS ledger_adjusted_amount FROM bookings GROUP BY period",
             absent: Absent::SkipTable,
         },
     ],
@@ -74,6 +76,11 @@ const OUTPUT: &[ColumnSpec] = &[
          them out.",
     ),
     ColumnSpec::money("net_amount", "Their amounts as of as_of, as in revenue."),
+    ColumnSpec::money(
+        "held_amount",
+        "What the ledger holds for them at as_of, by the rates of the days of its entries; other \
+         than net_amount only where rates of other days price that.",
+    ),
     ColumnSpec::count(
         "ledger_booked_n",
         "deals",
@@ -83,13 +90,14 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::count(
         "ledger_reversed_n",
         "deals",
-        "Wins undone in the period, whenever they were booked: re-opened, lost, or deleted where \
-         deleted deals are kept until then.",
+        "Wins undone in the period, whenever they were booked: re-opened, lost, deleted, or merged \
+         into other deals.",
     ),
     ColumnSpec::money("ledger_reversed_amount", "Minus what was booked for them by then."),
     ColumnSpec::money(
         "ledger_adjusted_amount",
-        "Changes in the period of the amounts of deals that were won at the time.",
+        "Changes in the period of the amounts of deals that were won at the time; a change of a \
+         rate is none.",
     ),
     ColumnSpec::count(
         "ledger_transferred_n",
@@ -105,8 +113,7 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::money(
         "ledger_net_amount",
         "ledger_booked_amount + ledger_reversed_amount + ledger_adjusted_amount + \
-         ledger_transferred_amount; a period that has ended does not change, but by deals that leave \
-         every table (deleted under exclude, merged) or are priced by a later day.",
+         ledger_transferred_amount; nothing that happens after a period has ended changes it.",
     ),
     ColumnSpec::count(
         "close_date_won_n",
@@ -150,11 +157,12 @@ const IDENTITIES: &[Identity] = &[
         },
     },
     Identity {
-        claim: "over the whole history ledger_won_n = won_n and ledger_net_amount = net_amount",
+        claim: "over the whole history ledger_won_n = won_n and ledger_net_amount = \
+                held_amount",
         holds: |row| {
             row.text("period") != Some("all")
                 || (row.int("ledger_won_n") == row.int("won_n")
-                    && row.money("ledger_net_amount") == row.money("net_amount"))
+                    && row.money("ledger_net_amount") == row.money("held_amount"))
         },
     },
     Identity {
@@ -187,12 +195,14 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         Ok(state.value(name)?.first().copied().unwrap_or(0))
     };
     for (start, [won, dated, first, booked]) in by_period([won, dated, first, booked]) {
-        let (ledger_n, ledger_amount) = (of(&booked, "won_n")?, of(&booked, "net_amount")?);
-        let (booked_n, reversed_n) = (of(&booked, "booked_n")?, of(&booked, "reversed_n")?);
+        let (ledger_n, ledger_amount) =
+            (of(&booked, "ledger_won_n")?, of(&booked, "ledger_net_amount")?);
+        let (booked_n, reversed_n) =
+            (of(&booked, "ledger_booked_n")?, of(&booked, "ledger_reversed_n")?);
         let (booked_amount, reversed_amount, adjusted_amount) = (
-            of(&booked, "booked_amount")?,
-            of(&booked, "reversed_amount")?,
-            of(&booked, "adjusted_amount")?,
+            of(&booked, "ledger_booked_amount")?,
+            of(&booked, "ledger_reversed_amount")?,
+            of(&booked, "ledger_adjusted_amount")?,
         );
         let transferred_amount = ledger_amount - booked_amount - reversed_amount - adjusted_amount;
         let is_complete = settings.calendar.is_complete(group.period, start, settings.as_of);
@@ -201,6 +211,7 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
             &[
                 ("won_n", Value::Int(of(&won, "won_n")?)),
                 ("net_amount", Value::Money(of(&won, "net_amount")?)),
+                ("held_amount", Value::Money(of(&won, "held_amount")?)),
                 ("ledger_booked_n", Value::Int(booked_n)),
                 ("ledger_booked_amount", Value::Money(booked_amount)),
                 ("ledger_reversed_n", Value::Int(reversed_n)),
@@ -210,14 +221,14 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
                 ("ledger_transferred_amount", Value::Money(transferred_amount)),
                 ("ledger_won_n", Value::Int(ledger_n)),
                 ("ledger_net_amount", Value::Money(ledger_amount)),
-                ("close_date_won_n", Value::Int(of(&dated, "won_n")?)),
-                ("close_date_net_amount", Value::Money(of(&dated, "net_amount")?)),
-                ("no_close_date_n", Value::Int(of(&won, "undated_n")?)),
-                ("no_close_date_amount", Value::Money(of(&won, "undated_amount")?)),
-                ("first_close_won_n", Value::Int(of(&first, "first_n")?)),
-                ("first_close_net_amount", Value::Money(of(&first, "first_amount")?)),
+                ("close_date_won_n", Value::Int(of(&dated, "close_date_won_n")?)),
+                ("close_date_net_amount", Value::Money(of(&dated, "close_date_net_amount")?)),
+                ("no_close_date_n", Value::Int(of(&won, "no_close_date_n")?)),
+                ("no_close_date_amount", Value::Money(of(&won, "no_close_date_amount")?)),
+                ("first_close_won_n", Value::Int(of(&first, "first_close_won_n")?)),
+                ("first_close_net_amount", Value::Money(of(&first, "first_close_net_amount")?)),
                 ("ever_won_n", Value::Int(of(&first, "ever_won_n")?)),
-                ("ever_won_net_amount", Value::Money(of(&first, "ever_amount")?)),
+                ("ever_won_net_amount", Value::Money(of(&first, "ever_won_net_amount")?)),
                 ("is_complete_period", Value::Bool(is_complete)),
             ],
         )?;
@@ -235,11 +246,11 @@ mod tests {
 
     // Won in January for 100, re-opened in February, won again in March for 120, expected in April.
     const AGAIN: &str = "is_won=1 ever_won=1 is_first_won=1 first_won_period=2024-01-01 \
-                         first_won_amount=100 closed_period=2024-03-01 amount=120 has_amount=1 \
+                         first_won_amount=100 closed_period=2024-03-01 amount=120 held_amount=120 has_amount=1 \
                          expected_close_period=2024-04-01 region=west";
     // Lost first, then won in February for 50, without a close date.
     const LATE: &str = "is_won=1 ever_won=1 first_won_period=2024-02-01 first_won_amount=50 \
-                        is_first_lost=1 closed_period=2024-02-01 amount=50 has_amount=1 \
+                        is_first_lost=1 closed_period=2024-02-01 amount=50 held_amount=50 has_amount=1 \
                         region=west";
 
     #[test]

@@ -14,7 +14,7 @@ use crate::metrics::{NO_KEY, StateRows, slice_name};
 use crate::money;
 use crate::quality::Ledger;
 use crate::relations::batch::Values;
-use crate::relations::{Batch, Dictionaries, Kind, Relation, Wanted};
+use crate::relations::{Batch, Dictionaries, Kind, Relation, Wanted, customer_ids};
 use crate::run::focus::Focus;
 use crate::run::history::{self, Taker};
 use crate::run::{RunOptions, carried, plan, selection};
@@ -114,9 +114,10 @@ impl Part {
             | Relation::Credits
             | Relation::Payments
             | Relation::Orders => Self::Own,
-            Relation::Customers | Relation::CustomerPeriods | Relation::Purchases => {
-                Self::OfCustomer
-            }
+            Relation::Customers
+            | Relation::CustomerIds
+            | Relation::CustomerPeriods
+            | Relation::Purchases => Self::OfCustomer,
             _ => Self::None,
         }
     }
@@ -162,6 +163,8 @@ impl Counted {
                     let found = known.get(key).map_or(String::new(), |(v, _)| format!(" {v}"));
                     format!("column {column} of input {input} by {key}{found}")
                 }
+                // What another row of the deal's sources told has no place of its own.
+                (None, Some((_, place))) if place.is_empty() => "by the deal's history".to_owned(),
                 (None, Some((found, place))) if Some(found.as_str()) != value => {
                     format!("stands for {found:?}, from {place}")
                 }
@@ -192,6 +195,7 @@ impl Counted {
             keys.push(slice_name(&summed.slice));
         }
         let scale = resolved.currency.scale;
+        let mut words = None;
         let kinds = summed.kinds.iter().zip(&summed.sources);
         for ((name, codes), (kind, source)) in rows.keys.iter().zip(kinds) {
             let code = at(codes);
@@ -200,6 +204,12 @@ impl Counted {
                 // There is a row for each length of period; the base one stands for all.
                 "grain" if value != self.base.name() => return None,
                 "grain" => {}
+                // The two words of an identifier, which tables show as text.
+                "id_high" => words = Some(code),
+                "id_low" => {
+                    let of = |high| customer_ids::text(high, code, &self.dictionaries);
+                    keys.extend(words.and_then(of).map(|id| format!("customer_id {id}")));
+                }
                 "period" | "cohort" => {
                     keys.push(format!("{} {value} by {source}", self.base.name()));
                 }

@@ -10,6 +10,7 @@ mod story;
 mod teller;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use self::story::{Rows, Story};
 use super::RunOptions;
@@ -18,7 +19,7 @@ use super::inputs::{event_dimensions, ranks, telling, with_registry};
 use super::pricing;
 use crate::config::{Merged, Resolved};
 use crate::contract::{EventBatch, Id, StageTable};
-use crate::error::Error;
+use crate::error::{Error, nearest_names};
 use crate::fold::{self, Scattered, merged, order, scatter};
 use crate::quality::Ledger;
 use crate::source::{DealSource, FxSource, Interners, MergeSource, Merges, Read, RowNumbers};
@@ -113,7 +114,8 @@ fn told(
     story.refused(&ledger, deal);
     story.merges(&merges, &names, &asked);
     if events.is_empty() && story.is_empty() {
-        return Err(Error::UnknownName { what: "deal", name: deal.into(), nearest: Vec::new() });
+        let nearest = nearest(&source, &names, &stages, resolved, deal)?;
+        return Err(Error::UnknownName { what: "deal", name: deal.into(), nearest });
     }
     let mut found = Vec::new();
     let ordered = order::order(&events, &stages, config.fold.ties);
@@ -125,6 +127,29 @@ fn told(
     }
     let heading = format!("deal {deal}, as of {}\n", instant_text(as_of));
     Ok((heading + &story.into_text(), found))
+}
+
+/// The deals whose names are nearest to one that is not there: everything is read once more.
+fn nearest(
+    source: &DealSource,
+    names: &Interners,
+    stages: &StageTable,
+    resolved: &Resolved,
+    deal: &str,
+) -> Result<Vec<String>, Error> {
+    let known = names.deal.freeze();
+    let found = Mutex::new(BTreeSet::new());
+    let ledger = Ledger::default();
+    let only = &resolved.config.pipeline.only;
+    source.read(names, stages, &ledger, &resolved.native, None, only, |_, batch| {
+        let deals: BTreeSet<Id> = batch.deal.iter().copied().collect();
+        let texts: Vec<String> = deals.into_iter().filter_map(|deal| known.text(deal)).collect();
+        let near = nearest_names(deal, texts.iter().map(String::as_str));
+        found.lock().unwrap_or_else(PoisonError::into_inner).extend(near);
+        Ok(())
+    })?;
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(nearest_names(deal, found.iter().map(String::as_str)))
 }
 
 /// Hashes of the deals whose rows tell the story of those with these hashes.

@@ -147,10 +147,10 @@ impl<'a> Story<'a> {
         self.compared(&followed);
         self.visits(&followed.machine);
         if is_left_out {
-            self.line("outcome: merged, left out of every table (G17)");
-            return None;
+            self.line("outcome: merged, left out of every table but the ledger (G17)");
+            return self.booked(&followed, &kept);
         }
-        let row = self.ending(&followed)?;
+        let Some(row) = self.ending(&followed) else { return self.booked(&followed, &kept) };
         let mut known = self.known(&followed.machine, &given);
         if let Some(customer) = self.customers.text(row.deal.customer) {
             known.entry("customer_id".into()).or_insert((customer, String::new()));
@@ -159,6 +159,13 @@ impl<'a> Story<'a> {
         let customer = row.deal.customer;
         let customer = (!customer.is_none()).then(|| customer.hash());
         Some((Focus { deal: row.id.hash(), customer }, known))
+    }
+
+    /// What is needed to find a deal in the ledger that is in no other table.
+    fn booked(&self, followed: &Followed<'_>, rows: &[u32]) -> Option<(Focus, Known)> {
+        let first = rows.first().and_then(|row| self.facts.events.deal.get(*row as usize))?;
+        let is_booked = followed.is_told && followed.machine.deal.ever_won;
+        is_booked.then(|| (Focus { deal: first.hash(), customer: None }, Known::new()))
     }
 
     /// What was said of each row, and of those that nothing was said of.
@@ -276,7 +283,7 @@ impl<'a> Story<'a> {
     fn ending(&mut self, followed: &Followed<'_>) -> Option<DealRow> {
         let Some(row) = followed.row.clone() else {
             let why = match followed.is_told {
-                true => "deleted or merged, left out of every table (G17)",
+                true => "deleted or merged, left out of every table but the ledger (G17)",
                 false => "none, for nothing is known of when anything happened",
             };
             self.line(&format!("outcome: {why}"));

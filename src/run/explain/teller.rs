@@ -1,10 +1,10 @@
 //! What each event does to a deal, noted while the deal is folded.
 
-use crate::config::Resolved;
+use crate::config::{MoneyPolicy, Resolved};
 use crate::contract::{EventBatch, NO_STAGE};
 use crate::fold::machine::{Event, Machine, Visit};
 use crate::fold::pricing::Purse;
-use crate::fold::{self, Hearing, Move, Settings};
+use crate::fold::{self, Hearing, Move, Outcome, Settings};
 use crate::money::{self, NO_AMOUNT, RATE_SCALE, UNPRICED};
 use crate::source::Names;
 use crate::time::day_text;
@@ -96,6 +96,17 @@ impl<'a> Teller<'a> {
     /// How the amount was converted, where it was given in another currency.
     fn conversion(&mut self, row: usize, given: &Event, priced: &Event) -> Option<String> {
         let (pricing, purse) = (self.facts.settings.pricing?, self.purse.as_mut()?);
+        if pricing.policy == MoneyPolicy::None {
+            let code = *self.facts.events.currency.get(row)?;
+            let foreign = self.facts.currencies.get(code)?.to_uppercase();
+            let base = &self.facts.resolved.currency.code;
+            return (foreign != *base).then(|| {
+                format!(
+                    "its currency is {foreign}, not {base}, and [money] policy = \"none\" \
+                     converts nothing: a run refuses it (G16)"
+                )
+            });
+        }
         let conversion = pricing.conversion(self.facts.events, row, given, purse)?;
         let amount = self.facts.native(given.amount);
         let currency = self.facts.currencies.get(conversion.currency).unwrap_or("?");
@@ -120,7 +131,13 @@ impl<'a> Teller<'a> {
         let now = &machine.deal;
         let mut said = Vec::new();
         match machine.visits.last() {
-            Some(visit) if machine.visits.len() > *visits => said.push(self.arrival(visit)),
+            Some(visit) if machine.visits.len() > *visits => {
+                said.push(self.arrival(visit));
+                let is_won = [deal.outcome, now.outcome] == [Outcome::Won; 2];
+                if is_won && visit.arrival != Move::Won {
+                    said.push("stays won, as in the other pipeline (G8)".into());
+                }
+            }
             _ if now.no_ops > deal.no_ops => {
                 said.push("no change of stage, attributes only (G4)".to_owned());
             }

@@ -221,6 +221,7 @@ lost = ["lost"]
 [dimensions]
 columns = ["region", "source", "product", "owner_id"]
 slices = [[], ["region"], ["source"], ["product"], ["owner_id"], ["region", "source"]]
+strata = ["source"]
 
 [acquisition]
 channel = "source"

@@ -103,6 +103,31 @@ fn without_censoring_it_is_the_share_and_the_binomial_variance() {
 }
 
 #[test]
+fn limits_of_a_quantile_are_those_of_the_incidence_turned() {
+    // A hundred have the ending, one a day: at 40 F = .4 with limits .304 and .494, at 41 .313 and
+    // .504, at 60 .497 and .688, at 61 .507 and .697 (log-log, binomial variance).
+    let all: Vec<(i64, usize)> = (1..=100).map(|day| (day, 1)).collect();
+    let curve = Incidence::fit(&tallies(&all));
+    assert_eq!(curve.quantile_limits(Cause::First, 0.5, Z_95), (Some(41), Some(61)));
+    assert_eq!(curve.quantile_limits(Cause::Second, 0.5, Z_95), (None, None));
+}
+
+#[test]
+fn who_is_seen_late_is_at_risk_late() {
+    // Of two from the start one has the first ending at 10. Two are seen from 10 and 15 on; of three
+    // at 20 one has the second ending, of two at 30 one the first.
+    let all = tallies(&[(10, 1), (20, 2), (30, 1), (30, 0)]);
+    let curve = Incidence::fit_late(&all, &[(10, 1), (15, 1)]);
+    let expected = [(1.0 / 2.0, 0.0), (1.0 / 2.0, 1.0 / 6.0), (1.0 / 2.0 + 1.0 / 6.0, 1.0 / 6.0)];
+    for (step, (first, second)) in curve.steps.iter().zip(expected) {
+        close(step.incidence[0], first, 1e-12);
+        close(step.incidence[1], second, 1e-12);
+        close(step.survival, 1.0 - first - second, 1e-12);
+    }
+    assert_eq!(curve.subjects(), 4);
+}
+
+#[test]
 fn nobody_gives_no_steps() {
     let curve = Incidence::fit(&[Tally { duration: 3, ended: [0, 0], censored: 0 }]);
     assert_eq!((curve.steps.len(), curve.subjects(), curve.at(3)), (0, 0, At::Unknown));

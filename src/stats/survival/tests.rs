@@ -162,6 +162,18 @@ fn lung_restricted_mean_is_that_of_r_survival() {
 }
 
 #[test]
+fn lung_restricted_mean_has_the_error_of_r_survival() {
+    // The same print: se(rmean) 19.7 for all.
+    let Some(curve) = fit("lung", "all") else { return };
+    let (mean, error) = curve.restricted_mean_error(1022).expect("subjects");
+    close(mean, 376.3, 0.05 / 376.3);
+    close(error, 19.7, 0.05 / 19.7);
+    // By hand: 1 and 3 of two, to 3: areas 2·1/2 behind the first event, variance 1²·1/(2·1).
+    let two = Curve::fit(&tallies([(1, true), (3, true)]));
+    close(two.restricted_mean_error(3).expect("subjects").1, 0.5_f64.sqrt(), 1e-12);
+}
+
+#[test]
 fn six_mercaptopurine_curve_and_medians_are_reproduced() {
     let Some(treated) = fit("gehan_6mp", "6-MP") else { return };
     let printed = [
@@ -224,6 +236,26 @@ fn restricted_mean_is_the_area_under_the_steps() {
     let curve = Curve::fit(&tallies([(2, true), (4, false), (5, true), (8, true)]));
     close(curve.restricted_mean(8).expect("subjects"), 5.375, 1e-12);
     close(curve.restricted_mean(3).expect("subjects"), 2.75, 1e-12);
+}
+
+#[test]
+fn who_is_seen_late_is_at_risk_late() {
+    // Deaths at 20 30 40 50 100, the first of somebody seen from 19 on: 4/5, 3/5, 2/5, 1/5, 0.
+    let all = tallies([(20, true), (30, true), (40, true), (50, true), (100, true)]);
+    let curve = Curve::fit_late(&all, &[(19, 1)]);
+    let found: Vec<f64> = curve.steps.iter().map(|s| s.survival).collect();
+    for (found, expected) in found.iter().zip([0.8, 0.6, 0.4, 0.2, 0.0]) {
+        close(*found, expected, 1e-12);
+    }
+    assert_eq!((curve.subjects(), curve.steps[0].at_risk), (5, 5));
+    // One of two from the start dies at 10; two more are seen from 10 and 15 on, so that three are
+    // at risk at 20, where one dies, and two at 30: 1/2, 1/2 · 2/3, 1/2 · 2/3 · 1/2.
+    let all = tallies([(10, true), (20, true), (30, true), (30, false)]);
+    let curve = Curve::fit_late(&all, &[(10, 1), (15, 1)]);
+    assert_eq!(curve.steps.iter().map(|s| s.at_risk).collect::<Vec<_>>(), [2, 3, 2]);
+    for (step, expected) in curve.steps.iter().zip([1.0 / 2.0, 1.0 / 3.0, 1.0 / 6.0]) {
+        close(step.survival, expected, 1e-12);
+    }
 }
 
 #[test]

@@ -190,7 +190,7 @@ pub(crate) fn check_many(seed: u8, shapes: &[Shape], property: impl Fn(&[Row], &
     }
 }
 
-fn instant(minute: i64) -> String {
+pub(crate) fn instant(minute: i64) -> String {
     let start = chrono::DateTime::parse_from_rfc3339("2024-01-01T00:00:00Z").unwrap();
     let at = start + chrono::Duration::minutes(minute);
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)

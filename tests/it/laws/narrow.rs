@@ -6,13 +6,13 @@
 
 use dealmill::config::Resolved;
 use dealmill::engine::{Backend, Execution, Prepared};
-use dealmill::metrics::{Metric, REGISTRY};
+use dealmill::metrics::Metric;
 use dealmill::quality::Ledger;
 use dealmill::run::{carried, mill};
 use dealmill::table::Table;
 
 use super::dirty::{Row, Shape, check_many, resolve};
-use super::sample::{check_equal, plan, read, tables};
+use super::sample::{check_equal, plan, read, stated, tables};
 use super::{COMPUTED, SAMPLE};
 use crate::support::Scratch;
 
@@ -32,13 +32,13 @@ fn milled(resolved: &Resolved, metrics: &[&'static Metric], custom: bool) -> Vec
 
 #[test]
 fn batches_give_the_tables_of_whole_relations() {
-    check_equal(&COMPUTED.tables, &milled(&SAMPLE.hive(""), REGISTRY, true), "batches");
+    check_equal(&COMPUTED.tables, &milled(&SAMPLE.hive(""), &stated(), true), "batches");
 }
 
 #[test]
 fn one_table_alone_is_that_of_a_full_run() {
     let resolved = SAMPLE.hive("");
-    for (metric, full) in REGISTRY.iter().zip(&COMPUTED.tables) {
+    for (metric, full) in stated().into_iter().zip(&COMPUTED.tables) {
         let alone = milled(&resolved, &[metric], false);
         check_equal(std::slice::from_ref(full), &alone, metric.name);
     }
@@ -72,8 +72,8 @@ fn check_rows(rows: &[Row], shape: &Shape) {
     let (history, _) = read(&resolved);
     let whole = tables(&resolved, &history, Execution::Whole, Backend::Memory);
     // With the account of the inputs among them, everything is read.
-    check_equal(&whole, &milled(&resolved, REGISTRY, true), "batches");
-    for metric in REGISTRY {
+    check_equal(&whole, &milled(&resolved, &stated(), true), "batches");
+    for metric in stated() {
         let full: Vec<&Table> = whole.iter().filter(|t| t.name == metric.name).collect();
         let alone = milled(&resolved, &[metric], false);
         assert_eq!(full.len(), alone.len(), "{}", metric.name);

@@ -132,6 +132,58 @@ fn naive(events: &[Event]) -> BTreeMap<[String; 4], i64> {
     moves
 }
 
+/// Deals won, lost and open in the end, wins booked and wins taken back, one deal after the other:
+/// only the pipeline in which a deal was won can re-open it; a loss anywhere is one.
+fn naive_outcomes(events: &[Event]) -> [i64; 5] {
+    let (mut booked, mut reversed) = (0, 0);
+    let mut ends = [0; 3];
+    for deal in 0..6 {
+        let own: Vec<(usize, usize)> =
+            events.iter().filter(|e| e.0 == deal).map(|e| (e.1, e.2)).collect();
+        // The pipeline of the win that holds, and whether the deal is lost.
+        let (mut won_in, mut is_lost) = (None, false);
+        for (pipeline, stage) in &own {
+            let before = won_in;
+            if STAGES[*stage] == "won" {
+                (won_in, is_lost) = (Some(*pipeline), false);
+            } else if place(*pipeline, *stage).is_none() {
+                (won_in, is_lost) = (None, true);
+            } else {
+                is_lost = false;
+                won_in = won_in.filter(|home| home != pipeline);
+            }
+            booked += i64::from(before.is_none() && won_in.is_some());
+            reversed += i64::from(before.is_some() && won_in.is_none());
+        }
+        if !own.is_empty() {
+            ends[if won_in.is_some() { 0 } else { 2 - usize::from(is_lost) }] += 1;
+        }
+    }
+    [ends[0], ends[1], ends[2], booked, reversed]
+}
+
+#[test]
+fn outcomes_are_those_of_a_naive_fold() {
+    let (won, reversed) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    for_each(73, 2, 4, |events| {
+        let scratch = Scratch::new();
+        execute(&resolve(&scratch, events, "")).unwrap();
+        let whole = [("slice", "all"), ("period", "all")];
+        let row = |table: &str, more: &[(&str, &str)]| {
+            crate::support::only(&scratch.table(table), &[&whole[..], more].concat())
+        };
+        let created = row("conversion", &[("basis", "created")]);
+        let [a, b, c] = ["won_n", "lost_n", "open_n"].map(|column| int(&created, column));
+        let clocks = filter(&scratch.table("revenue_clocks"), &whole);
+        let of = |column| clocks.first().map_or(0, |row| int(row, column));
+        let (d, e) = (of("ledger_booked_n"), of("ledger_reversed_n"));
+        assert_eq!([a, b, c, d, e], naive_outcomes(events));
+        won.set(won.get() + a);
+        reversed.set(reversed.get() + e);
+    });
+    assert!(won.get() > 30 && reversed.get() > 30, "{} and {}", won.get(), reversed.get());
+}
+
 #[test]
 fn moves_are_those_of_a_naive_fold() {
     for_each(72, 2, 4, |events| {

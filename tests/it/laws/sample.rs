@@ -12,7 +12,7 @@ use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
 use dealmill::config::Resolved;
 use dealmill::engine::{self, Backend, Execution, Plan};
-use dealmill::metrics::REGISTRY;
+use dealmill::metrics::{Metric, REGISTRY};
 use dealmill::quality::Ledger;
 use dealmill::run::{self, History};
 use dealmill::source::synthetic::{GenerateOptions, Ids, generate};
@@ -72,6 +72,8 @@ sql = """SELECT starts_period AS period, customer, SUM(mrr_amount) AS mrr_amount
          FROM contracts GROUP BY period, customer"""
 "#;
 
+/// Some deals are older than what is known of them.
+const HISTORY_FROM: &str = "history_from = \"2019-04-01\"";
 /// The input of payments.
 const PAYMENTS: &str = "[inputs.payments]\npath = \"made/payments.csv\"";
 /// How many metrics there are of a user's own.
@@ -128,10 +130,11 @@ impl Sample {
         self.scratch.write("made/splits.csv", &splits);
     }
 
-    /// As [`Self::hive`], but without payments, so that customers are made of won deals.
+    /// As [`Self::hive`], but without payments, so that customers are made of won deals, and with
+    /// every deal known from its start.
     pub(crate) fn hive_of_deals(&self) -> Resolved {
         let text = self.config("made/deal_events", "as_of = \"2020-02-29\"", "");
-        self.scratch.resolve(&text.replace(PAYMENTS, "")).unwrap()
+        self.scratch.resolve(&text.replace(PAYMENTS, "").replace(HISTORY_FROM, "")).unwrap()
     }
 
     /// A configuration over events at `path` below the scratch folder; `run` and `input` are more
@@ -141,6 +144,7 @@ impl Sample {
             r#"
             [run]
             periods = ["month", "quarter", "week"]
+            {HISTORY_FROM}
             {run}
             [pipeline]
             stages = ["lead", "qualified", "proposal", "negotiation"]
@@ -149,6 +153,7 @@ impl Sample {
             [dimensions]
             columns = ["region", "source", "team"]
             slices = [[], ["region"], ["source"], ["team"], ["region", "source"]]
+            strata = ["source", "team"]
             from = {{ team = "users.team" }}
             [inputs.deal_events]
             path = "{path}"
@@ -171,6 +176,13 @@ impl Sample {
             path = "made/touches.csv"
             [inputs.contracts]
             path = "made/contracts.csv"
+            [commission]
+            period = "quarter"
+            tiers = [{{ from = 0.0, rate = 0.05 }}, {{ from = 0.5, rate = 0.1 }}]
+            [kpi.wins]
+            table = "revenue"
+            column = "net_amount"
+            target = 5000.0
             {CUSTOM}
             "#
         )
@@ -272,6 +284,7 @@ pub(crate) fn read(resolved: &Resolved) -> (History, Ledger) {
 pub(crate) fn plan(resolved: &Resolved, execution: Execution, backend: Backend) -> Plan {
     Plan {
         dimensions: resolved.config.dimensions.columns.clone(),
+        people: run::people(&resolved.config),
         slices: resolved.slices.clone(),
         periods: resolved.periods.clone(),
         tables: resolved.tables.clone(),
@@ -279,6 +292,11 @@ pub(crate) fn plan(resolved: &Resolved, execution: Execution, backend: Backend) 
         execution,
         backend,
     }
+}
+
+/// The metrics that are made of relations; what is left is made of finished tables.
+pub(crate) fn stated() -> Vec<&'static Metric> {
+    REGISTRY.iter().copied().filter(|metric| !metric.states.is_empty()).collect()
 }
 
 /// Every table of the registry and of the configuration.
@@ -291,7 +309,7 @@ pub(crate) fn tables(
     let plan = plan(resolved, execution, backend);
     let settings = history.settings(resolved);
     let custom = &resolved.config.metrics;
-    let outcome = engine::compute(&history.relations, REGISTRY, custom, &plan, &settings).unwrap();
+    let outcome = engine::compute(&history.relations, &stated(), custom, &plan, &settings).unwrap();
     outcome.tables
 }
 

@@ -34,13 +34,17 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
             continue;
         }
         let deal = Deal::tell(&events, shape);
+        // Whatever becomes of a deal, what it booked until then stays booked.
+        let (held, entries) = book(tag, &events, shape);
+        bookings.extend(entries);
         if deal.deleted.is_some() && (shape.deleted == "exclude" || deal.merged) {
             continue;
         }
         visits.extend(deal.visit_cells(tag, &events, shape));
         orders.extend(deal.order(tag, &events, shape));
-        bookings.extend(book(tag, &events, shape));
-        deals.push(deal.cells(tag, &events, shape));
+        let mut cells = deal.cells(tag, &events, shape);
+        cells.insert("held_amount", held.to_string());
+        deals.push(cells);
     }
     Told { deals, visits, orders: mark_first(&orders, shape), bookings }
 }
@@ -498,6 +502,8 @@ impl Deal {
             ("has_closed_amount", flag(closed.is_some_and(|(v, _)| v.amount.is_some()))),
             ("has_customer", flag(!self.customer.is_empty())),
             ("owner", self.owner.to_owned()),
+            // There are no users.
+            ("team_of_owner", String::new()),
             ("owner_at_close", closed.map_or("", |(v, _)| v.owner).to_owned()),
             ("owner_at_creation", self.created_owner.to_owned()),
         ]);
@@ -557,6 +563,10 @@ impl Deal {
         put("furthest_final_level", if self.outcome() == "won" { won } else { last });
         put("first_level", first.unwrap_or(if self.ever_won() { won } else { 0 }));
         cells.insert("pipeline", "default".to_owned());
+        let amount = self.amount.filter(|amount| *amount > 1);
+        let ln = amount.map_or(0.0, |amount| (amount as f64).log10() * std::f64::consts::LN_10);
+        cells.insert("amount_ln_milli", format!("{:.0}", ln * 1000.0));
+        cells.insert("stratum", "0".to_owned());
         cells.insert("probability_ppm", "0".to_owned());
         cells.insert("has_probability", "0".to_owned());
     }
@@ -616,8 +626,8 @@ struct Held {
     region: &'static str,
 }
 
-/// The ledger, by telling the deal again after every event and comparing.
-fn book(tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
+/// What is held in the end and the ledger, by telling the deal again after every event and comparing.
+fn book(tag: &str, events: &[Event], shape: &Shape) -> (i64, Vec<Cells>) {
     let mut rows = Vec::new();
     let mut before: Option<Held> = None;
     for (number, event) in events.iter().enumerate() {
@@ -656,7 +666,7 @@ fn book(tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
         }
         before = held;
     }
-    rows
+    (before.map_or(0, |held| held.amount), rows)
 }
 
 /// What is an order, before it is known whether it is its customer's first.
