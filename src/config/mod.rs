@@ -6,6 +6,7 @@
 //! the program works with. This is also the one place that reads the environment.
 
 mod clv;
+mod customers;
 pub mod environment;
 mod fiscal;
 mod forecast;
@@ -24,6 +25,7 @@ mod validate;
 mod tests;
 
 pub use clv::{Clv, ClvModel, ClvUnit};
+pub use customers::{Customers, TierBy, TierRule, Tiers};
 pub use fiscal::{FiscalYearEnds, WeekPattern};
 pub use forecast::{Forecast, NewDeals, Triggers};
 pub use goals::{Commission, CommissionMethod, Direction, FROM_MAX, Kpi, Tier, millionths};
@@ -68,6 +70,10 @@ pub struct Config {
     pub forecast: Forecast,
     /// When somebody should act.
     pub triggers: Triggers,
+    /// How customers come back and fall silent.
+    pub customers: Customers,
+    /// Who is a VIP, who a regular customer.
+    pub tiers: Tiers,
     /// What owners earn for what they win, by tiers of their targets.
     pub commission: Commission,
     /// What columns of finished tables are to reach, by names of yours.

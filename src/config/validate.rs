@@ -4,8 +4,8 @@
 use super::places::Problems;
 use super::resolve::did_you_mean;
 use super::{
-    Config, CustomMetric, Input, Merged, Severity, Shape, clv, fiscal, forecast, goals, inputs,
-    pipelines, tables,
+    Config, CustomMetric, Input, Merged, Severity, Shape, clv, customers, fiscal, forecast, goals,
+    inputs, pipelines, tables,
 };
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
@@ -31,6 +31,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     for name in segment.filter(|name| !config.dimensions.columns.contains(name)) {
         unknown_dimension("forecast.segment", name, config, problems);
     }
+    customers::check(&config.customers, &config.tiers, problems);
     goals::check(config, problems);
     let channel = config.acquisition.channel.iter();
     for name in channel.filter(|name| !config.dimensions.columns.contains(name)) {

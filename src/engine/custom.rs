@@ -18,7 +18,7 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 14] = [
+const READABLE: [Relation; 17] = [
     Relation::Visits,
     Relation::Deals,
     Relation::StageEntries,
@@ -26,13 +26,16 @@ const READABLE: [Relation; 14] = [
     Relation::Orders,
     Relation::Customers,
     Relation::CustomerPeriods,
+    Relation::Purchases,
     Relation::Credits,
     Relation::Payments,
     Relation::Spend,
     Relation::Targets,
     Relation::Surveys,
+    Relation::SurveyWaves,
     Relation::Touches,
     Relation::Contracts,
+    Relation::ContractPeriods,
 ];
 
 /// The columns of a custom table and what stands in them.

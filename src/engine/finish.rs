@@ -234,8 +234,9 @@ impl Finisher<'_> {
     /// The rows of one period length; `shorter` are those of one that lies in it.
     ///
     /// Keys `period` and `cohort` hold first days of the base period and become those of `period`,
-    /// or nothing for the whole history. A key `grain` selects its rows instead and goes. A state
-    /// without any of these belongs to the whole history.
+    /// or nothing for the whole history. A key `grain` selects its rows instead and goes. With a key
+    /// `ever_on` every period length is given all rows; a state without any of these belongs to the
+    /// whole history.
     fn roll<'a>(
         &self,
         query: &StateQuery,
@@ -248,7 +249,7 @@ impl Finisher<'_> {
         }
         // The base period's rows are those of the base period.
         if !query.rolls_up() || period == self.plan.base() {
-            let is_there = query.rolls_up() || period == Period::All;
+            let is_there = query.rolls_up() || query.is_of_every_period() || period == Period::All;
             let rows = if is_there { 0..base.rows() } else { 0..0 };
             return Ok(Rolled::Part(base.part(rows)));
         }

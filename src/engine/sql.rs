@@ -113,6 +113,11 @@ impl StateQuery {
         !self.has_key("grain") && (self.has_key("period") || self.has_key("cohort"))
     }
 
+    /// Whether every period length is given all rows.
+    pub(crate) fn is_of_every_period(&self) -> bool {
+        self.has_key("ever_on")
+    }
+
     /// The query of one slice, for reading and for other engines.
     pub(crate) fn text(&self, slice: &[String]) -> String {
         self.write(slice, Purpose::Reading)

@@ -45,6 +45,7 @@ pub(crate) fn settings(relations: &Relations, as_of: Instant) -> Settings {
         clv: crate::metrics::Valuation::default(),
         forecast: crate::metrics::Forecasting::default(),
         triggers: crate::metrics::Thresholds::default(),
+        customers: crate::metrics::CustomerRules::default(),
         commission: crate::metrics::CommissionPlan::default(),
         dictionaries: relations.dictionaries.clone(),
     }

@@ -29,6 +29,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 
+pub use self::customers::rules::{CustomerRules, TierBy, TierRule, Tiering};
 pub use self::forecast::{Forecasting, NewDeals, Thresholds};
 pub use self::lifetime::valuation::Valuation;
 pub use self::targets::tiers::{CommissionPlan, CommissionTier, TierMethod};
@@ -58,7 +59,20 @@ pub static REGISTRY: &[&Metric] = &[
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
     &lifetime::customer_value::METRIC,
+    &customers::customer_tiers::METRIC,
+    &customers::tier_migration::METRIC,
     &customers::customer_growth::METRIC,
+    &customers::growth_accounting::METRIC,
+    &customers::cohort_retention::METRIC,
+    &customers::retention_average::METRIC,
+    &customers::repurchase::METRIC,
+    &customers::churn::METRIC,
+    &customers::concentration::METRIC,
+    &customers::contract_retention::METRIC,
+    &customers::satisfaction::METRIC,
+    &customers::satisfaction_by_tier::METRIC,
+    &customers::satisfaction_by_deal::METRIC,
+    &customers::satisfaction_outcomes::METRIC,
     &acquisition::cac::METRIC,
     &people::rep_scorecard::METRIC,
     &people::rep_skills::METRIC,
@@ -75,10 +89,12 @@ pub static REGISTRY: &[&Metric] = &[
 
 /// Metrics that are split by dimensions only where the configuration asks it of the table: those
 /// that fit models, because a fit costs the same for a slice of ten customers and for all, and those
-/// whose rows are owners, teams or deals already.
+/// whose states have nearly a row a purchase, and those whose rows are owners, teams or deals already.
 static SPLIT_WHEN_ASKED: &[&Metric] = &[
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
+    &customers::churn::METRIC,
+    &customers::concentration::METRIC,
     &targets::target_attainment::METRIC,
     &targets::target_contributions::METRIC,
     &targets::commission::METRIC,
@@ -153,7 +169,8 @@ impl Metric {
 /// `SUM`, `MIN` and `MAX` of relation columns or `CASE` expressions over them; how a column merges
 /// follows from its function. The engine adds the slice's dimensions to the keys. A key named
 /// `period` (or `cohort`) is a base period's first day and is rolled up to each configured period; a
-/// key named `grain` restricts the state to the rows of the period length being finished instead.
+/// key named `grain` restricts the state to the rows of the period length being finished instead. A
+/// key named `ever_on` is a day, and its state is given to each period length as it is.
 #[derive(Debug)]
 pub struct State {
     /// The relation it reads.
@@ -325,6 +342,8 @@ pub struct Settings {
     pub forecast: Forecasting,
     /// When somebody should act.
     pub triggers: Thresholds,
+    /// By which rules customers are judged.
+    pub customers: CustomerRules,
     /// What of won amounts owners earn.
     pub commission: CommissionPlan,
     /// The names behind codes.

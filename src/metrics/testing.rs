@@ -34,6 +34,7 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         clv: crate::metrics::Valuation::default(),
         forecast: crate::metrics::Forecasting::default(),
         triggers: crate::metrics::Thresholds::default(),
+        customers: crate::metrics::CustomerRules::default(),
         commission: crate::metrics::CommissionPlan::default(),
         dictionaries,
     }
@@ -213,11 +214,12 @@ fn eight_deals_with(fixture: Fixture, more: fn(usize) -> &'static str) -> Fixtur
     fixture
 }
 
-/// `customers` and `customer_periods` by month from orders (customer, day, minor units), worked out
+/// `customers`, `customer_periods` by month and `purchases` from orders (customer, day, minor units), worked out
 /// the plain way as of a day.
 pub(crate) fn orders(orders: &[(i64, Day, i64)], as_of: Day) -> Relations {
     let calendar = Calendar::UTC;
     let month = |day: Day| calendar.start(Period::Month, day);
+    let age = |from: Day, to: Day| calendar.distance(Period::Month, from, to);
     let mut customers: BTreeMap<i64, BTreeMap<Day, Vec<(Day, i64)>>> = BTreeMap::new();
     for (customer, day, amount) in orders {
         let months = customers.entry(*customer).or_default();
@@ -225,7 +227,8 @@ pub(crate) fn orders(orders: &[(i64, Day, i64)], as_of: Day) -> Relations {
     }
     let mut fixture = Fixture::new(&["L", "Won", "Lost"])
         .relation(Relation::Customers)
-        .relation(Relation::CustomerPeriods);
+        .relation(Relation::CustomerPeriods)
+        .relation(Relation::Purchases);
     for (customer, months) in customers {
         let cohort = *months.keys().next().expect("an order");
         let all: Vec<&(Day, i64)> = months.values().flatten().collect();
@@ -240,11 +243,21 @@ pub(crate) fn orders(orders: &[(i64, Day, i64)], as_of: Day) -> Relations {
                 days.len()
             ),
         );
+        fixture = purchases(fixture, customer, cohort, &days, as_of);
+        let last = *months.keys().next_back().expect("an order");
+        // The default brackets of ages end at 1, 3, 6 and 12.
+        let bracket = |start: Day| [1, 3, 6, 12].iter().position(|l| age(cohort, start) <= *l);
         for (start, found) in &months {
             let is_new = *start == cohort;
             let is_returning = months.contains_key(&calendar.shift(Period::Month, *start, -1));
             let next = calendar.shift(Period::Month, *start, 1);
             let is_churned = !months.contains_key(&next) && next <= as_of;
+            let before = months.get(&calendar.shift(Period::Month, *start, -1));
+            let previous: i64 = before.into_iter().flatten().map(|(_, amount)| amount).sum();
+            let mut earlier = months.keys().filter(|s| *s < start && **s > cohort);
+            let is_bracket_first = !is_new
+                && bracket(*start).is_some()
+                && !earlier.any(|s| bracket(*s) == bracket(*start));
             let churned_start =
                 if is_churned { format!("churned_start={next}") } else { "".into() };
             fixture = fixture.line(
@@ -252,7 +265,8 @@ pub(crate) fn orders(orders: &[(i64, Day, i64)], as_of: Day) -> Relations {
                 &format!(
                     "customer={customer} grain=month cohort_start={cohort} period_start={start} \
                      age={} orders_n={} amount={} is_active=1 is_new={} is_returning={} is_reactivated={} \
-                     is_churned={} {churned_start}",
+                     is_churned={} is_last_active={} is_bracket_first={} previous_amount={previous} \
+                     {churned_start}",
                     calendar.distance(Period::Month, cohort, *start),
                     found.len(),
                     found.iter().map(|(_, amount)| amount).sum::<i64>(),
@@ -260,11 +274,38 @@ pub(crate) fn orders(orders: &[(i64, Day, i64)], as_of: Day) -> Relations {
                     u8::from(is_returning),
                     u8::from(!is_new && !is_returning),
                     u8::from(is_churned),
+                    u8::from(*start == last),
+                    u8::from(is_bracket_first),
                 ),
             );
         }
     }
     fixture.build()
+}
+
+/// The purchase days of one customer; the default horizons are 30, 90, 180 and 365 days.
+fn purchases(
+    mut fixture: Fixture,
+    customer: i64,
+    cohort: Day,
+    days: &BTreeSet<Day>,
+    as_of: Day,
+) -> Fixture {
+    let within = |days: Day| [30, 90, 180, 365].iter().filter(|h| **h < days).count();
+    for (place, day) in days.iter().enumerate() {
+        let next = days.iter().nth(place + 1);
+        let gap = next.unwrap_or(&as_of) - day;
+        let line = format!(
+            "customer={customer} cohort_period={cohort} purchased_on={day} gap_days={gap} \
+             is_first={} is_last={} missed_horizons_n={} exposed_horizons_n={}",
+            u8::from(place == 0),
+            u8::from(next.is_none()),
+            within(gap),
+            within(as_of - day + 1),
+        );
+        fixture = fixture.line(Relation::Purchases, &line);
+    }
+    fixture
 }
 
 /// The same of the CDNOW one-in-ten sample, as of 1 July 1998, where the shared data is there.

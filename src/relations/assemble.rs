@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::Habits;
 use super::batch::{Batch, Wanted};
 use super::cap::cap;
 use super::emit::Deals;
@@ -85,8 +86,8 @@ pub struct Parts<'a> {
     pub base: Period,
     /// Configured periods.
     pub periods: &'a [Period],
-    /// So many days before the run's instant are held out of the calibration of models.
-    pub holdout_days: u32,
+    /// What the columns of the relations about customers depend on.
+    pub habits: Habits,
     /// The run's instant.
     pub as_of: Instant,
     /// When the history begins, if deals can have begun before it.
@@ -141,8 +142,8 @@ pub struct Assembler<'a> {
     /// First days of every configured period.
     pub(super) period_starts: Vec<Starts>,
     pub(super) as_of: Instant,
+    pub(super) habits: Habits,
     pub(super) history_from: Option<Instant>,
-    pub(super) holdout_days: u32,
     pub(super) ledger: &'a Ledger,
     pub(super) wanted: &'a Wanted,
     pub(super) payments: Option<&'a Payments>,
@@ -223,8 +224,8 @@ impl<'a> Assembler<'a> {
             resolution: parts.resolution,
             period_starts: period_starts.collect(),
             as_of: parts.as_of,
+            habits: parts.habits,
             history_from: parts.history_from,
-            holdout_days: parts.holdout_days,
             ledger: parts.ledger,
             wanted: parts.wanted,
             payments: parts.payments,
@@ -279,6 +280,9 @@ impl<'a> Assembler<'a> {
         if let Some(optional) = self.optional.as_ref().filter(|_| has_deals) {
             optional.note(chunk);
         }
+        if let Some(optional) = self.optional.as_ref().filter(|_| self.follows_deals()) {
+            optional.note_visits(chunk);
+        }
         let dimensions = self.sources.iter().map(|s| codes(s, chunk, &joined, rows)).collect();
         let deals = Deals { chunk, dimensions };
         if has_deals && self.wanted.relation(Relation::Deals) {
@@ -316,16 +320,9 @@ impl<'a> Assembler<'a> {
             self.credits(&deals, &take)?;
         }
         let paid = self.paid(&deals, &take)?;
-        let customers = [
-            Relation::Orders,
-            Relation::Customers,
-            Relation::CustomerIds,
-            Relation::CustomerPeriods,
-        ];
         // With payments, the relations about customers are made of them.
-        let of_deals = if self.payments.is_some() { 1 } else { customers.len() };
-        let mut of_deals = customers.into_iter().take(of_deals);
-        if of_deals.any(|relation| self.wanted.relation(relation)) {
+        let of_deals = self.payments.is_none() && self.wants_customers();
+        if of_deals || self.wanted.relation(Relation::Orders) {
             return Ok(Transactions { won: self.orders_of(&deals), paid });
         }
         Ok(Transactions { paid, ..Transactions::default() })

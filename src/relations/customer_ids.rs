@@ -16,6 +16,24 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("age_days", Kind::Int, "as in customers (T)"),
     column("amount", Kind::Int, "net amount of all orders, minor units"),
     column("repeat_amount", Kind::Int, "as in customers, minor units"),
+    column(
+        "previous_purchase_days_n",
+        Kind::Int,
+        "purchase days up to the day before the period of as_of whose length tiers are compared by",
+    ),
+    column("previous_recency_days", Kind::Int, "recency_days up to that day"),
+    column("previous_age_days", Kind::Int, "age_days up to that day"),
+    column("previous_amount", Kind::Int, "amount up to that day, minor units"),
+    column("previous_repeat_amount", Kind::Int, "repeat_amount up to that day, minor units"),
+];
+
+/// The columns that are as of an earlier day, which are made only where one of them is wanted.
+pub(super) const OF_BEFORE: [&str; 5] = [
+    "previous_purchase_days_n",
+    "previous_recency_days",
+    "previous_age_days",
+    "previous_amount",
+    "previous_repeat_amount",
 ];
 
 /// The two words of an identifier as the relation's columns have them.

@@ -28,7 +28,21 @@ pub const COLUMNS: &[RelationColumn] = &[
         "first day of the next period if the customer is not active in it and it begins by as_of; else null",
     ),
     column("is_churned", Kind::Flag, "churned_start is not null"),
+    column("is_last_active", Kind::Flag, "the customer's last active period so far"),
+    column(
+        "is_bracket_first",
+        Kind::Flag,
+        "the customer's first active period in one of the configured brackets of ages",
+    ),
+    column(
+        "previous_amount",
+        Kind::Int,
+        "net amount of the period just before, if active in it, minor units; else 0",
+    ),
 ];
+
+/// The columns that only some tables ask for.
+pub(super) const OF_HABITS: [&str; 3] = ["is_last_active", "is_bracket_first", "previous_amount"];
 
 /// Names of the period lengths, as in [`crate::time::Period::name`].
 pub const GRAINS: &[&str] = &[

@@ -3,13 +3,33 @@
 use super::Relation;
 use super::assemble::{Assembler, shard};
 use super::batch::{Batch, BatchBuilder};
-use super::customer_ids::words;
-use super::orders_pass::{self, CustomerColumns, Order, OrderColumns, PassSettings, Purchases};
+use super::customer_ids::{OF_BEFORE, words};
+use super::customer_periods::OF_HABITS;
+use super::orders_pass::{
+    self, CustomerColumns, Order, OrderColumns, PassSettings, Purchases, Rows,
+};
+use super::purchases::PurchaseColumns;
 use crate::contract::NO_CODE;
 use crate::error::Error;
 use crate::fold::amount_or_zero;
 use crate::money::NO_AMOUNT;
 use crate::source::SpendRow;
+use crate::time::{Day, Period};
+
+/// What the columns of the relations about customers depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Habits {
+    /// So many days before the run's instant are held out of the calibration of models.
+    pub holdout_days: u32,
+    /// Last ages of the brackets in which customers come back, ascending.
+    pub brackets: Vec<i64>,
+    /// Within how many days of a purchase the next one is looked for, ascending.
+    pub horizons: Vec<i64>,
+    /// Within how many days of an answer to a survey the next purchase is looked for.
+    pub survey_days: i64,
+    /// Customers are compared with those of the day before the current one of these began.
+    pub previous: Period,
+}
 
 /// What orders are: with payments, the relation `orders` is of won deals and the relations about
 /// customers are of payments; else all are of won deals.
@@ -45,9 +65,8 @@ impl Assembler<'_> {
                 }
             }
         }
-        let relations = [Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods];
         let is_theirs = of == Of::Paid || self.payments.is_none();
-        if is_theirs && relations.into_iter().any(|relation| self.wanted.relation(relation)) {
+        if is_theirs && self.wants_customers() {
             self.customers_and_periods(orders, &sorted, take)?;
         }
         Ok(())
@@ -96,16 +115,8 @@ impl Assembler<'_> {
         sorted: &[Order],
         take: impl Fn(&Batch) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let settings = PassSettings {
-            calendar: self.calendar,
-            base: &self.starts,
-            periods: &self.period_starts,
-            as_of_day: self.calendar.day(self.as_of),
-            calibrated_day: self
-                .asks_for_purchases()
-                .then(|| self.calendar.day(self.as_of).saturating_sub_unsigned(self.holdout_days)),
-        };
-        let (c, p) = orders_pass::pass(sorted, orders, &settings);
+        let settings = self.pass_settings();
+        let (c, p, days) = orders_pass::pass(sorted, orders, &settings);
         let numbers = numbers(sorted);
         let shards: Vec<i16> = sorted
             .chunk_by(Order::same_customer)
@@ -128,10 +139,24 @@ impl Assembler<'_> {
             .flag("is_returning", || p.is_returning)
             .flag("is_reactivated", || p.is_reactivated)
             .day("churned_start", || p.churned_start)
-            .flag("is_churned", || p.is_churned);
+            .flag("is_churned", || p.is_churned)
+            .flag("is_last_active", || p.is_last_active)
+            .flag("is_bracket_first", || p.is_bracket_first)
+            .int("previous_amount", || p.previous_amount);
         if self.wanted.relation(Relation::CustomerPeriods) {
             let builder = self.with_dimensions(builder, orders, &firsts);
             take(&builder.finish(&self.dictionaries)?)?;
+        }
+        if self.follows_answers() {
+            self.note_purchases(orders, &c, &days);
+        }
+        if self.wanted.relation(Relation::Purchases) {
+            let of = |days: &PurchaseColumns| -> Result<Batch, Error> {
+                let firsts: Vec<u32> = of_orders(&c.first, &days.customer);
+                let builder = self.purchases(days, &c, (&shards, &numbers), settings.as_of_day);
+                self.with_dimensions(builder, orders, &firsts).finish(&self.dictionaries)
+            };
+            take(&of(&days)?)?;
         }
         if self.wanted.relation(Relation::CustomerIds) {
             take(&self.customer_ids(sorted, &shards, &c)?)?;
@@ -168,6 +193,75 @@ impl Assembler<'_> {
         take(&builder.finish(&self.dictionaries)?)
     }
 
+    /// Whether anybody asks what all orders of a customer tell.
+    pub(super) fn wants_customers(&self) -> bool {
+        let mut all = Relation::OF_CUSTOMERS.into_iter();
+        all.any(|relation| self.wanted.relation(relation)) || self.follows_answers()
+    }
+
+    /// Notes the purchase days of the customers that optional tables name.
+    fn note_purchases(
+        &self,
+        orders: &OrderColumns,
+        customers: &CustomerColumns,
+        days: &PurchaseColumns,
+    ) {
+        let Some(optional) = &self.optional else { return };
+        let mut rest = days.purchased_on.as_slice();
+        for own in days.customer.chunk_by(|a, b| a == b) {
+            let (on, after) = rest.split_at_checked(own.len()).unwrap_or((rest, &[]));
+            rest = after;
+            let first = own.first().and_then(|number| customers.first.get(*number as usize));
+            if let Some(id) = first.and_then(|row| orders.customer.get(*row as usize)) {
+                optional.note_purchases(*id, on);
+            }
+        }
+    }
+
+    fn pass_settings(&self) -> PassSettings<'_> {
+        let as_of_day = self.calendar.day(self.as_of);
+        let asks =
+            |relation, names: &[&str]| names.iter().any(|name| self.wanted.column(relation, name));
+        let habits = &self.habits;
+        let has_days = self.wanted.relation(Relation::Purchases) || self.follows_answers();
+        PassSettings {
+            calendar: self.calendar,
+            base: &self.starts,
+            periods: &self.period_starts,
+            as_of_day,
+            calibrated_day: self
+                .asks_for_purchases()
+                .then(|| as_of_day.saturating_sub_unsigned(habits.holdout_days)),
+            brackets: asks(Relation::CustomerPeriods, &OF_HABITS).then_some(&habits.brackets),
+            before_day: asks(Relation::CustomerIds, &OF_BEFORE)
+                .then(|| self.calendar.start(habits.previous, as_of_day).saturating_sub(1)),
+            purchases: if has_days { Rows::Made } else { Rows::Unmade },
+        }
+    }
+
+    /// Purchase days; `whose` are the shards and numbers of customers.
+    fn purchases<'b>(
+        &'b self,
+        days: &PurchaseColumns,
+        customers: &CustomerColumns,
+        whose: (&[i16], &[i64]),
+        as_of_day: Day,
+    ) -> BatchBuilder<'b> {
+        let horizons = &self.habits.horizons;
+        let cohorts = || -> Vec<Day> { of_orders(&customers.cohort_period, &days.customer) };
+        BatchBuilder::new(Relation::Purchases, days.customer.len(), self.wanted)
+            .small("shard", || of_orders(whose.0, &days.customer))
+            .int("customer", || of_orders(whose.1, &days.customer))
+            .day("cohort_period", cohorts)
+            .day("purchased_on", || days.purchased_on.clone())
+            .int("amount", || days.amount.clone())
+            .flag("is_first", || days.is_first.clone())
+            .flag("is_last", || days.is_last.clone())
+            .int("gap_days", || days.gap_days.clone())
+            .small("missed_horizons_n", || days.missed(horizons))
+            .small("exposed_horizons_n", || days.exposed(horizons, as_of_day))
+    }
+
     /// Whether anybody asks for more than the orders and their periods.
     fn asks_for_purchases(&self) -> bool {
         let of_models = super::customers::OF_PURCHASES;
@@ -184,6 +278,8 @@ impl Assembler<'_> {
         let firsts = || sorted.chunk_by(Order::same_customer).filter_map(|own| own.first());
         let words = || firsts().map(|order| words(order.customer));
         let of = |value: fn(&Purchases) -> i64| customers.purchases.iter().map(value).collect();
+        let before =
+            |value: fn(&(Purchases, i64)) -> i64| customers.before.iter().map(value).collect();
         BatchBuilder::new(Relation::CustomerIds, shards.len(), self.wanted)
             .small("shard", || shards.to_vec())
             .int("id_high", || words().map(|(high, _)| high).collect())
@@ -195,6 +291,11 @@ impl Assembler<'_> {
             .int("age_days", || of(|p| p.age_days))
             .int("amount", || customers.amount.clone())
             .int("repeat_amount", || of(|p| p.repeat_amount))
+            .int("previous_purchase_days_n", || before(|(p, _)| p.days_n))
+            .int("previous_recency_days", || before(|(p, _)| p.recency_days))
+            .int("previous_age_days", || before(|(p, _)| p.age_days))
+            .int("previous_amount", || before(|(_, amount)| *amount))
+            .int("previous_repeat_amount", || before(|(p, _)| p.repeat_amount))
             .finish(&self.dictionaries)
     }
 

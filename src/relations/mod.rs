@@ -15,6 +15,7 @@
 pub mod assemble;
 pub mod batch;
 pub mod bookings;
+pub mod contract_periods;
 pub mod contracts;
 pub mod credits;
 pub mod customer_ids;
@@ -37,8 +38,10 @@ pub mod open_deals;
 pub mod orders;
 pub mod orders_pass;
 pub mod payments;
+pub mod purchases;
 pub mod spend;
 pub mod stage_entries;
+pub mod survey_waves;
 pub mod surveys;
 mod tables_emit;
 pub mod targets;
@@ -52,7 +55,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use batch::{Batch, Wanted};
-pub use customers_emit::Of;
+pub use customers_emit::{Habits, Of};
 
 use crate::error::Error;
 
@@ -82,6 +85,8 @@ pub enum Relation {
     CustomerIds,
     /// One row per customer, period length and active period.
     CustomerPeriods,
+    /// One row per customer and purchase day.
+    Purchases,
     /// One row per won deal and owner who is credited with it.
     Credits,
     /// One row per payment.
@@ -92,17 +97,21 @@ pub enum Relation {
     Targets,
     /// One row per answer to a survey.
     Surveys,
+    /// One row per answer to a survey and period length.
+    SurveyWaves,
     /// One row per contact with a customer or lead.
     Touches,
     /// One row per contract.
     Contracts,
+    /// One row per customer, period length and period with a contract.
+    ContractPeriods,
     /// One row per input and data-quality rule.
     Findings,
 }
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 18] = [
+    pub const EVERY: [Self; 21] = [
         Self::Visits,
         Self::Deals,
         Self::LateEntries,
@@ -113,15 +122,22 @@ impl Relation {
         Self::Customers,
         Self::CustomerIds,
         Self::CustomerPeriods,
+        Self::Purchases,
         Self::Credits,
         Self::Payments,
         Self::Spend,
         Self::Targets,
         Self::Surveys,
+        Self::SurveyWaves,
         Self::Touches,
         Self::Contracts,
+        Self::ContractPeriods,
         Self::Findings,
     ];
+
+    /// The relations about customers, which are made of all orders or payments of a customer.
+    pub const OF_CUSTOMERS: [Self; 4] =
+        [Self::Customers, Self::CustomerIds, Self::CustomerPeriods, Self::Purchases];
 
     /// Its name in SQL.
     #[must_use]
@@ -137,13 +153,16 @@ impl Relation {
             Self::Customers => "customers",
             Self::CustomerIds => "customer_ids",
             Self::CustomerPeriods => "customer_periods",
+            Self::Purchases => "purchases",
             Self::Credits => "credits",
             Self::Payments => "payments",
             Self::Spend => "spend",
             Self::Targets => "targets",
             Self::Surveys => "surveys",
+            Self::SurveyWaves => "survey_waves",
             Self::Touches => "touches",
             Self::Contracts => "contracts",
+            Self::ContractPeriods => "contract_periods",
             Self::Findings => "findings",
         }
     }
@@ -166,7 +185,11 @@ impl Relation {
             | Self::Credits
             | Self::Findings => "the inputs have no deal events",
             Self::LateEntries => "it needs the begin of the history: set [run] history_from",
-            Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
+            Self::Orders
+            | Self::Customers
+            | Self::CustomerIds
+            | Self::CustomerPeriods
+            | Self::Purchases => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
             Self::Payments => {
@@ -177,11 +200,11 @@ impl Relation {
                 "it needs targets: add [inputs.targets] with owner_id or team_id, period_start, \
                  period_end and target"
             }
-            Self::Surveys => {
+            Self::Surveys | Self::SurveyWaves => {
                 "it needs surveys: add [inputs.surveys] with customer_id, at, kind and score"
             }
             Self::Touches => "it needs touches: add [inputs.touches] with customer_id, at, channel",
-            Self::Contracts => {
+            Self::Contracts | Self::ContractPeriods => {
                 "it needs contracts: add [inputs.contracts] with customer_id, start, end and mrr"
             }
         }
@@ -201,13 +224,16 @@ impl Relation {
             Self::Customers => customers::COLUMNS,
             Self::CustomerIds => customer_ids::COLUMNS,
             Self::CustomerPeriods => customer_periods::COLUMNS,
+            Self::Purchases => purchases::COLUMNS,
             Self::Credits => credits::COLUMNS,
             Self::Payments => payments::COLUMNS,
             Self::Spend => spend::COLUMNS,
             Self::Targets => targets::COLUMNS,
             Self::Surveys => surveys::COLUMNS,
+            Self::SurveyWaves => survey_waves::COLUMNS,
             Self::Touches => touches::COLUMNS,
             Self::Contracts => contracts::COLUMNS,
+            Self::ContractPeriods => contract_periods::COLUMNS,
             Self::Findings => findings::COLUMNS,
         }
     }

@@ -1,6 +1,7 @@
 //! From won deals to customers and their active periods: orders by shard of the customer, one sort a
 //! shard, one pass.
 
+use super::purchases::PurchaseColumns;
 use super::{SHARDS_MAX, assemble::shard};
 use crate::contract::{Id, NO_CODE};
 use crate::fold::scatter::packed::Steps;
@@ -159,17 +160,17 @@ pub(super) fn in_order(orders: &OrderColumns, names: &Interner) -> Vec<Order> {
 
 /// One civil day of a customer with orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct OrderDay {
-    day: Day,
-    orders: i64,
-    amount: i64,
-    refunds: i64,
+pub(super) struct OrderDay {
+    pub(super) day: Day,
+    pub(super) orders: i64,
+    pub(super) amount: i64,
+    pub(super) refunds: i64,
 }
 
 impl OrderDay {
     /// A day whose net is zero or less because of refunds is not a purchase day; a day of
     /// zero-value orders only is.
-    fn is_purchase(&self) -> bool {
+    pub(super) fn is_purchase(&self) -> bool {
         self.amount > 0 || (self.amount == 0 && self.refunds == 0)
     }
 }
@@ -188,6 +189,9 @@ pub(super) struct CustomerColumns {
     pub(super) purchases: Vec<Purchases>,
     /// Of the days before the hold-out, likewise.
     pub(super) calibration: Vec<Purchases>,
+    /// Of the days up to an earlier one, with the net amount of all of these, where tables compare
+    /// the two.
+    pub(super) before: Vec<(Purchases, i64)>,
 }
 
 /// The purchase days of a customer up to a day, as models ask for them.
@@ -243,6 +247,10 @@ pub(super) struct PeriodColumns {
     pub(super) is_reactivated: Vec<i8>,
     pub(super) churned_start: Vec<i32>,
     pub(super) is_churned: Vec<i8>,
+    /// Where anybody asks, as the next two.
+    pub(super) is_last_active: Vec<i8>,
+    pub(super) is_bracket_first: Vec<i8>,
+    pub(super) previous_amount: Vec<i64>,
 }
 
 /// What the pass needs to know.
@@ -256,16 +264,31 @@ pub(super) struct PassSettings<'a> {
     pub(super) as_of_day: Day,
     /// The last day before the hold-out, where models ask for the customers' purchase days.
     pub(super) calibrated_day: Option<Day>,
+    /// The last ages of the brackets in which customers may come back, where anybody asks how they
+    /// do.
+    pub(super) brackets: Option<&'a [i64]>,
+    /// The earlier day with which today is compared, where it is.
+    pub(super) before_day: Option<Day>,
+    /// Whether the purchase days become rows.
+    pub(super) purchases: Rows,
 }
 
-/// Customers and their periods from orders and their order.
+/// Whether rows are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    Made,
+    Unmade,
+}
+
+/// Customers, their periods and their purchase days from orders and their order.
 pub(super) fn pass(
     sorted: &[Order],
     orders: &OrderColumns,
     settings: &PassSettings<'_>,
-) -> (CustomerColumns, PeriodColumns) {
+) -> (CustomerColumns, PeriodColumns, PurchaseColumns) {
     let mut customers = CustomerColumns::default();
     let mut periods = PeriodColumns::default();
+    let mut purchases = PurchaseColumns::default();
     let mut days: Vec<OrderDay> = Vec::new();
     for own in sorted.chunk_by(Order::same_customer) {
         let Some(first) = own.first() else { continue };
@@ -279,8 +302,11 @@ pub(super) fn pass(
         for starts in settings.periods {
             push_periods(&mut periods, number, starts, &days, settings);
         }
+        if settings.purchases == Rows::Made {
+            purchases.push(number, &days, settings.as_of_day);
+        }
     }
-    (customers, periods)
+    (customers, periods, purchases)
 }
 
 fn add_to_day(days: &mut Vec<OrderDay>, day: Day, amount: i64) {
@@ -315,6 +341,11 @@ fn push_customer(
         out.purchases.push(Purchases::until(settings.as_of_day, days));
         out.calibration.push(Purchases::until(calibrated_day, days));
     }
+    if let Some(before_day) = settings.before_day {
+        let known = days.iter().filter(|d| d.day <= before_day);
+        let amount = known.map(|d| d.amount).sum();
+        out.before.push((Purchases::until(before_day, days), amount));
+    }
 }
 
 fn push_periods(
@@ -339,7 +370,9 @@ fn push_periods(
         .filter(|(index, run)| is_active(*index, run))
         .map(|(_, run)| begins(run))
         .peekable();
-    let mut previous = NO_DAY;
+    let (mut previous, mut previous_amount) = (NO_DAY, 0);
+    // Of the last active period but the first.
+    let mut last_bracket = None;
     for (index, run) in runs.iter().enumerate() {
         let begin = begins(run);
         let counts = is_active(index, run);
@@ -351,13 +384,23 @@ fn push_periods(
         let churned = counts && !goes_on && next <= settings.as_of_day;
         let is_new = index == 0;
         let is_returning = counts && !is_new && calendar.shift(period, previous, 1) == begin;
+        let age = i64::from(calendar.distance(period, cohort, begin));
+        let amount = run.iter().map(|d| d.amount).sum();
+        if let Some(brackets) = settings.brackets {
+            let bracket = brackets.partition_point(|last| *last < age);
+            let has_bracket = counts && age > 0 && bracket < brackets.len();
+            let is_first = has_bracket && last_bracket.replace(bracket) != Some(bracket);
+            out.is_bracket_first.push(i8::from(is_first));
+            out.is_last_active.push(i8::from(counts && active.peek().is_none()));
+            out.previous_amount.push(if is_returning { previous_amount } else { 0 });
+        }
         out.customer.push(customer);
         out.grain.push(grain);
         out.cohort_start.push(cohort);
         out.period_start.push(begin);
-        out.age.push(i64::from(calendar.distance(period, cohort, begin)));
+        out.age.push(age);
         out.orders_n.push(run.iter().map(|d| d.orders).sum());
-        out.amount.push(run.iter().map(|d| d.amount).sum());
+        out.amount.push(amount);
         out.is_active.push(i8::from(counts));
         out.is_new.push(i8::from(is_new));
         out.is_returning.push(i8::from(is_returning));
@@ -365,7 +408,7 @@ fn push_periods(
         out.churned_start.push(if churned { next } else { NO_DAY });
         out.is_churned.push(i8::from(churned));
         if counts {
-            previous = begin;
+            (previous, previous_amount) = (begin, amount);
         }
     }
 }
@@ -405,9 +448,12 @@ mod tests {
             periods: &[Starts::new(Calendar::UTC, Period::Month)],
             as_of_day: day("2024-06-01"),
             calibrated_day: Some(day("2024-04-15")),
+            brackets: Some(&[1, 3]),
+            before_day: Some(day("2024-03-31")),
+            purchases: Rows::Made,
         };
         let sorted = in_order(&given, &Interner::default());
-        let (customers, periods) = pass(&sorted, &given, &settings);
+        let (customers, periods, all) = pass(&sorted, &given, &settings);
         // A refund day is not a purchase day: 5 January, 1 February and 30 April are.
         let purchases =
             Purchases { days_n: 3, repeat_amount: 80, recency_days: 116, age_days: 148 };
@@ -422,6 +468,15 @@ mod tests {
         assert_eq!(periods.is_reactivated, [0, 0, 0, 1, 0]);
         let churned = [NO_DAY, day("2024-03-01"), NO_DAY, day("2024-05-01"), NO_DAY];
         assert_eq!(periods.churned_start, churned);
+        assert_eq!(periods.is_last_active, [0, 0, 0, 1, 0]);
+        // Ages 1, then 2 and 3; age 2 is not active.
+        assert_eq!(periods.is_bracket_first, [0, 1, 0, 1, 0]);
+        assert_eq!(periods.previous_amount, [0, 100, 0, 0, 0]);
+        // Up to the end of March, 86 days after 5 January.
+        let before = Purchases { days_n: 2, repeat_amount: 50, recency_days: 27, age_days: 86 };
+        assert_eq!(customers.before, [(before, 0)]);
+        // From 1 February 89 days to 30 April in a leap year, and 32 from there to 1 June.
+        assert_eq!(all.gap_days, [27, 89, 32]);
     }
 
     #[test]

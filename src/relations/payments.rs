@@ -113,8 +113,7 @@ impl Assembler<'_> {
         if rows.iter().any(|paid| !paid.customer().is_none()) {
             self.has_payers.store(true, Ordering::Relaxed);
         }
-        let customers = [Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods];
-        if !customers.into_iter().any(|relation| self.wanted.relation(relation)) {
+        if !self.wants_customers() {
             return Ok(OrderColumns::default());
         }
         let mut orders = OrderColumns::new(deals.dimensions.len());

@@ -28,6 +28,28 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("customer", Kind::Int, "number of the customer in such tables; 0 if none is known"),
     column("has_customer", Kind::Flag, "the customer is known, if only by the deal"),
     column("has_deal", Kind::Flag, "a deal has the customer, or is the one that is named"),
+    column("id_high", Kind::Int, "first word of the customer's identifier, as in customer_ids"),
+    column("id_low", Kind::Int, "second word of it"),
+    column(
+        "is_followed",
+        Kind::Flag,
+        "an answer of a customer of the deals that is at least survey_days old",
+    ),
+    column(
+        "is_bought_again",
+        Kind::Flag,
+        "is_followed, and the customer has a purchase day within survey_days after the answer",
+    ),
+    column(
+        "owner_at_answer",
+        Kind::Dictionary("owner"),
+        "owner of the stage visit that the named deal was in; null if none is known",
+    ),
+    column(
+        "stage_at_answer",
+        Kind::Dictionary("stage"),
+        "stage that the named deal was in; null if none is known",
+    ),
 ];
 
 /// What was asked.

@@ -10,7 +10,7 @@ use super::Relation;
 use super::assemble::{Assembler, Column, Parts, shard};
 use super::batch::{Batch, BatchBuilder};
 use super::joins::Key;
-use super::matching::{Matching, Whose};
+use super::matching::{Matching, Stay, Whose};
 use crate::config::DimensionAt;
 use crate::contract::{Id, NO_CODE};
 use crate::error::Error;
@@ -18,7 +18,7 @@ use crate::fold::amount_or_zero;
 use crate::money::NO_AMOUNT;
 use crate::quality::{Counts, Rule};
 use crate::source::{ContractRow, LookupKey, SurveyKind, SurveyRow, Tables, TargetRow, TouchRow};
-use crate::time::{Instant, NO_DAY};
+use crate::time::{Day, Instant, NO_DAY};
 
 /// The optional tables while a run goes on.
 pub(super) struct Optional<'a> {
@@ -29,8 +29,14 @@ pub(super) struct Optional<'a> {
 }
 
 /// The relations that are made of them.
-const RELATIONS: [Relation; 4] =
-    [Relation::Targets, Relation::Surveys, Relation::Touches, Relation::Contracts];
+const RELATIONS: [Relation; 6] = [
+    Relation::Targets,
+    Relation::Surveys,
+    Relation::SurveyWaves,
+    Relation::Touches,
+    Relation::Contracts,
+    Relation::ContractPeriods,
+];
 
 impl<'a> Optional<'a> {
     /// `None` where there are none.
@@ -41,6 +47,31 @@ impl<'a> Optional<'a> {
         let is_asked = is_judged || asked.into_iter().any(|r| parts.wanted.relation(r));
         let matching = if is_asked { Matching::new(tables) } else { None };
         Some(Self { tables, matching, is_judged })
+    }
+
+    /// The purchase days of a customer that the tables name, where they are known.
+    pub(super) fn purchases_of(&self, customer: Id) -> Vec<Day> {
+        let matching = self.matching.as_ref();
+        matching.map_or_else(Vec::new, |matching| matching.purchases_of(customer))
+    }
+
+    /// Notes the purchase days of a customer.
+    pub(super) fn note_purchases(&self, customer: Id, days: &[Day]) {
+        if let Some(matching) = &self.matching {
+            matching.note_purchases(customer, days);
+        }
+    }
+
+    /// Where a deal that the tables name was at an instant, where that is known.
+    pub(super) fn stay_at(&self, deal: Id, at: Instant) -> Option<Stay> {
+        self.matching.as_ref()?.stay_at(deal, at)
+    }
+
+    /// Notes the visits of the deals that the tables name.
+    pub(super) fn note_visits(&self, chunk: &crate::fold::Chunk) {
+        if let Some(matching) = &self.matching {
+            matching.note_visits(chunk);
+        }
     }
 
     /// Looks for the customers and deals that the tables name.
@@ -100,6 +131,7 @@ impl Assembler<'_> {
             let named = rows.iter().map(|r| if r.customer.is_none() { r.deal } else { r.customer });
             self.count_orphans(optional, Relation::Surveys, &whose, named);
             self.give(Relation::Surveys, || self.surveys(rows, &whose, &numbers), &take)?;
+            self.give(Relation::SurveyWaves, || self.survey_waves(rows, &whose), &take)?;
         }
         if let Some(rows) = &tables.touches {
             let of = |r: &TouchRow| optional.whose(r.customer, Id::NONE);
@@ -114,6 +146,8 @@ impl Assembler<'_> {
             let named = rows.iter().map(|r| r.customer);
             self.count_orphans(optional, Relation::Contracts, &whose, named);
             self.give(Relation::Contracts, || self.contracts(rows, &whose, &numbers), &take)?;
+            let periods = || self.contract_periods(rows, &whose, &numbers);
+            self.give(Relation::ContractPeriods, periods, &take)?;
         }
         Ok(())
     }
@@ -220,6 +254,7 @@ impl Assembler<'_> {
             .flag("is_satisfied", || is(SATISFIED))
             .flag("is_latest", || latest(rows, whose));
         let builder = whose_columns(builder, whose, numbers);
+        let builder = self.after_answers(builder, rows, whose);
         let key = |whose: &(&SurveyRow, &Whose)| self.customers.text(whose.1.customer);
         let at = |whose: &(&SurveyRow, &Whose)| whose.0.at;
         let pairs: Vec<(&SurveyRow, &Whose)> = rows.iter().zip(whose).collect();
@@ -330,14 +365,14 @@ fn whose_columns<'b>(
 }
 
 const NONE: u32 = 0;
-const PROMOTER: u32 = 1;
-const PASSIVE: u32 = 2;
-const DETRACTOR: u32 = 3;
-const SATISFIED: u32 = 4;
+pub(super) const PROMOTER: u32 = 1;
+pub(super) const PASSIVE: u32 = 2;
+pub(super) const DETRACTOR: u32 = 3;
+pub(super) const SATISFIED: u32 = 4;
 const UNSATISFIED: u32 = 5;
 
 /// The place of a row's class in [`super::surveys::CLASSES`].
-fn class(row: &SurveyRow) -> u32 {
+pub(super) fn class(row: &SurveyRow) -> u32 {
     if row.score == NO_AMOUNT {
         return NONE;
     }
@@ -429,9 +464,11 @@ mod tests {
             row.at = at;
         }
         rows[3].score = NO_AMOUNT;
-        let whose = vec![Whose { customer: Id::integer(1), hash: 0, has_deal: true }; 4];
+        let id = Id::integer(1);
+        let whose = vec![Whose { customer: id, spelled: id, hash: 0, has_deal: true }; 4];
         assert_eq!(latest(&rows, &whose), [0, 0, 1, 0]);
-        let nobody = vec![Whose { customer: Id::NONE, hash: 0, has_deal: false }; 4];
+        let id = Id::NONE;
+        let nobody = vec![Whose { customer: id, spelled: id, hash: 0, has_deal: false }; 4];
         assert_eq!(latest(&rows, &nobody), [1, 1, 1, 0]);
     }
 

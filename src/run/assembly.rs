@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::focus::Focus;
+use super::rules;
 use super::tables::{self, Given};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
@@ -29,7 +30,7 @@ pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Rela
         present.insert(Relation::Orders);
     }
     if assembler.has_payers() {
-        present.extend([Relation::Customers, Relation::CustomerIds, Relation::CustomerPeriods]);
+        present.extend(Relation::OF_CUSTOMERS);
     }
     if assembler.history_begins() {
         present.insert(Relation::LateEntries);
@@ -97,7 +98,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         resolution: of.config.run.resolution,
         base: of.resolved.calendar.base(of.periods),
         periods: of.periods,
-        holdout_days: of.config.clv.holdout_days,
+        habits: rules::habits(of.config),
         as_of: of.as_of,
         history_from: of.resolved.history_from,
         ledger: of.ledger,

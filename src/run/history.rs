@@ -10,7 +10,7 @@ use super::focus::Focus;
 use super::folding::Folded;
 use super::memory::Memory;
 use super::tables::Spans;
-use super::{inputs, needs, pricing};
+use super::{inputs, needs, pricing, rules};
 use crate::config::{Config, Resolved};
 use crate::contract::StageTable;
 use crate::engine::Sums;
@@ -65,9 +65,10 @@ impl History {
             quantile_floor: resolved.config.quality.quantile_floor,
             horizons_days: resolved.horizons_days(),
             money_scale: resolved.currency.scale,
-            clv: super::valuation(&resolved.config.clv),
+            clv: rules::valuation(&resolved.config.clv),
             forecast: super::outlooks::forecasting(&resolved.config.forecast),
             triggers: super::outlooks::thresholds(&resolved.config.triggers),
+            customers: rules::customers(&resolved.config, resolved.currency.scale),
             commission: super::goals::plan(&resolved.config.commission),
             dictionaries: self.relations.dictionaries.clone(),
         }

@@ -13,6 +13,7 @@ mod memory;
 mod orders;
 mod outlooks;
 mod pricing;
+mod rules;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -291,28 +292,6 @@ fn unasked(config: &Config) -> impl Iterator<Item = (String, String)> {
     let unasked = goals::unasked(config).into_iter();
     let asked = unasked.filter(|(name, _)| only.is_empty() || only.iter().any(|o| o == name));
     asked.map(|(name, why)| (name.to_owned(), why))
-}
-
-/// How customers are valued, as the metrics are told.
-fn valuation(clv: &crate::config::Clv) -> metrics::Valuation {
-    use crate::config::{ClvModel, ClvUnit};
-    use crate::stats::btyd::Model;
-    metrics::Valuation {
-        model: match clv.model {
-            ClvModel::MbgNbd => Model::MbgNbd,
-            ClvModel::BgNbd => Model::BgNbd,
-            ClvModel::ParetoNbd => Model::ParetoNbd,
-        },
-        days_per_unit: match clv.unit {
-            ClvUnit::Day => 1.0,
-            ClvUnit::Week => 7.0,
-            ClvUnit::Month => 365.25 / 12.0,
-        },
-        horizon_days: clv.horizon_days,
-        discount_rate: clv.discount_rate,
-        margin: clv.margin,
-        holdout_days: clv.holdout_days,
-    }
 }
 
 /// Which tables the inputs cannot give, each with the reason.

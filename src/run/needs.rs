@@ -22,13 +22,7 @@ pub(super) fn needed(
     }
     let mut needed = BTreeSet::new();
     for (relation, columns) in columns {
-        if matches!(
-            relation,
-            Relation::Orders
-                | Relation::Customers
-                | Relation::CustomerIds
-                | Relation::CustomerPeriods
-        ) {
+        if *relation == Relation::Orders || Relation::OF_CUSTOMERS.contains(relation) {
             needed.extend([Attribute::Customer, Attribute::Amount]);
         }
         if *relation == Relation::Bookings {
@@ -36,6 +30,12 @@ pub(super) fn needed(
             needed.insert(Attribute::Amount);
             let all = config.dimensions.columns.iter();
             needed.extend(all.filter_map(|name| of_dimension(config, name.clone())));
+        }
+        if *relation == Relation::Surveys && columns.contains("is_bought_again") {
+            needed.insert(Attribute::Amount);
+        }
+        if *relation == Relation::Surveys && columns.contains("owner_at_answer") {
+            needed.insert(Attribute::Owner);
         }
         if let Some(joined_by) = named_by(*relation) {
             // Whether a deal has what their rows name; their own columns are not of the events.
@@ -64,7 +64,11 @@ pub(super) fn needed(
 fn named_by(relation: Relation) -> Option<Attribute> {
     match relation {
         Relation::Targets => Some(Attribute::Owner),
-        Relation::Surveys | Relation::Touches | Relation::Contracts => Some(Attribute::Customer),
+        Relation::Surveys
+        | Relation::SurveyWaves
+        | Relation::Touches
+        | Relation::Contracts
+        | Relation::ContractPeriods => Some(Attribute::Customer),
         _ => None,
     }
 }

@@ -100,8 +100,10 @@ impl Given {
             (Relation::Payments, self.payments.is_some()),
             (Relation::Targets, tables.targets.is_some()),
             (Relation::Surveys, tables.surveys.is_some()),
+            (Relation::SurveyWaves, tables.surveys.is_some()),
             (Relation::Touches, tables.touches.is_some()),
             (Relation::Contracts, tables.contracts.is_some()),
+            (Relation::ContractPeriods, tables.contracts.is_some()),
         ];
         given.into_iter().filter(|(_, is_given)| *is_given).map(|(relation, _)| relation)
     }
@@ -123,9 +125,9 @@ impl Given {
 fn origin(relation: Relation) -> Option<(Shape, &'static str)> {
     match relation {
         Relation::Targets => Some((Shape::Targets, "owner_id")),
-        Relation::Surveys => Some((Shape::Surveys, "customer_id")),
+        Relation::Surveys | Relation::SurveyWaves => Some((Shape::Surveys, "customer_id")),
         Relation::Touches => Some((Shape::Touches, "customer_id")),
-        Relation::Contracts => Some((Shape::Contracts, "customer_id")),
+        Relation::Contracts | Relation::ContractPeriods => Some((Shape::Contracts, "customer_id")),
         _ => None,
     }
 }
@@ -198,7 +200,7 @@ const OPTIONAL: &[(&str, &str, &str)] = &[
     (
         "surveys",
         "customer_id, at, kind, score",
-        "the relation surveys for metrics of your own: NPS, CSAT and CES in counts",
+        "the tables satisfaction, satisfaction_by_tier, _by_deal and _outcomes: NPS, CSAT and CES",
     ),
     (
         "touches",
@@ -208,7 +210,7 @@ const OPTIONAL: &[(&str, &str, &str)] = &[
     (
         "contracts",
         "customer_id, start, end, mrr",
-        "the relation contracts for metrics of your own: monthly recurring revenue",
+        "the table contract_retention: net and gross revenue retention, renewals",
     ),
     ("calendar", "date, is_workday", "the working days of targets"),
 ];

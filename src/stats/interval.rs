@@ -29,6 +29,24 @@ pub fn wilson(successes: i64, trials: i64, z: f64) -> Option<(f64, f64)> {
     Some((low, high))
 }
 
+/// The limits of the difference of two shares, each given as successes and trials.
+///
+/// Definition: with p and its Wilson limits l, u of each, from
+/// `d − √((p1 − l1)² + (u2 − p2)²)` to `d + √((u1 − p1)² + (p2 − l2)²)`.
+///
+/// Edge cases: as [`wilson`].
+///
+/// Source: Newcombe, 1998, Interval Estimation for the Difference Between Independent Proportions
+/// (method 10).
+#[must_use]
+pub fn newcombe(one: (i64, i64), other: (i64, i64), z: f64) -> Option<(f64, f64)> {
+    let (low1, high1) = wilson(one.0, one.1, z)?;
+    let (low2, high2) = wilson(other.0, other.1, z)?;
+    let (p1, p2) = (float(one.0) / float(one.1), float(other.0) / float(other.1));
+    let difference = p1 - p2;
+    Some((difference - (p1 - low1).hypot(high2 - p2), difference + (high1 - p1).hypot(p2 - low2)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +77,14 @@ mod tests {
     fn no_trials_have_no_limits() {
         assert_eq!(wilson(0, 0, Z_95), None);
         assert_eq!(wilson(3, 2, Z_95), None);
+    }
+
+    #[test]
+    fn newcombe_prints_the_limits_of_a_difference() {
+        // Newcombe 1998, table II: 56/70 − 48/80, method 10.
+        let (low, high) = newcombe((56, 70), (48, 80), Z_95).expect("trials");
+        close(low, 0.0524, 5e-5);
+        close(high, 0.3339, 5e-5);
+        assert_eq!(newcombe((1, 2), (0, 0), Z_95), None);
     }
 }

@@ -27,7 +27,7 @@ macro_rules! scenarios {
 
 scenarios! {
     acquisition customers cycles dirt hindsight late money outcomes outlook paths payments people
-    targets
+    recurring targets
 }
 
 fn folder() -> PathBuf {

@@ -263,7 +263,9 @@ fn no_customer_is_in_two_shards() {
     use dealmill::relations::{Relation, export::to_arrow};
     let mut shards = std::collections::BTreeMap::new();
     let mut rows = 0;
-    for relation in [Relation::Orders, Relation::Customers, Relation::CustomerPeriods] {
+    for relation in
+        [Relation::Orders, Relation::Customers, Relation::CustomerPeriods, Relation::Purchases]
+    {
         let batch = to_arrow(&COMPUTED.history.relations, relation).unwrap();
         let customers = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(
             batch.column_by_name("customer").unwrap(),

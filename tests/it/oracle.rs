@@ -1,6 +1,7 @@
 //! The same numbers by a naive fold and by DuckDB: two oracles that share no code with the engine.
 
 mod duckdb;
+mod habits;
 mod naive;
 
 use std::collections::BTreeMap;

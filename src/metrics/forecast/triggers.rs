@@ -263,7 +263,7 @@ fn hot(deals: &[OpenDeal], curves: &Curves<'_>, settings: &Settings) -> Found {
 fn of_customers(state: &StateView<'_>, settings: &Settings) -> Result<[Found; 2], Error> {
     let thresholds = &settings.triggers;
     let customers = read(state)?;
-    let judged = judge(&customers, &settings.clv);
+    let judged = judge(&customers, &settings.clv, &settings.customers.tiers);
     let mut kinds = [Vec::new(), Vec::new()];
     let [best, others] = &mut kinds;
     for (customer, judged) in customers.iter().zip(judged) {

@@ -6,10 +6,13 @@
 
 use rayon::prelude::*;
 
-use super::scores::{score, shares_above, tier};
+use super::scores::{score, shares_above};
+use super::tiers::{self, Tier};
 use super::valuation::{self, Known, Valuation, decimals};
 use crate::error::Error;
-use crate::metrics::{Absent, Group, Identity, Metric, Rows, Settings, State, StateView, View};
+use crate::metrics::{
+    Absent, Group, Identity, Metric, Rows, Settings, State, StateView, Tiering, View,
+};
 use crate::money::mean;
 use crate::relations::{Relation, customer_ids};
 use crate::stats::btyd::{GammaGamma, Purchases};
@@ -40,8 +43,8 @@ pub static METRIC: Metric = Metric {
     identities: IDENTITIES,
 };
 
-/// The customers and what they bought.
-pub(in crate::metrics) const CUSTOMERS: State = State {
+/// Every customer by its identifier, as all tables ask that judge single ones.
+pub(crate) const CUSTOMERS: State = State {
     relation: Relation::CustomerIds,
     sql: "SELECT id_high, id_low, SUM(orders_n) AS order_n, \
           SUM(purchase_days_n) AS purchase_day_n, SUM(repeats_n) AS repeat_n, \
@@ -79,8 +82,14 @@ const OUTPUT: &[ColumnSpec] = &[
     ColumnSpec::money("clv", "Discounted value up to the horizon.").nullable(),
     ColumnSpec::text(
         "clv_tier",
-        "vip: less than a fifth of the customers have a higher clv; regular: less than half; \
-         potential: the others; null without clv.",
+        "vip: less than [tiers] vip_share of the customers have a higher clv; regular: less than \
+         regular_share; potential: the others; null without clv.",
+    )
+    .nullable(),
+    ColumnSpec::text(
+        "tier",
+        "vip, regular or potential as [tiers] by says: as clv_tier, by the sum of the three scores, by \
+         amount, or by rules; null for whom it cannot say.",
     )
     .nullable(),
 ];
@@ -106,29 +115,31 @@ const IDENTITIES: &[Identity] = &[
 
 /// One customer as the relation tells it.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::metrics) struct Customer {
-    pub(in crate::metrics) id: (i64, i64),
-    orders_n: i64,
-    pub(in crate::metrics) purchase_days_n: i64,
-    repeats_n: i64,
-    pub(in crate::metrics) recency: i64,
-    pub(in crate::metrics) age: i64,
-    pub(in crate::metrics) amount: i64,
-    repeat_amount: i64,
+pub(crate) struct Customer {
+    pub(crate) id: (i64, i64),
+    pub(crate) orders_n: i64,
+    pub(crate) purchase_days_n: i64,
+    pub(crate) repeats_n: i64,
+    pub(crate) recency: i64,
+    pub(crate) age: i64,
+    pub(crate) amount: i64,
+    pub(crate) repeat_amount: i64,
 }
 
 /// What the models say of a customer, and the scores.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::metrics) struct Judged {
-    pub(in crate::metrics) scores: Option<[i64; 3]>,
-    pub(in crate::metrics) alive: Option<f64>,
+pub(crate) struct Judged {
+    pub(crate) scores: Option<[i64; 3]>,
+    pub(crate) alive: Option<f64>,
     /// Expected purchase days in 90 days, 365 days and up to the horizon.
     expected: Option<[f64; 3]>,
     /// Minor units.
     spend: Option<f64>,
     /// Of 365 days and up to the horizon; minor units.
-    value: Option<[f64; 2]>,
-    tier: Option<&'static str>,
+    pub(crate) value: Option<[f64; 2]>,
+    pub(crate) clv_tier: Option<Tier>,
+    /// As configured.
+    pub(crate) tier: Option<Tier>,
 }
 
 fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
@@ -139,7 +150,7 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let customers = read(state)?;
-    let judged = judge(&customers, &group.settings.clv);
+    let judged = judge(&customers, &group.settings.clv, &group.settings.customers.tiers);
     let name = |customer: &Customer| {
         let (high, low) = customer.id;
         customer_ids::text(high, low, &group.settings.dictionaries).unwrap_or_default()
@@ -155,8 +166,8 @@ fn finish(group: &Group<'_>, rows: &mut Rows<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The customers of the state of [`CUSTOMERS`].
-pub(in crate::metrics) fn read(state: &StateView<'_>) -> Result<Vec<Customer>, Error> {
+/// The customers of [`CUSTOMERS`], in the order of their identifiers' words.
+pub(crate) fn read(state: &StateView<'_>) -> Result<Vec<Customer>, Error> {
     let (high, low) = (state.key("id_high")?, state.key("id_low")?);
     let (orders_n, purchase_days_n) = (state.value("order_n")?, state.value("purchase_day_n")?);
     let (repeats_n, recency, age) =
@@ -179,7 +190,11 @@ pub(in crate::metrics) fn read(state: &StateView<'_>) -> Result<Vec<Customer>, E
 }
 
 /// Judges every customer by all of them.
-pub(in crate::metrics) fn judge(customers: &[Customer], valuation: &Valuation) -> Vec<Judged> {
+pub(crate) fn judge(
+    customers: &[Customer],
+    valuation: &Valuation,
+    tiering: &Tiering,
+) -> Vec<Judged> {
     let buyers = || customers.iter().filter(|c| c.purchase_days_n > 0);
     let (purchases, spending) = rayon::join(
         || {
@@ -196,8 +211,8 @@ pub(in crate::metrics) fn judge(customers: &[Customer], valuation: &Valuation) -
     score_all(customers, &mut judged);
     if let Some(purchases) = purchases {
         expect_all(customers, &mut judged, &purchases, spending.as_ref(), valuation);
-        rank_all(&mut judged);
     }
+    tiers::assign(customers, &mut judged, tiering);
     judged
 }
 
@@ -276,16 +291,6 @@ fn expect(
         .filter(|all| all.iter().all(|value| value.is_finite()));
 }
 
-/// Tiers by the value up to the horizon.
-fn rank_all(judged: &mut [Judged]) {
-    let value = |judged: &Judged| judged.value.map(|[_, clv]| clv.round_ties_even());
-    let mut valued: Vec<&mut Judged> = judged.iter_mut().filter(|j| j.value.is_some()).collect();
-    let values: Vec<Option<f64>> = valued.iter().map(|judged| value(judged)).collect();
-    for (judged, share) in valued.iter_mut().zip(shares_above(&values)) {
-        judged.tier = Some(tier(share));
-    }
-}
-
 /// Ends of the months ahead in days, with 90 and 365 days and the horizon among them, in order.
 fn ends(horizon_days: u32) -> Vec<f64> {
     const MONTH: f64 = 365.25 / 12.0;
@@ -343,6 +348,7 @@ fn push(
         let own = judged.expected.and_then(|all| all.get(place).copied());
         Value::float(own.map(|days| decimals(days, 6)))
     };
+    let tier = |tier: Option<Tier>| tier.map_or(Value::Null, |tier| Value::Text(tier.name()));
     let minor = |value: f64| Value::Money(value.round_ties_even() as i64);
     let value = |place: usize| {
         judged.value.and_then(|all| all.get(place).copied()).map_or(Value::Null, minor)
@@ -370,7 +376,8 @@ fn push(
             ("expected_spend", judged.spend.map_or(Value::Null, minor)),
             ("clv_365d", value(0)),
             ("clv", value(1)),
-            ("clv_tier", judged.tier.map_or(Value::Null, Value::Text)),
+            ("clv_tier", tier(judged.clv_tier)),
+            ("tier", tier(judged.tier)),
         ],
     )
 }
@@ -468,6 +475,7 @@ mod tests {
         check(&table, &[], "monetary_score", "5 3 -");
         check(&table, &[], "p_alive", "- - -");
         check(&table, &[], "clv_tier", "- - -");
+        check(&table, &[], "tier", "- - -");
     }
 
     #[test]

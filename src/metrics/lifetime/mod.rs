@@ -5,4 +5,5 @@ pub mod clv_holdout;
 pub mod clv_models;
 pub mod customer_value;
 mod scores;
+pub(crate) mod tiers;
 pub mod valuation;

@@ -1,4 +1,4 @@
-//! Ranks as scores from 1 to 5, and tiers by the share of customers above.
+//! Ranks as scores from 1 to 5, by the share of customers above.
 //!
 //! Customers with equal values always have equal scores: they get the better one.
 
@@ -32,15 +32,6 @@ pub(super) fn score(share_above: f64) -> i64 {
     5 - ((share_above * 5.0 + 1e-9).floor() as i64).clamp(0, 4)
 }
 
-/// The tier of a customer by the share of customers with a higher value.
-pub(super) fn tier(share_above: f64) -> &'static str {
-    match share_above + 1e-9 {
-        share if share < 0.2 => "vip",
-        share if share < 0.5 => "regular",
-        _ => "potential",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,14 +52,5 @@ mod tests {
         // None above the five 9s; half above the others.
         check(&[9, 1, 9, 1, 9, 1, 9, 1, 9, 1], &[5, 3, 5, 3, 5, 3, 5, 3, 5, 3]);
         check(&[4, 4, 4], &[5, 5, 5]);
-    }
-
-    #[test]
-    fn tiers_are_a_fifth_and_half() {
-        let tiers: Vec<&str> =
-            shares_above(&[10, 9, 8, 7, 6, 5, 4, 3, 2, 1]).into_iter().map(tier).collect();
-        assert_eq!(tiers[..2], ["vip"; 2]);
-        assert_eq!(tiers[2..5], ["regular"; 3]);
-        assert_eq!(tiers[5..], ["potential"; 5]);
     }
 }

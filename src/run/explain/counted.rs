@@ -115,9 +115,10 @@ impl Part {
             | Relation::Credits
             | Relation::Payments
             | Relation::Orders => Self::Own,
-            Relation::Customers | Relation::CustomerIds | Relation::CustomerPeriods => {
-                Self::OfCustomer
-            }
+            Relation::Customers
+            | Relation::CustomerIds
+            | Relation::CustomerPeriods
+            | Relation::Purchases => Self::OfCustomer,
             _ => Self::None,
         }
     }

@@ -69,7 +69,8 @@ fn run(folder: &Path, file: &str, as_of: &str) -> Tables {
         periods = ["month"]
         resolution = "day"
         only = ["revenue", "clv_cohorts", "customer_growth", "data_quality", "shapes",
-            "clv_models", "clv_holdout", "customer_value"]
+            "clv_models", "clv_holdout", "customer_value", "repurchase", "cohort_retention", "churn",
+            "customer_tiers"]
         [clv]
         holdout_days = 273
         [pipeline]
@@ -110,6 +111,8 @@ fn check_repurchase(tables: &Tables, buyers: i64, by_day: i64, by_transaction: i
     let months = filter(&tables["customer_growth"], &[("period", "month")]);
     let sum = |column: &str| months.iter().map(|row| int(row, column)).sum::<i64>();
     assert_eq!((sum("buyers_n"), sum("repeat_buyers_n")), (buyers, by_day));
+    let any = filter(&tables["repurchase"], &[("period", "all")]).remove(0);
+    ints(&any, &[("buyers_n", buyers), ("repurchased_n", by_day)]);
     let shapes = shapes(tables);
     assert_eq!(customers(&shapes, |row| int(row, "orders_n") > 1), by_transaction);
     assert_eq!(customers(&shapes, |row| int(row, "purchase_days_n") > 1), by_day);
@@ -180,6 +183,36 @@ fn master_cohorts_are_as_counted() {
         let mean = (answer.number("revenue_per_customer").unwrap() * 100.0).round() as i64;
         ints(last, &[("cumulative_amount_per_customer", mean)]);
     }
+}
+
+#[test]
+fn master_customers_come_back_as_counted() {
+    let (Some(folder), Some(tables)) = (&*FOLDER, &*MASTER) else { return };
+    let mut last: BTreeMap<String, BTreeMap<i64, i64>> = BTreeMap::new();
+    for answer in answers(folder, "master_cohort_by_month.csv") {
+        let cohort = format!("{}-01", answer.text("cohort"));
+        let (age, active) = (answer.int("months_since"), answer.int("active_customers"));
+        last.entry(cohort.clone()).or_default().insert(age, active);
+        let cell = |method| {
+            let wanted = [("method", method), ("period", "month"), ("period_start", &cohort)];
+            filter(&tables["cohort_retention"], &wanted).into_iter().find(|r| int(r, "age") == age)
+        };
+        ints(&cell("classic").unwrap(), &[("retained_n", active)]);
+        // Who is there at an age or later is at least who is there at it.
+        assert!(int(&cell("rolling").unwrap(), "retained_n") >= active);
+    }
+    for (cohort, ages) in last {
+        // At the last age nobody can come later.
+        let (age, active) = ages.last_key_value().unwrap();
+        let wanted = [("method", "rolling"), ("period_start", cohort.as_str())];
+        let rolling = filter(&tables["cohort_retention"], &wanted);
+        let found = rolling.iter().find(|row| int(row, "age") == *age).unwrap();
+        ints(found, &[("retained_n", *active)]);
+    }
+    let churn = only(&tables["churn"], &[("period", "all")]);
+    ints(&churn, &[("customers_n", 23_570), ("gaps_n", 67_591 - 23_570)]);
+    let tiers: i64 = tables["customer_tiers"].iter().map(|row| int(row, "customers_n")).sum();
+    assert_eq!(tiers, 23_570);
 }
 
 #[test]
