@@ -213,8 +213,9 @@ impl Open {
                 alikes.deals_n += 1;
                 alikes.amount += amount;
             }
-            let (high, low) = deal.id;
-            let key = mix(high.cast_unsigned() ^ mix(low.cast_unsigned()));
+            // By the text, because the same identifier may come as a number or as text.
+            let text = super::deal_text(deal.id.0, deal.id.1, &settings.dictionaries);
+            let key = text.bytes().fold(0, |key, byte| mix(key ^ u64::from(byte)));
             let net = (amount as f64 * kept.amounts()).round_ties_even() as i64;
             open.prospects.push(key, place as u32, net);
         }
