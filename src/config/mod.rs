@@ -11,6 +11,7 @@ mod fiscal;
 mod inputs;
 mod load;
 mod pipelines;
+pub mod process;
 mod places;
 mod resolve;
 mod syntax;
@@ -24,6 +25,7 @@ mod tests;
 pub use clv::{Clv, ClvModel, ClvUnit};
 pub use fiscal::{FiscalYearEnds, WeekPattern};
 pub use load::{Flags, load};
+pub use process::{Breakdown, Funnel, Process, Reentry, Step, StepOrder, Strict, WindowClock};
 pub use resolve::{Resolved, ResolvedInput};
 pub use tables::TableOptions;
 pub use template::{PRESETS, Preset, presets_help, template};
@@ -60,6 +62,11 @@ pub struct Config {
     pub acquisition: Acquisition,
     /// Models of what customers will be worth.
     pub clv: Clv,
+    /// How the paths of deals are told.
+    pub process: Process,
+    /// Funnels of your own, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub funnels: BTreeMap<String, Funnel>,
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,

@@ -18,9 +18,11 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 13] = [
+const READABLE: [Relation; 15] = [
     Relation::Visits,
     Relation::Deals,
+    Relation::Follows,
+    Relation::FunnelSteps,
     Relation::Bookings,
     Relation::Orders,
     Relation::Customers,

@@ -15,6 +15,7 @@ pub mod cycle;
 pub mod durations;
 pub mod funnel;
 pub mod lifetime;
+pub mod process;
 pub mod quality;
 pub mod revenue;
 #[cfg(test)]
@@ -54,13 +55,22 @@ pub static REGISTRY: &[&Metric] = &[
     &lifetime::customer_value::METRIC,
     &customers::customer_growth::METRIC,
     &acquisition::cac::METRIC,
+    &process::process_variants::METRIC,
+    &process::directly_follows::METRIC,
+    &process::rework::METRIC,
+    &process::windowed_funnel::METRIC,
     &quality::data_quality::METRIC,
 ];
 
-/// Metrics that fit models: they are split by dimensions only where the configuration asks it of
-/// the table, because a fit costs the same for a slice of ten customers and for all.
-static SPLIT_WHEN_ASKED: &[&Metric] =
-    &[&lifetime::clv_models::METRIC, &lifetime::clv_holdout::METRIC];
+/// Metrics that are split by dimensions only where the configuration asks it of the table: those
+/// that fit models, because a fit costs the same for a slice of ten customers and for all, and those
+/// of paths, because a small slice has nearly as many as all deals.
+static SPLIT_WHEN_ASKED: &[&Metric] = &[
+    &lifetime::clv_models::METRIC,
+    &lifetime::clv_holdout::METRIC,
+    &process::process_variants::METRIC,
+    &process::directly_follows::METRIC,
+];
 
 /// Name of the table that judges the inputs.
 pub const QUALITY: &str = "data_quality";
@@ -266,12 +276,27 @@ pub struct Settings {
     pub quantile_floor: i64,
     /// Days after the start at which win rates are given, ascending.
     pub horizons_days: Vec<i64>,
+    /// So many variants of paths have a row of their own.
+    pub variants_max: usize,
+    /// The configured funnels, by their codes.
+    pub funnels: Vec<FunnelNames>,
     /// Minor digits of the currency.
     pub money_scale: u8,
     /// By which model customers are valued, and how far ahead.
     pub clv: Valuation,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
+}
+
+/// A configured funnel as its table shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FunnelNames {
+    /// Its name.
+    pub name: String,
+    /// The names of its steps.
+    pub steps: Vec<String>,
+    /// The numbers, from 1, of those that may be left out.
+    pub optional: Vec<i64>,
 }
 
 /// The pipelines of a run and their stages.

@@ -28,11 +28,14 @@ mod joins;
 mod matching;
 pub mod export;
 pub mod findings;
+pub mod follows;
+pub mod funnel_steps;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
 pub mod orders;
 pub mod orders_pass;
+pub mod paths;
 pub mod payments;
 pub mod spend;
 pub mod surveys;
@@ -59,6 +62,10 @@ pub enum Relation {
     Visits,
     /// One row per deal.
     Deals,
+    /// One row per event of a deal that names a stage, and what follows it.
+    Follows,
+    /// One row per step that a deal took in a funnel of the user's own.
+    FunnelSteps,
     /// One row per entry of the ledger of won deals.
     Bookings,
     /// One row per won deal with an amount and a customer.
@@ -89,9 +96,11 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 15] = [
+    pub const EVERY: [Self; 17] = [
         Self::Visits,
         Self::Deals,
+        Self::Follows,
+        Self::FunnelSteps,
         Self::Bookings,
         Self::Orders,
         Self::Customers,
@@ -113,6 +122,8 @@ impl Relation {
         match self {
             Self::Visits => "visits",
             Self::Deals => "deals",
+            Self::Follows => "follows",
+            Self::FunnelSteps => "funnel_steps",
             Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
@@ -139,9 +150,13 @@ impl Relation {
     #[must_use]
     pub fn missing_because(self) -> &'static str {
         match self {
-            Self::Visits | Self::Deals | Self::Bookings | Self::Credits | Self::Findings => {
-                "the inputs have no deal events"
-            }
+            Self::Visits
+            | Self::Deals
+            | Self::Follows
+            | Self::Bookings
+            | Self::Credits
+            | Self::Findings => "the inputs have no deal events",
+            Self::FunnelSteps => "it needs a funnel: add [funnels.NAME] with steps",
             Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
@@ -169,6 +184,8 @@ impl Relation {
         match self {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
+            Self::Follows => follows::COLUMNS,
+            Self::FunnelSteps => funnel_steps::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,

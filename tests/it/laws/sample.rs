@@ -150,6 +150,11 @@ impl Sample {
             columns = ["region", "source", "team"]
             slices = [[], ["region"], ["source"], ["team"], ["region", "source"]]
             from = {{ team = "users.team" }}
+            [funnels.sales]
+            steps = ["lead", {{ stages = ["qualified", "proposal"], is_optional = true }}, "won"]
+            window = "90 days"
+            reentry = "every"
+            breakdown = "first_step"
             [inputs.deal_events]
             path = "{path}"
             {input}
