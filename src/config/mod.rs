@@ -14,6 +14,7 @@ mod goals;
 mod inputs;
 mod load;
 mod pipelines;
+pub mod process;
 mod places;
 mod resolve;
 mod syntax;
@@ -30,6 +31,7 @@ pub use fiscal::{FiscalYearEnds, WeekPattern};
 pub use forecast::{Forecast, NewDeals, Triggers};
 pub use goals::{Commission, CommissionMethod, Direction, FROM_MAX, Kpi, Tier, millionths};
 pub use load::{Flags, load};
+pub use process::{Breakdown, Funnel, Process, Reentry, Step, StepOrder, Strict, WindowClock};
 pub use resolve::{Resolved, ResolvedInput};
 pub use tables::TableOptions;
 pub use template::{PRESETS, Preset, presets_help, template};
@@ -79,6 +81,11 @@ pub struct Config {
     /// What columns of finished tables are to reach, by names of yours.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kpi: BTreeMap<String, Kpi>,
+    /// How the paths of deals are told.
+    pub process: Process,
+    /// Funnels of your own, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub funnels: BTreeMap<String, Funnel>,
     /// Severity of the data-quality rules, and sample floors.
     pub quality: Quality,
     /// Where the data is: `deal_events` (required) and further histories named `deal_events_…`,

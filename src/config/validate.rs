@@ -5,7 +5,7 @@ use super::places::Problems;
 use super::resolve::did_you_mean;
 use super::{
     Config, CustomMetric, Input, Merged, Severity, Shape, clv, customers, fiscal, forecast, goals,
-    inputs, pipelines, tables,
+    inputs, pipelines, process, tables,
 };
 use crate::metrics::{REGISTRY, common_columns};
 use crate::quality::Rule;
@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems<'_>) {
     check_run(config, problems);
     fiscal::check(config, problems);
     pipelines::check(config, problems);
+    process::check(config, problems);
     check_dimensions(config, problems);
     check_metrics(&config.metrics, problems);
     check_only(config, problems);
@@ -218,6 +219,8 @@ fn taken_by(name: &str) -> Option<String> {
     let own = [
         Relation::Visits,
         Relation::Deals,
+        Relation::Follows,
+        Relation::FunnelSteps,
         Relation::Bookings,
         Relation::Orders,
         Relation::Customers,

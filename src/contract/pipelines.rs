@@ -131,6 +131,14 @@ impl Several {
         table
     }
 
+    /// The codes of the stages of a name or alias, in one pipeline or in every one.
+    pub(super) fn named(&self, pipeline: Option<&str>, name: &str) -> Vec<u16> {
+        let of = pipeline.map(|pipeline| self.by_name.get(pipeline));
+        let is_own = |code: &u16| of.is_none_or(|of| of == Some(code));
+        let all = self.own.iter().filter(|((code, own), _)| own == name && is_own(code));
+        all.map(|(_, stage)| *stage).collect()
+    }
+
     /// What an unknown stage is: one that was made, or unknown.
     pub(super) fn made(&self, code: u16) -> Stage {
         let made = self.settled.get().and_then(|settled| settled.made.get(&code));

@@ -216,6 +216,16 @@ impl StageTable {
         unknown.code(self.names.len(), pipeline, name)
     }
 
+    /// The codes of the listed stages of a name or alias: of one pipeline, or of every one that has
+    /// such a stage.
+    #[must_use]
+    pub fn named(&self, pipeline: Option<&str>, name: &str) -> Vec<u16> {
+        match &self.several {
+            Some(several) => several.named(pipeline, name),
+            None => self.codes.get(name).copied().into_iter().collect(),
+        }
+    }
+
     /// Class and order of a code; of a name alone what it is wherever it is known.
     #[must_use]
     pub fn stage(&self, code: u16) -> Stage {

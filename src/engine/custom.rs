@@ -18,10 +18,12 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 17] = [
+const READABLE: [Relation; 19] = [
     Relation::Visits,
     Relation::Deals,
     Relation::StageEntries,
+    Relation::Follows,
+    Relation::FunnelSteps,
     Relation::Bookings,
     Relation::Orders,
     Relation::Customers,

@@ -6,6 +6,7 @@
 //! chunks took the fold from 1.65 s to a fourth of that.
 
 use super::deal::{Deal, Outcome, Visit};
+use super::following::Step;
 use super::ledger::{Entry, Keys};
 use super::levels::Levels;
 use super::observe::Compared;
@@ -34,6 +35,44 @@ pub struct BookingRow {
     pub split: u64,
     /// What was booked.
     pub entry: Entry,
+}
+
+/// A step from one event to the next and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct StepRow {
+    /// Row of the deal in the chunk.
+    pub deal: u32,
+    /// From what to what.
+    pub step: Step,
+}
+
+/// A step of a funnel that a deal took, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct TakenRow {
+    /// Row of the deal in the chunk.
+    pub deal: u32,
+    /// Code of the funnel.
+    pub funnel: u16,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// Number of the step, from 1.
+    pub step: u16,
+    /// When the attempt was entered.
+    pub entered: Instant,
+    /// When the step before was taken; of the first step the entry.
+    pub before: Instant,
+    /// When the step was taken.
+    pub at: Instant,
+    /// Whether it is the attempt's last.
+    pub is_last: bool,
+    /// Whether an excluded stage ended the attempt.
+    pub is_excluded: bool,
+    /// Whether the attempt has had all the time that it may take.
+    pub is_mature: bool,
+    /// Amount at the entry.
+    pub amount: i64,
+    /// Owner at the entry.
+    pub owner: u32,
 }
 
 /// A deal and what follows from its visits.
@@ -88,6 +127,12 @@ pub struct Chunk {
     pub booking_keys: Vec<Keys>,
     /// What the ledger holds for each deal; empty where nobody asks for it.
     pub held: Vec<i64>,
+    /// What follows what, deal by deal, where somebody asks.
+    pub steps: Vec<StepRow>,
+    /// The steps of funnels that deals took, deal by deal, where there are funnels.
+    pub taken: Vec<TakenRow>,
+    /// The value of each dimension that comes with the events, a step taken.
+    pub taken_dimensions: Vec<Vec<u32>>,
     /// How good each deal's history is; empty where all are of the same quality.
     pub histories: Vec<HistoryRow>,
     /// The quality of all histories where there is no such list.
@@ -110,7 +155,12 @@ impl Chunk {
     #[must_use]
     pub fn new(dimensions: usize) -> Self {
         let columns = vec![Vec::new(); dimensions];
-        Self { dimensions: columns.clone(), booking_dimensions: columns, ..Self::default() }
+        Self {
+            dimensions: columns.clone(),
+            booking_dimensions: columns.clone(),
+            taken_dimensions: columns,
+            ..Self::default()
+        }
     }
 
     /// Only some of the deals, with their visits, and the entries of some.
@@ -133,6 +183,13 @@ impl Chunk {
         let of_entries = |column: &Vec<u32>| {
             entries.iter().filter_map(|(n, _)| column.get(*n).copied()).collect()
         };
+        let taken = self.taken.iter().enumerate();
+        let taken: Vec<(usize, TakenRow)> = taken
+            .filter_map(|(n, row)| Some((n, TakenRow { deal: place(row.deal)?, ..*row })))
+            .collect();
+        let of_taken =
+            |column: &Vec<u32>| taken.iter().filter_map(|(n, _)| column.get(*n).copied()).collect();
+        let step = |row: &StepRow| Some(StepRow { deal: place(row.deal)?, ..*row });
         Self {
             content: self.content,
             visits: self.visits.iter().filter_map(visit).collect(),
@@ -145,6 +202,9 @@ impl Chunk {
                 .filter_map(|(n, _)| self.booking_keys.get(*n).copied())
                 .collect(),
             held: rows.iter().filter_map(|row| self.held.get(*row).copied()).collect(),
+            steps: self.steps.iter().filter_map(step).collect(),
+            taken_dimensions: self.taken_dimensions.iter().map(of_taken).collect(),
+            taken: taken.iter().map(|(_, row)| *row).collect(),
             histories: rows.iter().filter_map(|row| self.histories.get(*row).copied()).collect(),
             quality: self.quality,
             tally: Tally::default(),
@@ -161,6 +221,9 @@ impl Chunk {
         self.booking_dimensions.iter_mut().for_each(Vec::clear);
         self.booking_keys.clear();
         self.held.clear();
+        self.steps.clear();
+        self.taken.clear();
+        self.taken_dimensions.iter_mut().for_each(Vec::clear);
         self.tally = Tally::default();
     }
 }

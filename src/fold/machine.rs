@@ -4,8 +4,10 @@
 //! buffers between deals, so that a deal costs no allocation.
 
 pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
+use super::following::{Following, Follows};
 use super::ledger::{Booking, Ledger};
 use super::pricing::Pricing;
+use super::windowed::VisitDimensions;
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
     EventBatch, EventKind, NO_CODE, NO_PIPELINE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED,
@@ -42,6 +44,10 @@ pub struct Machine<'a> {
     pairs: Vec<(u16, u16)>,
     /// What it books, where somebody asks.
     pub ledger: Option<Ledger<'a>>,
+    /// What follows what, where somebody asks.
+    pub following: Option<Following>,
+    /// The values of the dimensions at the beginning of each visit, where somebody asks.
+    pub visit_dimensions: Option<Vec<u32>>,
 }
 
 impl<'a> Machine<'a> {
@@ -66,6 +72,8 @@ impl<'a> Machine<'a> {
             visits_by_stage: Vec::new(),
             pairs: Vec::new(),
             ledger: None,
+            following: None,
+            visit_dimensions: None,
         }
     }
 
@@ -74,6 +82,16 @@ impl<'a> Machine<'a> {
     pub fn booking(self, booking: Booking, pricing: Option<&'a Pricing>) -> Self {
         let ledger = (booking != Booking::Unread).then(|| Ledger::new(booking, pricing));
         Self { ledger, ..self }
+    }
+
+    /// The same, but it keeps what follows what, and the dimensions of visits, if somebody asks.
+    #[must_use]
+    pub fn telling(self, follows: Follows, dimensions: VisitDimensions) -> Self {
+        Self {
+            following: (follows == Follows::Read).then(Following::default),
+            visit_dimensions: (dimensions == VisitDimensions::Read).then(Vec::new),
+            ..self
+        }
     }
 
     /// Begins a deal.
@@ -93,6 +111,12 @@ impl<'a> Machine<'a> {
         (self.seen, self.earlier, self.latest) = (0, 0, NO_INSTANT);
         if let Some(ledger) = &mut self.ledger {
             ledger.begin();
+        }
+        if let Some(following) = &mut self.following {
+            following.begin();
+        }
+        if let Some(dimensions) = &mut self.visit_dimensions {
+            dimensions.clear();
         }
     }
 
@@ -292,6 +316,9 @@ impl<'a> Machine<'a> {
             None => (STAGE_HANDOFF, Move::Handoff),
             Some(from) if from == to => {
                 self.deal.no_ops += 1;
+                if let Some(following) = &mut self.following {
+                    following.note(to, event.time);
+                }
                 return;
             }
             Some(from) => (from, classify(self.stages.stage_at(from, self.since(event)), target)),
@@ -346,6 +373,12 @@ impl<'a> Machine<'a> {
             first_move: false,
             last_visit: false,
         });
+        if let Some(following) = &mut self.following {
+            following.note(stage, event.time);
+        }
+        if let Some(dimensions) = &mut self.visit_dimensions {
+            dimensions.extend_from_slice(&self.dimensions_now);
+        }
         self.current = Some(stage);
         let Stage { class, order } = self.stages.stage_at(stage, event.time);
         if class == StageClass::Open {

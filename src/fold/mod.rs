@@ -11,6 +11,7 @@ pub mod columns;
 mod current;
 pub mod deal;
 mod follow;
+pub mod following;
 mod handoff;
 mod initial;
 pub mod ledger;
@@ -22,6 +23,7 @@ pub mod order;
 pub mod pricing;
 pub mod scatter;
 pub mod telling;
+pub mod windowed;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +31,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use columns::{BookingRow, Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
+pub use columns::{
+    BookingRow, Chunk, Content, DealRow, HistoryRow, StepRow, TakenRow, Tally, VisitRow,
+};
 pub use follow::{Followed, Hearing, follow};
 pub use handoff::first_pipeline;
 pub use ledger::{Booking, Keys};
@@ -45,11 +49,13 @@ use crate::error::Error;
 use crate::money::NO_AMOUNT;
 use crate::source::Merges;
 use crate::spill::Complete;
-use crate::time::{Instant, NO_DAY, NO_INSTANT};
+use crate::time::{Calendar, Instant, NO_DAY, NO_INSTANT};
+use following::Follows;
 use levels::Leveller;
 use machine::Event;
 use merged::{as_history, is_losers, unite};
 use pricing::{Pricing, Purse};
+use windowed::Funnel;
 
 /// What the fold needs to know beside the events.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +76,12 @@ pub struct Settings<'a> {
     pub telling: &'a Telling,
     /// Whether anybody asks what deals book.
     pub booking: Booking,
+    /// Whether anybody asks what follows what.
+    pub follows: Follows,
+    /// The funnels of the user's own, where somebody asks for them.
+    pub funnels: &'a [Funnel],
+    /// The reporting zone's calendar, by which funnels count days.
+    pub calendar: Calendar,
     /// Which deals were merged into others, where any was.
     pub merges: Option<&'a Merges>,
 }
@@ -158,7 +170,8 @@ impl<'a> Folder<'a> {
         Self {
             settings,
             machine: Machine::new(settings.stages, settings.rules, dimensions)
-                .booking(settings.booking, settings.pricing),
+                .booking(settings.booking, settings.pricing)
+                .telling(settings.follows, windowed::reads_dimensions(settings.funnels)),
             leveller: Leveller::new(settings.stages),
             events: EventBatch::default(),
             units: Vec::new(),
@@ -263,6 +276,7 @@ impl<'a> Folder<'a> {
         let id = events.deal.get(first).copied().unwrap_or_default();
         if kept {
             self.emit_deal(id);
+            self.emit_steps();
             self.emit_visits(take)?;
         }
         self.emit_bookings(id);
@@ -439,6 +453,18 @@ impl<'a> Folder<'a> {
             column.push(*code);
         }
         self.emit_held();
+    }
+
+    /// What follows what, and the deal's ways through the funnels.
+    fn emit_steps(&mut self) {
+        let deal = (self.out.deals.len() - 1) as u32;
+        if let Some(following) = &self.machine.following {
+            let steps = following.steps().iter();
+            self.out.steps.extend(steps.map(|step| StepRow { deal, step: *step }));
+        }
+        if !self.settings.funnels.is_empty() {
+            windowed::emit(self.settings, &self.machine, deal, &mut self.out);
+        }
     }
 
     fn emit_visits(&mut self, take: Take<'_>) -> Result<(), Error> {

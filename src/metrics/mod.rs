@@ -17,6 +17,7 @@ pub mod forecast;
 pub mod funnel;
 pub mod lifetime;
 pub mod people;
+pub mod process;
 pub mod quality;
 pub mod revenue;
 mod view;
@@ -83,12 +84,17 @@ pub static REGISTRY: &[&Metric] = &[
     &forecast::forecast_deals::METRIC,
     &forecast::forecast_backtest::METRIC,
     &forecast::triggers::METRIC,
+    &process::process_variants::METRIC,
+    &process::directly_follows::METRIC,
+    &process::rework::METRIC,
+    &process::windowed_funnel::METRIC,
     &quality::data_quality::METRIC,
 ];
 
 /// Metrics that are split by dimensions only where the configuration asks it of the table: those
 /// that fit models, because a fit costs the same for a slice of ten customers and for all, and those
-/// whose states have nearly a row a purchase, and those whose rows are owners, teams or deals already.
+/// whose states have nearly a row a purchase, those whose rows are owners, teams or deals already, and
+/// those of paths, because a small slice has nearly as many as all deals.
 static SPLIT_WHEN_ASKED: &[&Metric] = &[
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
@@ -100,6 +106,8 @@ static SPLIT_WHEN_ASKED: &[&Metric] = &[
     &forecast::forecast::METRIC,
     &forecast::forecast_deals::METRIC,
     &forecast::forecast_backtest::METRIC,
+    &process::process_variants::METRIC,
+    &process::directly_follows::METRIC,
 ];
 
 /// Metrics whose finish sees all values of a slice at once, because it compares them with each other.
@@ -233,6 +241,10 @@ pub struct Settings {
     pub quantile_floor: i64,
     /// Days after the start at which win rates are given, ascending.
     pub horizons_days: Vec<i64>,
+    /// So many variants of paths have a row of their own.
+    pub variants_max: usize,
+    /// The configured funnels, by their codes.
+    pub funnels: Vec<FunnelNames>,
     /// Minor digits of the currency.
     pub money_scale: u8,
     /// By which model customers are valued, and how far ahead.
@@ -247,6 +259,17 @@ pub struct Settings {
     pub commission: CommissionPlan,
     /// The names behind codes.
     pub dictionaries: Dictionaries,
+}
+
+/// A configured funnel as its table shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FunnelNames {
+    /// Its name.
+    pub name: String,
+    /// The names of its steps.
+    pub steps: Vec<String>,
+    /// The numbers, from 1, of those that may be left out.
+    pub optional: Vec<i64>,
 }
 
 /// The pipelines of a run and their stages.

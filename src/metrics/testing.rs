@@ -30,6 +30,8 @@ pub(crate) fn settings(stages: &[&str], as_of_day: i64) -> Settings {
         rate_floor: 10,
         quantile_floor: 5,
         horizons_days: vec![3, 10, 15],
+        variants_max: 50,
+        funnels: Vec::new(),
         money_scale: 2,
         clv: crate::metrics::Valuation::default(),
         forecast: crate::metrics::Forecasting::default(),

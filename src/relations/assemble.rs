@@ -34,6 +34,8 @@ pub struct Parts<'a> {
     pub stage_names: Vec<String>,
     /// Final code of each stage code.
     pub stage_codes: Vec<u16>,
+    /// The names of the user's own funnels, by code.
+    pub funnels: Vec<String>,
     /// Every dimension of the run.
     pub dimensions: &'a [String],
     /// Those that come with the events, in the order of the fold's columns.
@@ -299,6 +301,16 @@ impl<'a> Assembler<'a> {
         }
         if has_deals && self.wanted.relation(Relation::OpenDeals) {
             take(&self.open_deals(&deals)?)?;
+        }
+        if has_deals && self.wanted.relation(Relation::Follows) {
+            for rows in chunk.steps.chunks(VISITS_A_BATCH) {
+                take(&self.follows(&deals, rows)?)?;
+            }
+        }
+        if has_deals && self.wanted.relation(Relation::FunnelSteps) {
+            for (number, rows) in chunk.taken.chunks(VISITS_A_BATCH).enumerate() {
+                take(&self.funnel_steps(&deals, number * VISITS_A_BATCH, rows)?)?;
+            }
         }
         if has_deals && self.wanted.relation(Relation::Bookings) {
             let all = self.entries(chunk);

@@ -1,7 +1,10 @@
 //! The columns of `visits` and `deals`, each made from the fold's rows when it is asked for.
 
+use std::cell::LazyCell;
+
 use super::assemble::{Assembler, shard};
 use super::batch::{Batch, BatchBuilder};
+use super::paths::{LONGER, PathCode, WORDS};
 use super::{Relation, visits::CLASSES};
 use crate::contract::{NO_CODE, NO_PROBABILITY, StageClass};
 use crate::error::Error;
@@ -56,13 +59,15 @@ impl Assembler<'_> {
 
     pub(super) fn visits(&self, deals: &Deals<'_>, rows: &[VisitRow]) -> Result<Batch, Error> {
         let of = |row: &VisitRow| deals.chunk.deals.get(row.deal as usize);
+        let deal = |row: &VisitRow| row.deal;
+        let is = |deal: &DealRow, outcome| deal.deal.outcome == outcome;
         let info = |row: &VisitRow| self.stages.stage_at(row.visit.stage, row.visit.entered);
         let order = |row: &VisitRow| {
             let info = info(row);
             if info.class == StageClass::Open { info.order } else { 0 }
         };
         let builder = BatchBuilder::new(Relation::Visits, rows.len(), self.wanted)
-            .small("shard", || of_deals(&self.shards(deals), rows))
+            .small("shard", || of_deals(&self.shards(deals), rows, deal))
             .name("stage", || each(rows, |row| self.stage(row.visit.stage)))
             .name("stage_class", || each(rows, |r| info(r).class as u32))
             .small("stage_order", || each(rows, order))
@@ -99,10 +104,12 @@ impl Assembler<'_> {
             .flag("has_amount", || flags(rows, |row| row.visit.amount != NO_AMOUNT))
             .int("move_amount", || each(rows, |row| amount_or_zero(row.visit.move_amount)))
             .flag("has_move_amount", || flags(rows, |row| row.visit.move_amount != NO_AMOUNT))
-            .name("owner", || each(rows, |r| self.owner(r.visit.owner)));
+            .name("owner", || each(rows, |r| self.owner(r.visit.owner)))
+            .flag("deal_is_won", || flags(rows, |r| of(r).is_some_and(|d| is(d, Outcome::Won))))
+            .flag("deal_is_lost", || flags(rows, |r| of(r).is_some_and(|d| is(d, Outcome::Lost))));
         let dimensions = self.dimensions.iter().zip(&deals.dimensions);
         dimensions
-            .fold(builder, |b, (name, codes)| b.dimension(name, || of_deals(codes, rows)))
+            .fold(builder, |b, (name, codes)| b.dimension(name, || of_deals(codes, rows, deal)))
             .finish(&self.dictionaries)
     }
 
@@ -178,6 +185,7 @@ impl Assembler<'_> {
         let builder =
             builder.small("stages_n", || each(rows, |r| self.stages.open_n(r.deal.pipeline)));
         let builder = histories(builder, deals.chunk);
+        let builder = self.paths(builder, deals.chunk);
         let dimensions = self.dimensions.iter().zip(&deals.dimensions);
         dimensions
             .fold(builder, |b, (name, codes)| b.dimension(name, || codes.clone()))
@@ -195,6 +203,27 @@ impl Assembler<'_> {
             }
         }
         all
+    }
+
+    /// The path of each deal. The visits of one that has very many came before it, and are more than
+    /// the words hold.
+    fn paths<'a>(&self, builder: BatchBuilder<'a>, chunk: &Chunk) -> BatchBuilder<'a> {
+        let paths = LazyCell::new(|| {
+            let code = PathCode::new(self.dictionaries.names.get("stage").map_or(0, |n| n.len()));
+            let mut visits = chunk.visits.iter().peekable();
+            let mut path = |(deal, row): (u32, &DealRow)| {
+                let own = std::iter::from_fn(|| visits.next_if(|visit| visit.deal == deal));
+                let words = code.encode(own.map(|visit| self.stage(visit.visit.stage)));
+                if row.visits_n as usize > code.visits_max() { LONGER } else { words }
+            };
+            (0_u32..).zip(&chunk.deals).map(&mut path).collect::<Vec<_>>()
+        });
+        let word = |of: fn(&[i64; WORDS]) -> i64| paths.iter().map(of).collect::<Vec<i64>>();
+        builder
+            .int("path_1", || word(|[first, ..]| *first))
+            .int("path_2", || word(|[_, second, ..]| *second))
+            .int("path_3", || word(|[_, _, third, _]| *third))
+            .int("path_4", || word(|[.., fourth]| *fourth))
     }
 
     pub(super) fn cycle(&self, row: &DealRow) -> i64 {
@@ -249,7 +278,11 @@ fn flags<R>(rows: &[R], test: impl Fn(&R) -> bool) -> Vec<i8> {
     rows.iter().map(|row| i8::from(test(row))).collect()
 }
 
-/// A deal's value for each of its visits.
-fn of_deals<T: Copy + Default>(column: &[T], rows: &[VisitRow]) -> Vec<T> {
-    rows.iter().map(|row| column.get(row.deal as usize).copied().unwrap_or_default()).collect()
+/// A deal's value for each of its rows.
+pub(super) fn of_deals<T: Copy + Default, R>(
+    column: &[T],
+    rows: &[R],
+    deal: impl Fn(&R) -> u32,
+) -> Vec<T> {
+    rows.iter().map(|row| column.get(deal(row) as usize).copied().unwrap_or_default()).collect()
 }

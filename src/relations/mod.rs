@@ -30,6 +30,8 @@ mod matching;
 mod naming;
 pub mod export;
 pub mod findings;
+pub mod follows;
+pub mod funnel_steps;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
@@ -37,6 +39,7 @@ pub mod late_entries;
 pub mod open_deals;
 pub mod orders;
 pub mod orders_pass;
+pub mod paths;
 pub mod payments;
 pub mod purchases;
 pub mod spend;
@@ -75,6 +78,10 @@ pub enum Relation {
     StageEntries,
     /// One row per open deal, with the identifier.
     OpenDeals,
+    /// One row per event of a deal that names a stage, and what follows it.
+    Follows,
+    /// One row per step that a deal took in a funnel of the user's own.
+    FunnelSteps,
     /// One row per entry of the ledger of won deals.
     Bookings,
     /// One row per won deal with an amount and a customer.
@@ -111,12 +118,14 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 21] = [
+    pub const EVERY: [Self; 23] = [
         Self::Visits,
         Self::Deals,
         Self::LateEntries,
         Self::StageEntries,
         Self::OpenDeals,
+        Self::Follows,
+        Self::FunnelSteps,
         Self::Bookings,
         Self::Orders,
         Self::Customers,
@@ -148,6 +157,8 @@ impl Relation {
             Self::LateEntries => "late_entries",
             Self::StageEntries => "stage_entries",
             Self::OpenDeals => "open_deals",
+            Self::Follows => "follows",
+            Self::FunnelSteps => "funnel_steps",
             Self::Bookings => "bookings",
             Self::Orders => "orders",
             Self::Customers => "customers",
@@ -181,9 +192,11 @@ impl Relation {
             | Self::Deals
             | Self::StageEntries
             | Self::OpenDeals
+            | Self::Follows
             | Self::Bookings
             | Self::Credits
             | Self::Findings => "the inputs have no deal events",
+            Self::FunnelSteps => "it needs a funnel: add [funnels.NAME] with steps",
             Self::LateEntries => "it needs the begin of the history: set [run] history_from",
             Self::Orders
             | Self::Customers
@@ -219,6 +232,8 @@ impl Relation {
             Self::LateEntries => late_entries::COLUMNS,
             Self::StageEntries => stage_entries::COLUMNS,
             Self::OpenDeals => open_deals::COLUMNS,
+            Self::Follows => follows::COLUMNS,
+            Self::FunnelSteps => funnel_steps::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,

@@ -71,6 +71,7 @@ pub(super) fn dictionaries(
     names.insert("stage".into(), Arc::new(parts.stage_names.clone()));
     names.insert("owner".into(), Arc::new(parts.owners.clone()));
     names.insert("pipeline".into(), Arc::new(parts.pipelines.names.clone()));
+    names.insert("funnel".into(), Arc::new(parts.funnels.clone()));
     let mut channels = Arc::default();
     for dimension in dimensions {
         let shared = Arc::new(dimension.names.clone());

@@ -109,4 +109,6 @@ pub const COLUMNS: &[RelationColumn] = &[
     ),
     column("has_move_amount", Kind::Flag, "the amount at the end of the visit is known"),
     column("owner", Kind::Dictionary("owner"), "owner at entry"),
+    column("deal_is_won", Kind::Flag, "the deal is won at as_of"),
+    column("deal_is_lost", Kind::Flag, "the deal is lost at as_of"),
 ];

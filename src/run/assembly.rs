@@ -9,6 +9,7 @@ use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
 use crate::error::Error;
 use crate::fold::Booking;
+use crate::fold::following::Follows;
 use crate::quality::Ledger;
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Relation, Wanted};
@@ -16,15 +17,23 @@ use crate::source::{Interners, Lookup};
 use crate::time::{Instant, Period};
 
 /// The relations that can be made of these inputs.
-pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
+pub(super) fn present(
+    config: &Config,
+    assembler: &Assembler<'_>,
+    given: &Given,
+) -> BTreeSet<Relation> {
     let mut present = BTreeSet::from([
         Relation::Visits,
         Relation::Deals,
         Relation::StageEntries,
         Relation::OpenDeals,
+        Relation::Follows,
         Relation::Bookings,
         Relation::Credits,
     ]);
+    if !config.funnels.is_empty() {
+        present.insert(Relation::FunnelSteps);
+    }
     present.insert(Relation::Findings);
     if assembler.has_customers() {
         present.insert(Relation::Orders);
@@ -72,6 +81,7 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
         pipelines: of.stages.pipeline_names(),
         stage_names,
         stage_codes,
+        funnels: of.config.funnels.keys().cloned().collect(),
         dimensions: &of.config.dimensions.columns,
         event_dimensions: of.event_dimensions,
         event_names,
@@ -120,6 +130,11 @@ pub(super) fn booking(wanted: &Wanted, lookups: &[Lookup]) -> Booking {
     }
 }
 
+/// Whether anybody asks what follows what.
+pub(super) fn follows(wanted: &Wanted) -> Follows {
+    if wanted.relation(Relation::Follows) { Follows::Read } else { Follows::Unread }
+}
+
 /// The relations that a run can have by its configuration, with the dimensions that each carries.
 #[must_use]
 pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
@@ -128,6 +143,7 @@ pub fn carried(resolved: &Resolved) -> BTreeMap<Relation, Vec<String>> {
     let of = |relation: Relation| match relation {
         Relation::CustomerIds | Relation::Findings => Some(Vec::new()),
         Relation::LateEntries => resolved.history_from.is_some().then(|| all.clone()),
+        Relation::FunnelSteps => (!config.funnels.is_empty()).then(|| all.clone()),
         Relation::Payments => {
             let given = resolved.inputs.values().any(|i| i.declared.shape == Shape::Payments);
             given.then(|| all.clone())

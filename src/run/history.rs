@@ -64,6 +64,8 @@ impl History {
             rate_floor: resolved.config.quality.rate_floor,
             quantile_floor: resolved.config.quality.quantile_floor,
             horizons_days: resolved.horizons_days(),
+            variants_max: resolved.config.process.variants_max,
+            funnels: super::funnels::names(&resolved.config),
             money_scale: resolved.currency.scale,
             clv: rules::valuation(&resolved.config.clv),
             forecast: super::outlooks::forecasting(&resolved.config.forecast),
@@ -267,6 +269,7 @@ impl Milling<'_> {
             focus: self.focus,
         })?;
         let taker = begin(&assembler.dictionaries)?.within(&memory.room());
+        let funnels = super::funnels::of(&config, &stages, wanted)?;
         let settings = fold::Settings {
             stages: &stages,
             dimensions: event_dimensions.len(),
@@ -276,6 +279,9 @@ impl Milling<'_> {
             pricing: pricing.as_ref(),
             telling: &telling,
             booking: assembly::booking(wanted, &lookups),
+            follows: assembly::follows(wanted),
+            funnels: &funnels,
+            calendar: resolved.calendar,
             merges: merges.if_any(),
         };
         let taker_of = (&taker, self.focus);
@@ -288,7 +294,7 @@ impl Milling<'_> {
         self.record_fold((&source, &merges), tally, &stages, assembler.lumped);
         self.step(&mut watch, "fold", "customers");
         folded.customers(&assembler, &taker)?;
-        let present = assembly::present(&assembler, &given);
+        let present = assembly::present(&config, &assembler, &given);
         let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
         watch.lap("customers");
         let history = History {

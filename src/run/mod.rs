@@ -5,6 +5,7 @@ mod assembly;
 mod explain;
 mod focus;
 mod folding;
+mod funnels;
 mod goals;
 mod history;
 mod inputs;

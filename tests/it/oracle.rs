@@ -1,6 +1,7 @@
 //! The same numbers by a naive fold and by DuckDB: two oracles that share no code with the engine.
 
 mod duckdb;
+pub(crate) mod funnels;
 mod habits;
 mod naive;
 
@@ -42,7 +43,15 @@ fn check_rows(name: &str, batch: &RecordBatch, expected: Vec<naive::Cells>) {
         .collect();
     assert_eq!(found.len(), wanted.len(), "rows of {name}");
     let key = |row: &BTreeMap<String, String>| {
-        ["tag", "stage", "visit_no"].map(|c| row.get(c).cloned().unwrap_or_default())
+        let named = ["tag", "stage", "visit_no", "funnel", "attempt_no", "step", "next_stage"];
+        let named = named.map(|c| row.get(c).cloned().unwrap_or_default());
+        // Steps of one deal may be alike but for what follows.
+        let all = if row.contains_key("next_stage") && !row.contains_key("visit_no") {
+            row.values().cloned().collect()
+        } else {
+            Vec::new()
+        };
+        (named, all)
     };
     found.sort_by_key(key);
     wanted.sort_by_key(key);
@@ -55,14 +64,44 @@ fn check_rows(name: &str, batch: &RecordBatch, expected: Vec<naive::Cells>) {
     }
 }
 
+/// Each deal's path, taken apart by dividing, names the stages of its visits.
+#[track_caller]
+fn check_paths(
+    deals: &RecordBatch,
+    relations: &dealmill::relations::Relations,
+    paths: &BTreeMap<String, Vec<&'static str>>,
+) {
+    let names = &relations.dictionaries.names["stage"];
+    let mut base: u64 = 2;
+    while base <= names.len() as u64 {
+        base *= 2;
+    }
+    for row in cells(deals) {
+        let path = &paths[&row["tag"]];
+        let mut told = Vec::new();
+        for word in ["path_1", "path_2", "path_3", "path_4"] {
+            let mut rest: u64 = row[word].parse().expect("a path that is short enough");
+            while rest > 0 {
+                told.push(names[usize::try_from(rest % base).unwrap() - 1].as_str());
+                rest /= base;
+            }
+        }
+        assert_eq!(told, *path, "path of {}", row["tag"]);
+    }
+}
+
 #[test]
 fn relations_equal_those_of_a_naive_fold() {
     check_many(31, &Shape::EVERY, |rows, shape| {
         let scratch = Scratch::new();
         let (history, _) = read(&resolve(&scratch, rows, shape));
-        let naive::Told { deals, visits, entries, open, orders, bookings } =
-            naive::fold(rows, shape);
+        let told = naive::fold(rows, shape);
+        let naive::Told { deals, visits, entries, open, orders, bookings, .. } = told;
         let relations = &history.relations;
+        check_paths(&to_arrow(relations, Relation::Deals).unwrap(), relations, &told.paths);
+        check_rows("follows", &to_arrow(relations, Relation::Follows).unwrap(), told.follows);
+        let steps = to_arrow(relations, Relation::FunnelSteps).unwrap();
+        check_rows("funnel_steps", &steps, told.funnel_steps);
         check_rows("deals", &to_arrow(relations, Relation::Deals).unwrap(), deals);
         check_rows("visits", &to_arrow(relations, Relation::Visits).unwrap(), visits);
         let own = to_arrow(relations, Relation::StageEntries).unwrap();

@@ -91,6 +91,9 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         pricing: None,
         telling: &telling,
         booking: Booking::Unread,
+        follows: Default::default(),
+        funnels: &[],
+        calendar: crate::time::Calendar::UTC,
         merges: None,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);

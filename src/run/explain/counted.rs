@@ -111,6 +111,8 @@ impl Part {
         match relation {
             Relation::Deals
             | Relation::Visits
+            | Relation::Follows
+            | Relation::FunnelSteps
             | Relation::Bookings
             | Relation::Credits
             | Relation::Payments

@@ -107,6 +107,9 @@ fn told(
         pricing: pricing.as_ref(),
         telling: &telling,
         booking: fold::Booking::Unread,
+        follows: Default::default(),
+        funnels: &[],
+        calendar: resolved.calendar,
         merges: merges.if_any(),
     };
     let rows = Rows { events: &events, units: &units, own: &own };

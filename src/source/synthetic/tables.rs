@@ -218,6 +218,10 @@ stages = ["lead", "qualified", "proposal", "negotiation"]
 won = ["won"]
 lost = ["lost"]
 
+[funnels.sales]
+steps = ["lead", "qualified", "proposal", "won"]
+window = "90 days"
+
 [dimensions]
 columns = ["region", "source", "product", "owner_id"]
 slices = [[], ["region"], ["source"], ["product"], ["owner_id"], ["region", "source"]]

@@ -263,13 +263,15 @@ pub(crate) fn resolve(scratch: &Scratch, rows: &[Row], shape: &Shape) -> Resolve
         channel = "region"
         [forecast]
         segment = "region"
+        {}
         [inputs.deal_events]
         path = "events.csv"
         columns = {{ tag = "deal_id" }}
         [inputs.spend]
         path = "spend.csv"
         "#,
-        instant(AS_OF)
+        instant(AS_OF),
+        crate::oracle::funnels::TOML,
     );
     scratch.resolve(&text).unwrap()
 }

@@ -155,6 +155,11 @@ impl Sample {
             slices = [[], ["region"], ["source"], ["team"], ["region", "source"]]
             strata = ["source", "team"]
             from = {{ team = "users.team" }}
+            [funnels.sales]
+            steps = ["lead", {{ stages = ["qualified", "proposal"], is_optional = true }}, "won"]
+            window = "90 days"
+            reentry = "every"
+            breakdown = "first_step"
             [inputs.deal_events]
             path = "{path}"
             {input}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{Datelike as _, Days, NaiveDate};
 
+use super::funnels::FUNNELS;
 use crate::laws::dirty::{AS_OF, EventIds, Row, Seq, Shape};
 
 /// One row of a relation: column to value, null is the empty text, `?` is anything.
@@ -18,6 +19,10 @@ pub(crate) struct Told {
     pub(crate) open: Vec<Cells>,
     pub(crate) orders: Vec<Cells>,
     pub(crate) bookings: Vec<Cells>,
+    pub(crate) follows: Vec<Cells>,
+    pub(crate) funnel_steps: Vec<Cells>,
+    /// The stages of each deal's visits.
+    pub(crate) paths: BTreeMap<String, Vec<&'static str>>,
 }
 
 /// Tells every deal by itself.
@@ -30,6 +35,7 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
     }
     let (mut deals, mut visits, mut orders) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bookings, mut entries, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut follows, mut funnel_steps, mut paths) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (tag, events) in by_deal {
         let events = order(distinct(events), shape);
         if shape.ties == "reject" && has_ties(&events) {
@@ -46,11 +52,15 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         entries.extend(deal.entry_cells(tag, &events, shape));
         open.extend(deal.open_cells(tag, &events, shape));
         orders.extend(deal.order(tag, &events, shape));
+        follows.extend(deal.follow_cells(tag, &events, shape));
+        funnel_steps.extend(deal.funnel_cells(tag, &events, shape));
+        paths.insert(tag.to_owned(), deal.visits.iter().map(|v| v.stage).collect());
         let mut cells = deal.cells(tag, &events, shape);
         cells.insert("held_amount", held.to_string());
         deals.push(cells);
     }
-    Told { deals, visits, entries, open, orders: mark_first(&orders, shape), bookings }
+    let orders = mark_first(&orders, shape);
+    Told { deals, visits, entries, open, orders, bookings, follows, funnel_steps, paths }
 }
 
 /// What a row does.
@@ -212,11 +222,11 @@ fn has_ties(events: &[Event]) -> bool {
 }
 
 #[derive(Debug, Clone)]
-struct Visit {
-    stage: &'static str,
+pub(crate) struct Visit {
+    pub(crate) stage: &'static str,
     prev: &'static str,
     arrival: &'static str,
-    entered: i64,
+    pub(crate) entered: i64,
     /// Which event began it.
     at: usize,
     amount: Option<i64>,
@@ -239,6 +249,8 @@ struct Deal {
     customer: &'static str,
     close: Option<i64>,
     pushes: i64,
+    /// Every event that named a stage, repeats too, and when.
+    told: Vec<(&'static str, i64)>,
 }
 
 impl Deal {
@@ -328,6 +340,7 @@ impl Deal {
         event: &Event,
         at: usize,
     ) {
+        self.told.push((stage, event.minute));
         self.visits.push(Visit {
             stage,
             prev,
@@ -345,6 +358,7 @@ impl Deal {
             return self.begin(to, "START", "created", event, at);
         };
         if from == to {
+            self.told.push((to, event.minute));
             return;
         }
         let kind = match (class(from), class(to)) {
@@ -495,6 +509,11 @@ impl Deal {
             ("cycle_status", status.to_owned()),
             ("is_negative_cycle", flag(negative)),
             ("visits_n", self.visits.len().to_string()),
+            // Held against the visits one by one.
+            ("path_1", "?".to_owned()),
+            ("path_2", "?".to_owned()),
+            ("path_3", "?".to_owned()),
+            ("path_4", "?".to_owned()),
             ("skips_n", kind_n("skipped").to_string()),
             ("regressions_n", kind_n("regressed").to_string()),
             ("reopens_n", reopened.filter(|v| v.prev != "DELETED").count().to_string()),
@@ -616,9 +635,82 @@ impl Deal {
                 ("move_amount", end_amount.unwrap_or(0).to_string()),
                 ("has_move_amount", flag(end_amount.is_some())),
                 ("owner", v.owner.to_owned()),
+                ("deal_is_won", flag(self.outcome() == "won")),
+                ("deal_is_lost", flag(self.outcome() == "lost")),
             ])
         });
         each.collect()
+    }
+
+    fn follow_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
+        if self.told.is_empty() {
+            return Vec::new();
+        }
+        let (first, last) = (self.told[0], self.told[self.told.len() - 1]);
+        let mut steps = vec![(("START", first.1), first)];
+        steps.extend(self.told.windows(2).map(|pair| (pair[0], pair[1])));
+        steps.push((last, ("STILL", last.1)));
+        let is_known = |number: usize| {
+            let pair =
+                |(from, to): &((&str, i64), (&str, i64))| (from.0.to_owned(), to.0.to_owned());
+            steps[..number].iter().any(|step| pair(step) == pair(&steps[number]))
+        };
+        let cells = |(number, ((from, since), (to, at))): (usize, &((&str, i64), (&str, i64)))| {
+            Cells::from([
+                ("tag", tag.to_owned()),
+                ("region", self.region(events, shape).to_owned()),
+                ("stage", (*from).to_owned()),
+                ("next_stage", (*to).to_owned()),
+                ("told_on", date(Some(*since), shape)),
+                ("told_period", month(Some(*since), shape)),
+                ("gap", duration(*since, *at, shape).to_string()),
+                ("is_last", flag(*to == "STILL")),
+                ("is_first_pair", flag(!is_known(number))),
+            ])
+        };
+        steps.iter().enumerate().map(cells).collect()
+    }
+
+    fn funnel_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
+        let mut rows = Vec::new();
+        for funnel in &FUNNELS {
+            let day = |minute: i64| day(minute, shape);
+            for (number, attempt) in funnel.attempts(&self.visits, &day).iter().enumerate() {
+                let entry = &self.visits[attempt.taken[0].1];
+                let furthest = attempt.taken[attempt.taken.len() - 1].0;
+                let is_mature = match funnel.window {
+                    Some(window) => AS_OF - entry.entered > window,
+                    None => self.outcome() != "open" || furthest + 1 == funnel.steps.len(),
+                };
+                let known = |e: &&Event| !e.region.is_empty();
+                let by_entry =
+                    events[..=entry.at].iter().rev().find(known).map_or("", |e| e.region);
+                let region = if funnel.is_by_entry { by_entry } else { self.region(events, shape) };
+                let mut before = entry.entered;
+                for (step, visit) in &attempt.taken {
+                    let at = self.visits[*visit].entered;
+                    rows.push(Cells::from([
+                        ("tag", tag.to_owned()),
+                        ("region", region.to_owned()),
+                        ("funnel", funnel.name.to_owned()),
+                        ("step", (step + 1).to_string()),
+                        ("attempt_no", (number + 1).to_string()),
+                        ("attempt_on", date(Some(entry.entered), shape)),
+                        ("attempt_period", month(Some(entry.entered), shape)),
+                        ("elapsed", duration(entry.entered, at, shape).to_string()),
+                        ("step_elapsed", duration(before.min(at), at, shape).to_string()),
+                        ("is_furthest", flag(*step == furthest)),
+                        ("is_excluded", flag(*step == furthest && attempt.is_excluded)),
+                        ("is_mature", flag(is_mature)),
+                        ("amount", entry.amount.unwrap_or(0).to_string()),
+                        ("has_amount", flag(entry.amount.is_some())),
+                        ("owner", entry.owner.to_owned()),
+                    ]));
+                    before = at;
+                }
+            }
+        }
+        rows
     }
 
     /// Visits to stages that end nothing, and the first one, each with the deal's next close.

@@ -189,6 +189,71 @@ fn loans_by_month_of_submission_end_as_counted() {
     }
 }
 
+/// All 24 activities as stages: what follows what, event by event, as pm4py and DuckDB count it.
+#[test]
+fn activities_follow_one_another_as_counted() {
+    let Some(folder) = shared_data("bpic2012_loans") else { return };
+    let activities = answers(&folder, "activity_counts.csv");
+    let stages: Vec<&str> = activities.iter().map(|a| a.text("activity")).collect();
+    let toml = format!(
+        r#"
+        [run]
+        resolution = "millisecond"
+        periods = []
+        only = ["directly_follows", "process_variants", "rework"]
+        [pipeline]
+        stages = {stages:?}
+        [inputs.deal_events]
+        path = '{path}'
+        [inputs.deal_events.columns]
+        deal_id = "case_id"
+        event_time = "ts"
+        stage_id = "activity"
+        seq = "event_index"
+        "#,
+        path = folder.join("derived/events.parquet").display(),
+    );
+    let tables = tables(&Scratch::new(), &toml);
+    let pairs = &tables["directly_follows"];
+    let expected = answers(&folder, "dfg.csv");
+    let is_pair =
+        |row: &&Row| text(row, "from_stage") != "START" && text(row, "to_stage") != "STILL";
+    assert_eq!(pairs.iter().filter(is_pair).count(), expected.len());
+    for answer in &expected {
+        let pair = [
+            ("from_stage", answer.text("from_activity")),
+            ("to_stage", answer.text("to_activity")),
+        ];
+        let row = only(pairs, &pair);
+        ints(&row, &[("follows_n", answer.int("n")), ("deals_n", answer.int("cases"))]);
+        for (column, name) in
+            [("mean", "mean_s"), ("p50", "median_s"), ("min", "min_s"), ("max", "max_s")]
+        {
+            let seconds = float(&row, &format!("gap_days_{column}")).unwrap() * 86_400.0;
+            let expected = answer.number(name).unwrap();
+            assert!((seconds - expected).abs() <= 1e-6 + 1e-9 * expected, "{pair:?} {column}");
+        }
+    }
+    for (file, at, name) in [
+        ("start_activities.csv", ("from_stage", "START"), "to_stage"),
+        ("end_activities.csv", ("to_stage", "STILL"), "from_stage"),
+    ] {
+        let ends = answers(&folder, file);
+        assert_eq!(filter(pairs, &[at]).len(), ends.len());
+        for answer in &ends {
+            let row = only(pairs, &[at, (name, answer.text("activity"))]);
+            ints(&row, &[("follows_n", answer.int("cases"))]);
+        }
+    }
+    // The most frequent variant has no repeats, so it is the same event by event and stay by stay.
+    let first = &tables["process_variants"][0];
+    let top = &answers(&folder, "variants_top.csv")[0];
+    assert_eq!(text(first, "variant"), top.text("variant"));
+    ints(first, &[("deals_n", top.int("cases"))]);
+    let deals: i64 = tables["process_variants"].iter().map(|row| int(row, "deals_n")).sum();
+    assert_eq!(deals, 13_087);
+}
+
 /// The log begins on 1 October in the bank's own zone, which is still September in UTC.
 #[test]
 fn months_are_those_of_the_reporting_zone() {
