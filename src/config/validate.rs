@@ -201,6 +201,8 @@ fn taken_by(name: &str) -> Option<String> {
         Relation::Visits,
         Relation::Deals,
         Relation::Bookings,
+        Relation::OpenDeals,
+        Relation::PipelineFlows,
         Relation::Orders,
         Relation::Customers,
         Relation::Credits,

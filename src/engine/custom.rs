@@ -18,10 +18,12 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 13] = [
+const READABLE: [Relation; 15] = [
     Relation::Visits,
     Relation::Deals,
     Relation::Bookings,
+    Relation::OpenDeals,
+    Relation::PipelineFlows,
     Relation::Orders,
     Relation::Customers,
     Relation::CustomerPeriods,

@@ -9,6 +9,7 @@ use super::deal::{Deal, Outcome, Visit};
 use super::ledger::Entry;
 use super::levels::Levels;
 use super::observe::Compared;
+use super::replay::Moment;
 use super::telling::Quality;
 use crate::contract::Id;
 use crate::time::Instant;
@@ -31,6 +32,15 @@ pub struct BookingRow {
     pub deal: u32,
     /// What was booked.
     pub entry: Entry,
+}
+
+/// What a deal was from one event to the next, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct MomentRow {
+    /// Row of the deal in the chunk.
+    pub deal: u32,
+    /// What it was.
+    pub moment: Moment,
 }
 
 /// A deal and what follows from its visits.
@@ -81,6 +91,10 @@ pub struct Chunk {
     pub bookings: Vec<BookingRow>,
     /// The value of each dimension that comes with the events, an entry.
     pub booking_dimensions: Vec<Vec<u32>>,
+    /// What the deals were after each of their events, deal by deal, where somebody asks for it.
+    pub moments: Vec<MomentRow>,
+    /// The value of each dimension that comes with the events, a moment.
+    pub moment_dimensions: Vec<Vec<u32>>,
     /// How good each deal's history is; empty where all are of the same quality.
     pub histories: Vec<HistoryRow>,
     /// The quality of all histories where there is no such list.
@@ -103,7 +117,12 @@ impl Chunk {
     #[must_use]
     pub fn new(dimensions: usize) -> Self {
         let columns = vec![Vec::new(); dimensions];
-        Self { dimensions: columns.clone(), booking_dimensions: columns, ..Self::default() }
+        Self {
+            dimensions: columns.clone(),
+            booking_dimensions: columns.clone(),
+            moment_dimensions: columns,
+            ..Self::default()
+        }
     }
 
     /// Only some of the deals, with their visits.
@@ -123,6 +142,13 @@ impl Chunk {
         let of_entries = |column: &Vec<u32>| {
             entries.iter().filter_map(|(n, _)| column.get(*n).copied()).collect()
         };
+        let moments = self.moments.iter().enumerate();
+        let moments: Vec<(usize, MomentRow)> = moments
+            .filter_map(|(n, row)| Some((n, MomentRow { deal: place(row.deal)?, ..*row })))
+            .collect();
+        let of_moments = |column: &Vec<u32>| {
+            moments.iter().filter_map(|(n, _)| column.get(*n).copied()).collect()
+        };
         Self {
             content: self.content,
             visits: self.visits.iter().filter_map(visit).collect(),
@@ -130,6 +156,8 @@ impl Chunk {
             dimensions: self.dimensions.iter().map(codes).collect(),
             booking_dimensions: self.booking_dimensions.iter().map(of_entries).collect(),
             bookings: entries.iter().map(|(_, row)| *row).collect(),
+            moment_dimensions: self.moment_dimensions.iter().map(of_moments).collect(),
+            moments: moments.iter().map(|(_, row)| *row).collect(),
             histories: rows.iter().filter_map(|row| self.histories.get(*row).copied()).collect(),
             quality: self.quality,
             tally: Tally::default(),
@@ -144,6 +172,8 @@ impl Chunk {
         self.dimensions.iter_mut().for_each(Vec::clear);
         self.bookings.clear();
         self.booking_dimensions.iter_mut().for_each(Vec::clear);
+        self.moments.clear();
+        self.moment_dimensions.iter_mut().for_each(Vec::clear);
         self.tally = Tally::default();
     }
 }

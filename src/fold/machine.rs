@@ -5,6 +5,7 @@
 
 pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use super::ledger::{Booking, Ledger};
+use super::replay::Replay;
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
     EventKind, NO_CODE, NO_PROBABILITY, NO_STAGE, STAGE_DELETED, STAGE_HANDOFF, STAGE_START,
@@ -41,6 +42,8 @@ pub struct Machine<'a> {
     pairs: Vec<(u16, u16)>,
     /// What it books, where somebody asks.
     pub ledger: Option<Ledger>,
+    /// What it was after each event, where somebody asks.
+    pub replay: Option<Replay>,
 }
 
 impl<'a> Machine<'a> {
@@ -65,6 +68,7 @@ impl<'a> Machine<'a> {
             visits_by_stage: Vec::new(),
             pairs: Vec::new(),
             ledger: None,
+            replay: None,
         }
     }
 
@@ -92,6 +96,9 @@ impl<'a> Machine<'a> {
         if let Some(ledger) = &mut self.ledger {
             ledger.begin();
         }
+        if let Some(replay) = &mut self.replay {
+            replay.begin();
+        }
     }
 
     /// Applies the deal's next event. `dimension` gives the event's value of each dimension.
@@ -100,6 +107,7 @@ impl<'a> Machine<'a> {
         if let Some(ledger) = &mut self.ledger {
             ledger.settle(&self.deal, &self.dimensions, event.time);
         }
+        self.note_moment(event.time);
     }
 
     #[inline]

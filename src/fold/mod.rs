@@ -19,6 +19,7 @@ pub mod merged;
 pub mod observe;
 pub mod order;
 pub mod pricing;
+pub mod replay;
 pub mod scatter;
 pub mod telling;
 #[cfg(test)]
@@ -28,11 +29,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use columns::{BookingRow, Chunk, Content, DealRow, HistoryRow, Tally, VisitRow};
+pub use columns::{BookingRow, Chunk, Content, DealRow, HistoryRow, MomentRow, Tally, VisitRow};
 pub use follow::{Followed, Hearing, follow};
 pub use handoff::first_pipeline;
 pub use ledger::Booking;
 pub use machine::{Machine, Move, Outcome, Rules};
+pub use replay::{Moment, Replaying};
 pub use scatter::{Scattered, bucket_bits, scatter, scatter_as};
 pub use telling::{Quality, Ranks, Telling, Told};
 
@@ -69,6 +71,8 @@ pub struct Settings<'a> {
     pub telling: &'a Telling,
     /// Whether anybody asks what deals book.
     pub booking: Booking,
+    /// Whether anybody asks what deals were after each of their events.
+    pub replaying: Replaying,
     /// Which deals were merged into others, where any was.
     pub merges: Option<&'a Merges>,
 }
@@ -155,7 +159,8 @@ impl<'a> Folder<'a> {
         Self {
             settings,
             machine: Machine::new(settings.stages, settings.rules, dimensions)
-                .booking(settings.booking),
+                .booking(settings.booking)
+                .replaying(settings.replaying),
             leveller: Leveller::new(settings.stages),
             events: EventBatch::default(),
             units: Vec::new(),
@@ -291,7 +296,8 @@ impl<'a> Folder<'a> {
         }
         let Some(pricing) = self.settings.pricing else {
             hearing.begin(None);
-            return Some(self.apply(events, rows, |_, event| event.amount, hearing));
+            let own = |_: usize, event: &Event| (event.amount, NO_AMOUNT);
+            return Some(self.apply(events, rows, own, hearing));
         };
         let purse = pricing.purse(events, rows);
         let kept = self.apply_priced(pricing, purse, (events, rows), hearing);
@@ -318,20 +324,25 @@ impl<'a> Folder<'a> {
         hearing: &mut impl Hearing,
     ) -> bool {
         hearing.begin(Some(purse));
-        let price = |row: usize, event: &Event| pricing.price(events, row, event, &mut purse);
+        let is_revalued = self.settings.replaying == Replaying::Read;
+        let price = |row: usize, event: &Event| {
+            let before = is_revalued.then(|| pricing.worth_again(event, &purse)).flatten();
+            let amount = pricing.price(events, row, event, &mut purse);
+            (amount, before.filter(|_| amount != NO_AMOUNT).unwrap_or(NO_AMOUNT))
+        };
         let kept = self.apply(events, rows, price, hearing);
         self.out.tally.inexact_amounts += purse.inexact;
         kept
     }
 
     /// Applies the events of one deal; `amount` gives what stands in the place of an event's amount,
-    /// by the row it comes from.
+    /// by the row it comes from, and what the amount before is worth by then where that changes.
     #[inline]
     fn apply(
         &mut self,
         events: &EventBatch,
         rows: &[u32],
-        mut amount: impl FnMut(usize, &Event) -> i64,
+        mut amount: impl FnMut(usize, &Event) -> (i64, i64),
         hearing: &mut impl Hearing,
     ) -> bool {
         self.machine.begin();
@@ -347,7 +358,8 @@ impl<'a> Folder<'a> {
         }
         if let Some(observer) = &self.observer {
             for step in &observer.steps {
-                let amount = amount(step.row, &step.event);
+                let (amount, before) = amount(step.row, &step.event);
+                self.machine.revalue(before);
                 let event = Event { amount, ..step.event };
                 hearing.before(&self.machine);
                 self.machine.apply(&event, |i| observer.dimension(events, step, i));
@@ -361,7 +373,9 @@ impl<'a> Folder<'a> {
                 events.dimensions.get(i).and_then(|d| d.get(at)).copied().unwrap_or(NO_CODE)
             };
             let given = event(events, at);
-            let event = Event { amount: amount(at, &given), ..given };
+            let (amount, before) = amount(at, &given);
+            self.machine.revalue(before);
+            let event = Event { amount, ..given };
             hearing.before(&self.machine);
             self.machine.apply(&event, dimension);
             hearing.after(&self.machine, at, &given, &event);
@@ -434,6 +448,15 @@ impl<'a> Folder<'a> {
             let dimensions = self.settings.dimensions;
             for (place, column) in self.out.booking_dimensions.iter_mut().enumerate() {
                 column.extend(ledger.dimensions.iter().skip(place).step_by(dimensions));
+            }
+        }
+        if let Some(replay) = &self.machine.replay {
+            let deal = (self.out.deals.len() - 1) as u32;
+            let rows = replay.moments.iter().map(|moment| MomentRow { deal, moment: *moment });
+            self.out.moments.extend(rows);
+            let dimensions = self.settings.dimensions;
+            for (place, column) in self.out.moment_dimensions.iter_mut().enumerate() {
+                column.extend(replay.dimensions.iter().skip(place).step_by(dimensions));
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod cycle;
 pub mod durations;
 pub mod funnel;
 pub mod lifetime;
+pub mod pipeline;
 pub mod quality;
 pub mod revenue;
 #[cfg(test)]
@@ -48,6 +49,10 @@ pub static REGISTRY: &[&Metric] = &[
     &cycle::cycle_outcomes::METRIC,
     &cycle::outcome_curve::METRIC,
     &cycle::win_horizons::METRIC,
+    &pipeline::pipeline_snapshot::METRIC,
+    &pipeline::pipeline_waterfall::METRIC,
+    &pipeline::pipeline_causes::METRIC,
+    &pipeline::sales_velocity::METRIC,
     &lifetime::clv_cohorts::METRIC,
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,

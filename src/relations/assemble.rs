@@ -302,6 +302,12 @@ impl<'a> Assembler<'a> {
         if !has_deals {
             return Ok(Transactions::default());
         }
+        if self.wanted.relation(Relation::OpenDeals) {
+            self.open_deals(&deals, &take)?;
+        }
+        if self.wanted.relation(Relation::PipelineFlows) {
+            self.pipeline_flows(&deals, &take)?;
+        }
         if self.wanted.relation(Relation::Credits) {
             self.credits(&deals, &take)?;
         }

@@ -31,9 +31,12 @@ pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
+pub mod open_deals;
 pub mod orders;
 pub mod orders_pass;
 pub mod payments;
+pub mod pipeline_flows;
+mod replayed;
 pub mod spend;
 pub mod surveys;
 mod tables_emit;
@@ -61,6 +64,10 @@ pub enum Relation {
     Deals,
     /// One row per entry of the ledger of won deals.
     Bookings,
+    /// What is open at the end of each period, by its changes.
+    OpenDeals,
+    /// One row per deal and period in which it came into the pipeline, changed there or left it.
+    PipelineFlows,
     /// One row per won deal with an amount and a customer.
     Orders,
     /// One row per customer.
@@ -89,10 +96,12 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 15] = [
+    pub const EVERY: [Self; 17] = [
         Self::Visits,
         Self::Deals,
         Self::Bookings,
+        Self::OpenDeals,
+        Self::PipelineFlows,
         Self::Orders,
         Self::Customers,
         Self::CustomerIds,
@@ -114,6 +123,8 @@ impl Relation {
             Self::Visits => "visits",
             Self::Deals => "deals",
             Self::Bookings => "bookings",
+            Self::OpenDeals => "open_deals",
+            Self::PipelineFlows => "pipeline_flows",
             Self::Orders => "orders",
             Self::Customers => "customers",
             Self::CustomerIds => "customer_ids",
@@ -139,9 +150,13 @@ impl Relation {
     #[must_use]
     pub fn missing_because(self) -> &'static str {
         match self {
-            Self::Visits | Self::Deals | Self::Bookings | Self::Credits | Self::Findings => {
-                "the inputs have no deal events"
-            }
+            Self::Visits
+            | Self::Deals
+            | Self::Bookings
+            | Self::OpenDeals
+            | Self::PipelineFlows
+            | Self::Credits
+            | Self::Findings => "the inputs have no deal events",
             Self::Orders | Self::Customers | Self::CustomerIds | Self::CustomerPeriods => {
                 "it needs customers: map a column to customer_id in the deal events"
             }
@@ -170,6 +185,8 @@ impl Relation {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
+            Self::OpenDeals => open_deals::COLUMNS,
+            Self::PipelineFlows => pipeline_flows::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
             Self::CustomerIds => customer_ids::COLUMNS,

@@ -7,7 +7,7 @@ use super::tables::{self, Given};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
 use crate::error::Error;
-use crate::fold::Booking;
+use crate::fold::{Booking, Replaying};
 use crate::quality::Ledger;
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Relation, Wanted};
@@ -16,7 +16,14 @@ use crate::time::{Instant, Period};
 
 /// The relations that can be made of these inputs.
 pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Relation> {
-    let folded = [Relation::Visits, Relation::Deals, Relation::Bookings, Relation::Credits];
+    let folded = [
+        Relation::Visits,
+        Relation::Deals,
+        Relation::Bookings,
+        Relation::OpenDeals,
+        Relation::PipelineFlows,
+        Relation::Credits,
+    ];
     let mut present = BTreeSet::from(folded);
     present.insert(Relation::Findings);
     if assembler.has_customers() {
@@ -98,6 +105,13 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
 /// Whether anybody asks what deals book.
 pub(super) fn booking(wanted: &Wanted) -> Booking {
     if wanted.relation(Relation::Bookings) { Booking::Read } else { Booking::Unread }
+}
+
+/// Whether anybody asks what deals were at some time.
+pub(super) fn replaying(wanted: &Wanted) -> Replaying {
+    let replayed = [Relation::OpenDeals, Relation::PipelineFlows];
+    let is_asked = replayed.into_iter().any(|relation| wanted.relation(relation));
+    if is_asked { Replaying::Read } else { Replaying::Unread }
 }
 
 /// The relations that a run can have by its configuration, with the dimensions that each carries.

@@ -272,6 +272,7 @@ impl Milling<'_> {
             pricing: pricing.as_ref(),
             telling: &telling,
             booking: assembly::booking(wanted),
+            replaying: assembly::replaying(wanted),
             merges: merges.if_any(),
         };
         let taker_of = (&taker, self.focus);

@@ -8,6 +8,7 @@ pub mod btyd;
 pub mod competing;
 pub mod interval;
 pub mod quantile;
+pub mod shapley;
 pub mod survival;
 
 /// The standard normal quantile of two-sided 95 % limits: the 0.975 quantile to double precision.

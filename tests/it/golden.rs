@@ -25,7 +25,7 @@ macro_rules! scenarios {
     };
 }
 
-scenarios! { acquisition customers cycles dirt money outcomes paths payments }
+scenarios! { acquisition customers cycles dirt money outcomes paths payments pipeline rates }
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

@@ -91,6 +91,7 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         pricing: None,
         telling: &telling,
         booking: Booking::Unread,
+        replaying: crate::fold::Replaying::Unread,
         merges: None,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);

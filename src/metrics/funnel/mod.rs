@@ -18,20 +18,20 @@ const NO_DURATION: i64 = -1;
 
 /// A stage in a table.
 #[derive(Debug)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     /// Of a pseudo-stage, which is in none, the first.
     pipeline: &'a str,
-    name: &'a str,
+    pub(super) name: &'a str,
     /// 0 for START, then the stages in the order of the pipeline, then the other pseudo-stages.
-    order: i64,
+    pub(super) order: i64,
     is_pseudo: bool,
 }
 
 /// The place of every stage, by code.
-struct Places<'a>(Vec<Place<'a>>);
+pub(super) struct Places<'a>(Vec<Place<'a>>);
 
 impl<'a> Places<'a> {
-    fn of(settings: &'a Settings) -> Self {
+    pub(super) fn of(settings: &'a Settings) -> Self {
         let names = settings.dictionaries.names.get("stage");
         let names = names.map(|names| names.as_slice()).unwrap_or_default();
         let pseudo = |name: &str| PSEUDO_STAGES.iter().position(|p| *p == name);
@@ -67,7 +67,7 @@ impl<'a> Places<'a> {
         Ok(if from.is_pseudo { self.at(to)?.pipeline } else { from.pipeline })
     }
 
-    fn at(&self, code: i64) -> Result<&Place<'a>, Error> {
+    pub(super) fn at(&self, code: i64) -> Result<&Place<'a>, Error> {
         let place = usize::try_from(code).ok().and_then(|code| self.0.get(code));
         place.ok_or_else(|| Error::Bug(format!("there is no stage of code {code}")))
     }

@@ -111,6 +111,8 @@ impl Part {
             Relation::Deals
             | Relation::Visits
             | Relation::Bookings
+            | Relation::OpenDeals
+            | Relation::PipelineFlows
             | Relation::Credits
             | Relation::Payments
             | Relation::Orders => Self::Own,

@@ -106,6 +106,7 @@ fn told(
         pricing: pricing.as_ref(),
         telling: &telling,
         booking: fold::Booking::Unread,
+        replaying: fold::Replaying::Unread,
         merges: merges.if_any(),
     };
     let rows = Rows { events: &events, units: &units, own: &own };

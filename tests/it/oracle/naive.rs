@@ -1,6 +1,8 @@
 //! A fold written for reading, not for speed: one deal at a time, one row at a time, plain text and
 //! ordered maps. It shares no code with the engine; what it knows is the definitions.
 
+mod pipeline;
+
 use std::collections::BTreeMap;
 
 use chrono::{Datelike as _, Days, NaiveDate};
@@ -16,6 +18,8 @@ pub(crate) struct Told {
     pub(crate) visits: Vec<Cells>,
     pub(crate) orders: Vec<Cells>,
     pub(crate) bookings: Vec<Cells>,
+    pub(crate) open: Vec<Cells>,
+    pub(crate) flows: Vec<Cells>,
 }
 
 /// Tells every deal by itself.
@@ -27,7 +31,7 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         }
     }
     let (mut deals, mut visits, mut orders) = (Vec::new(), Vec::new(), Vec::new());
-    let mut bookings = Vec::new();
+    let (mut bookings, mut open, mut flows) = (Vec::new(), Vec::new(), Vec::new());
     for (tag, events) in by_deal {
         let events = order(distinct(events), shape);
         if shape.ties == "reject" && has_ties(&events) {
@@ -40,9 +44,11 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         visits.extend(deal.visit_cells(tag, &events, shape));
         orders.extend(deal.order(tag, &events, shape));
         bookings.extend(book(tag, &events, shape));
+        open.extend(pipeline::open(tag, &events, shape));
+        flows.extend(pipeline::flows(tag, &events, shape));
         deals.push(deal.cells(tag, &events, shape));
     }
-    Told { deals, visits, orders: mark_first(&orders, shape), bookings }
+    Told { deals, visits, orders: mark_first(&orders, shape), bookings, open, flows }
 }
 
 /// What a row does.
@@ -590,6 +596,10 @@ impl Deal {
                 ("deal_created_period", month(Some(events[0].minute), shape)),
                 ("deal_entered_period", month(entered, shape)),
                 ("dwell", duration(v.entered, left.unwrap_or(AS_OF), shape).to_string()),
+                ("dwell_days", {
+                    let days = day(left.unwrap_or(AS_OF), shape) - day(v.entered, shape);
+                    days.to_string()
+                }),
                 ("is_negative", flag(false)),
                 ("is_censored", flag(matches!(kind, "still" | "deleted"))),
                 ("is_entry", flag(number == 0)),
