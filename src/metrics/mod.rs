@@ -50,6 +50,7 @@ pub static REGISTRY: &[&Metric] = &[
     &cycle::outcome_curve::METRIC,
     &cycle::win_horizons::METRIC,
     &pipeline::pipeline_snapshot::METRIC,
+    &pipeline::pipeline_ages::METRIC,
     &pipeline::pipeline_waterfall::METRIC,
     &pipeline::pipeline_causes::METRIC,
     &pipeline::sales_velocity::METRIC,
@@ -62,10 +63,14 @@ pub static REGISTRY: &[&Metric] = &[
     &quality::data_quality::METRIC,
 ];
 
-/// Metrics that fit models: they are split by dimensions only where the configuration asks it of
-/// the table, because a fit costs the same for a slice of ten customers and for all.
-static SPLIT_WHEN_ASKED: &[&Metric] =
-    &[&lifetime::clv_models::METRIC, &lifetime::clv_holdout::METRIC];
+/// Metrics that are split by dimensions only where the configuration asks it of the table: those that
+/// fit models, because a fit costs the same for a slice of ten customers and for all, and those with
+/// nearly as many sums as deals in every slice.
+static SPLIT_WHEN_ASKED: &[&Metric] = &[
+    &lifetime::clv_models::METRIC,
+    &lifetime::clv_holdout::METRIC,
+    &pipeline::pipeline_ages::METRIC,
+];
 
 /// Name of the table that judges the inputs.
 pub const QUALITY: &str = "data_quality";

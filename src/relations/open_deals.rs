@@ -39,6 +39,8 @@ pub const COLUMNS: &[RelationColumn] = &[
     column("weighted_n", Kind::Int, "open deals more whose own or stage's chance is given"),
     column("weighted_amount", Kind::Int, "of these, amount times that chance more, minor units"),
     column("unweighted_amount", Kind::Int, "amount more of deals without a given chance"),
+    column("entered_day_n", Kind::Int, "number of stage_entered_on more, days since 1970-01-01"),
+    column("created_day_n", Kind::Int, "number of created_on more"),
     column("overdue_n", Kind::Int, "open deals past their expected close more"),
     column("overdue_amount", Kind::Int, "their amount more, minor units"),
     column("owner", Kind::Dictionary("owner"), "the owner at the time"),
@@ -170,6 +172,10 @@ impl Assembler<'_> {
             .int("unweighted_amount", || {
                 ints(rows, |row| if chance(row).is_some() { 0 } else { amount(row) })
             })
+            .int("entered_day_n", || ints(rows, |row| number(self.day(of(row).entered))))
+            .int("created_day_n", || {
+                ints(rows, |r| number(deal(r).map_or(NO_DAY, |d| self.day(d.created))))
+            })
             .int("overdue_n", || ints(rows, |row| i64::from(row.is_overdue)))
             .int("overdue_amount", || ints(rows, |r| if r.is_overdue { amount(r) } else { 0 }))
             .name("owner", || -> Vec<u32> {
@@ -183,6 +189,11 @@ impl Assembler<'_> {
             })
             .finish(&self.dictionaries)
     }
+}
+
+/// The number of a day; nothing where there is none.
+fn number(day: Day) -> i64 {
+    if day == NO_DAY { 0 } else { day.into() }
 }
 
 /// A number of each row, put in or taken out.

@@ -188,6 +188,8 @@ struct Flow {
 struct Frame<'f> {
     chunk: &'f Chunk,
     starts: &'f Starts,
+    /// Of the period length.
+    grain: u8,
     start: Day,
     window: Window,
 }
@@ -283,7 +285,7 @@ impl Frame<'_> {
     fn begin(&self, step: &Step<'_>, entry: Entry) -> Flow {
         Flow {
             moment: step.row,
-            grain: grain(self.starts.period()),
+            grain: self.grain,
             start: self.start,
             window: self.window,
             is_inside: false,
@@ -347,7 +349,12 @@ impl Assembler<'_> {
 
     /// The rows of one deal by one period length.
     fn flows_of(&self, chunk: &Chunk, steps: &[Step<'_>], starts: &Starts, flows: &mut Vec<Flow>) {
-        let frame = |start, window| Frame { chunk, starts, start, window };
+        let grain = grain(starts.period());
+        let frame = |start, window| Frame { chunk, starts, grain, start, window };
+        let windows: &[Window] = match steps.iter().any(|s| s.moment.expected_close != NO_DAY) {
+            true => &[Window::All, Window::CloseDate],
+            false => &[Window::All],
+        };
         // In the period of its expected close a deal is there even where nothing happens to it.
         let waits = |before: Option<&Step<'_>>, from: Day, until: Day| {
             let before = before.filter(|step| step.moment.is_open())?;
@@ -359,8 +366,8 @@ impl Assembler<'_> {
             if let Some(due) = waits(before, from, start) {
                 frame(due, Window::CloseDate).flows(before, &[], flows);
             }
-            for window in [Window::All, Window::CloseDate] {
-                frame(start, window).flows(before, group, flows);
+            for window in windows {
+                frame(start, *window).flows(before, group, flows);
             }
             (before, from) = (group.last(), start);
         }

@@ -3,12 +3,13 @@
 //! What the metrics of this area share is the walk over periods: the relations tell changes, and what
 //! is open at the end of a period is all changes up to it.
 
+pub mod pipeline_ages;
 pub mod pipeline_causes;
 pub mod pipeline_snapshot;
 pub mod pipeline_waterfall;
 pub mod sales_velocity;
 
-use crate::metrics::Group;
+use crate::metrics::{Group, StateView};
 use crate::time::{Day, NO_DAY, Period};
 
 /// The periods from the first one to that of as_of, without a gap; none for the whole history, whose
@@ -37,4 +38,27 @@ fn is_complete(group: &Group<'_>, start: Day) -> bool {
 /// The name of a code in a fixed list.
 fn name_of(names: &[&'static str], code: i64) -> &'static str {
     usize::try_from(code).ok().and_then(|place| names.get(place)).copied().unwrap_or_default()
+}
+
+/// The rows of several states, period by period.
+struct Changes<'a, const N: usize> {
+    rest: [std::vec::IntoIter<(Day, StateView<'a>)>; N],
+    next: [Option<(Day, StateView<'a>)>; N],
+}
+
+impl<'a, const N: usize> Changes<'a, N> {
+    fn new(states: [&StateView<'a>; N]) -> Self {
+        let mut rest = states.map(|state| state.by_period().into_iter());
+        let next = rest.each_mut().map(Iterator::next);
+        Self { rest, next }
+    }
+
+    /// The next rows of a state that are not after a period.
+    fn take(&mut self, state: usize, until: Day) -> Option<StateView<'a>> {
+        let (rest, next) = (self.rest.get_mut(state)?, self.next.get_mut(state)?);
+        if next.as_ref().is_none_or(|(start, _)| *start > until) {
+            return None;
+        }
+        std::mem::replace(next, rest.next()).map(|(_, rows)| rows)
+    }
 }

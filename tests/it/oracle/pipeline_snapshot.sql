@@ -31,9 +31,6 @@ SELECT
     COALESCE(SUM(amount), 0) AS open_amount,
     COUNT(*) - COUNT(amount) AS unknown_amount_n,
     AVG(last_day - entered_at::DATE)::DOUBLE AS stage_age_days_mean,
-    QUANTILE_CONT(last_day - entered_at::DATE, 0.5)::DOUBLE AS stage_age_days_p50,
-    QUANTILE_CONT(last_day - entered_at::DATE, 0.9)::DOUBLE AS stage_age_days_p90,
-    AVG(last_day - created_at::DATE)::DOUBLE AS deal_age_days_mean,
-    QUANTILE_CONT(last_day - created_at::DATE, 0.9)::DOUBLE AS deal_age_days_p90
+    AVG(last_day - created_at::DATE)::DOUBLE AS deal_age_days_mean
 FROM valued
 GROUP BY ALL

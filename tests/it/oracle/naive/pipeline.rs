@@ -7,6 +7,9 @@ use crate::laws::dirty::{AS_OF, Shape};
 /// First days of the months of the made-up histories, and the day after the last.
 const MONTHS: [i64; 4] = [0, 31, 60, 91];
 
+/// The number of 2024-01-01 in days since 1970-01-01.
+const EPOCH: i64 = 19_723;
+
 /// What a deal is at some time.
 #[derive(Debug, Clone, PartialEq)]
 struct State {
@@ -95,6 +98,8 @@ pub(crate) fn open(tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
                     ("weighted_n", "0".to_owned()),
                     ("weighted_amount", "0".to_owned()),
                     ("unweighted_amount", number(state.value())),
+                    ("entered_day_n", number(state.entered.map_or(0, |m| EPOCH + day(m, shape)))),
+                    ("created_day_n", number(EPOCH + day(events[0].minute, shape))),
                     ("overdue_n", number(i64::from(*is_overdue))),
                     ("overdue_amount", number(if *is_overdue { state.value() } else { 0 })),
                     ("owner", state.owner.to_owned()),
