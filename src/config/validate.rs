@@ -201,7 +201,7 @@ fn taken_by(name: &str) -> Option<String> {
         Relation::Visits,
         Relation::Deals,
         Relation::Bookings,
-        Relation::OpenDeals,
+        Relation::PipelineStock,
         Relation::PipelineFlows,
         Relation::Orders,
         Relation::Customers,

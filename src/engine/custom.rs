@@ -22,7 +22,7 @@ const READABLE: [Relation; 15] = [
     Relation::Visits,
     Relation::Deals,
     Relation::Bookings,
-    Relation::OpenDeals,
+    Relation::PipelineStock,
     Relation::PipelineFlows,
     Relation::Orders,
     Relation::Customers,

@@ -1,7 +1,7 @@
 //! What a deal was after each of its events: from this, what was open at any time can be told.
 //!
 //! It compares nothing with a period and knows no look-ups; what becomes of the moments is in
-//! [`crate::relations::open_deals`] and [`crate::relations::pipeline_flows`].
+//! [`crate::relations::pipeline_stock`] and [`crate::relations::pipeline_flows`].
 //!
 //! Invariant: moments are in order of time, neighbouring ones differ, and those of one instant differ
 //! in whether the deal is open, won, lost or deleted.

@@ -302,8 +302,8 @@ impl<'a> Assembler<'a> {
         if !has_deals {
             return Ok(Transactions::default());
         }
-        if self.wanted.relation(Relation::OpenDeals) {
-            self.open_deals(&deals, &take)?;
+        if self.wanted.relation(Relation::PipelineStock) {
+            self.pipeline_stock(&deals, &take)?;
         }
         if self.wanted.relation(Relation::PipelineFlows) {
             self.pipeline_flows(&deals, &take)?;

@@ -31,7 +31,7 @@ pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frame;
-pub mod open_deals;
+pub mod pipeline_stock;
 pub mod orders;
 pub mod orders_pass;
 pub mod payments;
@@ -65,7 +65,7 @@ pub enum Relation {
     /// One row per entry of the ledger of won deals.
     Bookings,
     /// What is open at the end of each period, by its changes.
-    OpenDeals,
+    PipelineStock,
     /// One row per deal and period in which it came into the pipeline, changed there or left it.
     PipelineFlows,
     /// One row per won deal with an amount and a customer.
@@ -100,7 +100,7 @@ impl Relation {
         Self::Visits,
         Self::Deals,
         Self::Bookings,
-        Self::OpenDeals,
+        Self::PipelineStock,
         Self::PipelineFlows,
         Self::Orders,
         Self::Customers,
@@ -123,7 +123,7 @@ impl Relation {
             Self::Visits => "visits",
             Self::Deals => "deals",
             Self::Bookings => "bookings",
-            Self::OpenDeals => "open_deals",
+            Self::PipelineStock => "pipeline_stock",
             Self::PipelineFlows => "pipeline_flows",
             Self::Orders => "orders",
             Self::Customers => "customers",
@@ -153,7 +153,7 @@ impl Relation {
             Self::Visits
             | Self::Deals
             | Self::Bookings
-            | Self::OpenDeals
+            | Self::PipelineStock
             | Self::PipelineFlows
             | Self::Credits
             | Self::Findings => "the inputs have no deal events",
@@ -185,7 +185,7 @@ impl Relation {
             Self::Visits => visits::COLUMNS,
             Self::Deals => deals::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
-            Self::OpenDeals => open_deals::COLUMNS,
+            Self::PipelineStock => pipeline_stock::COLUMNS,
             Self::PipelineFlows => pipeline_flows::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,

@@ -20,7 +20,7 @@ pub(super) fn present(assembler: &Assembler<'_>, given: &Given) -> BTreeSet<Rela
         Relation::Visits,
         Relation::Deals,
         Relation::Bookings,
-        Relation::OpenDeals,
+        Relation::PipelineStock,
         Relation::PipelineFlows,
         Relation::Credits,
     ];
@@ -109,7 +109,7 @@ pub(super) fn booking(wanted: &Wanted) -> Booking {
 
 /// Whether anybody asks what deals were at some time.
 pub(super) fn replaying(wanted: &Wanted) -> Replaying {
-    let replayed = [Relation::OpenDeals, Relation::PipelineFlows];
+    let replayed = [Relation::PipelineStock, Relation::PipelineFlows];
     let is_asked = replayed.into_iter().any(|relation| wanted.relation(relation));
     if is_asked { Replaying::Read } else { Replaying::Unread }
 }

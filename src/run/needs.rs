@@ -37,7 +37,7 @@ pub(super) fn needed(
             let all = config.dimensions.columns.iter();
             needed.extend(all.filter_map(|name| of_dimension(config, name.clone())));
         }
-        if matches!(relation, Relation::OpenDeals | Relation::PipelineFlows) {
+        if matches!(relation, Relation::PipelineStock | Relation::PipelineFlows) {
             // The same of when a deal comes and goes.
             let told = [Attribute::Amount, Attribute::ExpectedClose, Attribute::Probability];
             needed.extend(told);

@@ -59,12 +59,12 @@ fn relations_equal_those_of_a_naive_fold() {
     check_many(31, &Shape::EVERY, |rows, shape| {
         let scratch = Scratch::new();
         let (history, _) = read(&resolve(&scratch, rows, shape));
-        let naive::Told { deals, visits, orders, bookings, open, flows } = naive::fold(rows, shape);
+        let naive::Told { deals, visits, orders, bookings, stock, flows } = naive::fold(rows, shape);
         let relations = &history.relations;
         check_rows("deals", &to_arrow(relations, Relation::Deals).unwrap(), deals);
         check_rows("visits", &to_arrow(relations, Relation::Visits).unwrap(), visits);
         check_rows("bookings", &to_arrow(relations, Relation::Bookings).unwrap(), bookings);
-        check_rows("open_deals", &to_arrow(relations, Relation::OpenDeals).unwrap(), open);
+        check_rows("pipeline_stock", &to_arrow(relations, Relation::PipelineStock).unwrap(), stock);
         check_rows("flows", &to_arrow(relations, Relation::PipelineFlows).unwrap(), flows);
         // Without a single customer there are no such relations.
         match relations.batches.contains_key(&Relation::Orders) {

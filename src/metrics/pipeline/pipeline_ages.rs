@@ -33,16 +33,16 @@ pub static METRIC: Metric = Metric {
     grain: "one row per slice, period, pipeline and stage with open deals",
     states: &[
         State {
-            relation: Relation::OpenDeals,
+            relation: Relation::PipelineStock,
             sql: "SELECT grain, period_start, pipeline, stage, stage_entered_on, \
-                  SUM(open_n) AS held_n FROM open_deals \
+                  SUM(open_n) AS held_n FROM pipeline_stock \
                   GROUP BY grain, period_start, pipeline, stage, stage_entered_on",
             absent: Absent::SkipTable,
         },
         State {
-            relation: Relation::OpenDeals,
+            relation: Relation::PipelineStock,
             sql: "SELECT grain, period_start, pipeline, stage, created_on, \
-                  SUM(open_n) AS held_n FROM open_deals \
+                  SUM(open_n) AS held_n FROM pipeline_stock \
                   GROUP BY grain, period_start, pipeline, stage, created_on",
             absent: Absent::SkipTable,
         },
@@ -273,7 +273,7 @@ mod tests {
     /// 21st. In February the second is closed and the first goes to Q on the 10th (day 40).
     fn months() -> Table {
         let mut fixture = Fixture::new(&["L", "Q", "Won", "Lost"])
-            .relation(Relation::OpenDeals)
+            .relation(Relation::PipelineStock)
             .relation(Relation::Visits);
         for line in [
             "period_start=0 stage=L stage_entered_on=10 created_on=10 open_n=1",
@@ -282,7 +282,7 @@ mod tests {
             "period_start=31 stage=L stage_entered_on=10 created_on=10 open_n=-1",
             "period_start=31 stage=Q stage_entered_on=40 created_on=10 open_n=1",
         ] {
-            fixture = fixture.line(Relation::OpenDeals, &format!("grain=month {line}"));
+            fixture = fixture.line(Relation::PipelineStock, &format!("grain=month {line}"));
         }
         // Visits to Q: 2, 4, 6 and 8 days, and one still there after 33.
         for (days, is_censored) in [(2, 0), (4, 0), (6, 0), (8, 0), (33, 1)] {
@@ -323,12 +323,12 @@ mod tests {
         // 6/7 5/7 4/7 2/7 1/7, so 75 % by 7.
         let relations = eight_deals_fixture()
             .line(
-                Relation::OpenDeals,
+                Relation::PipelineStock,
                 "grain=month period_start=0 stage=L stage_entered_on=0 created_on=0 open_n=1 \
                  amount=200 amounts_n=1 unweighted_amount=200",
             )
             .line(
-                Relation::OpenDeals,
+                Relation::PipelineStock,
                 "grain=month period_start=0 stage=Q stage_entered_on=3 created_on=0 open_n=1 \
                  amount=200 amounts_n=1 unweighted_amount=200",
             )

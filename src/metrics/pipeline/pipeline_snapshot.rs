@@ -34,14 +34,14 @@ pub static METRIC: Metric = Metric {
     grain: "one row per slice, period, pipeline and stage with open deals",
     states: &[
         State {
-            relation: Relation::OpenDeals,
+            relation: Relation::PipelineStock,
             sql: "SELECT grain, period_start, pipeline, stage, SUM(open_n) AS held_n, \
                   SUM(amount) AS held_amount, SUM(amounts_n) AS known_n, \
                   SUM(weighted_n) AS given_n, SUM(weighted_amount) AS given_amount, \
                   SUM(unweighted_amount) AS rest_amount, SUM(overdue_n) AS late_n, \
                   SUM(overdue_amount) AS late_amount, SUM(entered_day_n) AS entered_days, \
                   SUM(created_day_n) AS created_days \
-                  FROM open_deals GROUP BY grain, period_start, pipeline, stage",
+                  FROM pipeline_stock GROUP BY grain, period_start, pipeline, stage",
             absent: Absent::SkipTable,
         },
         State {
@@ -294,7 +294,7 @@ mod tests {
     /// 40). Four closed deals in February: three had visited Q, of which one was won.
     fn months() -> Table {
         let mut fixture = Fixture::new(&["L", "Q", "Won", "Lost"])
-            .relation(Relation::OpenDeals)
+            .relation(Relation::PipelineStock)
             .relation(Relation::Deals);
         let changes = [
             "period_start=0 stage=L entered_day_n=10 created_day_n=10 open_n=1 amount=5000 \
@@ -308,7 +308,7 @@ mod tests {
         ];
         for line in changes {
             let line = format!("grain=month pipeline=default {line}");
-            fixture = fixture.line(Relation::OpenDeals, &line);
+            fixture = fixture.line(Relation::PipelineStock, &line);
         }
         for (touched, outcome) in [(1, "lost"), (3, "lost"), (3, "won"), (2, "lost")] {
             let line = format!(
@@ -358,8 +358,8 @@ mod tests {
         let open = "grain=month period_start=0 open_n=1 amount=200 amounts_n=1 \
                     unweighted_amount=200";
         let relations = eight_deals_fixture()
-            .line(Relation::OpenDeals, &format!("{open} stage=L"))
-            .line(Relation::OpenDeals, &format!("{open} stage=Q entered_day_n=3"))
+            .line(Relation::PipelineStock, &format!("{open} stage=L"))
+            .line(Relation::PipelineStock, &format!("{open} stage=Q entered_day_n=3"))
             .build();
         let table = run(&METRIC, &relations, &[Period::Month], &settings(&FIXTURE_STAGES, 20));
         check(&table, &[], "stage", "L Q");
@@ -375,7 +375,7 @@ mod tests {
                     amounts_n=2 weighted_n=2 weighted_amount=75";
         let relations = Fixture::new(&["L", "Won", "Lost"])
             .relation(Relation::Deals)
-            .line(Relation::OpenDeals, line)
+            .line(Relation::PipelineStock, line)
             .build();
         let table = run(&METRIC, &relations, &[Period::Month], &settings(&["L"], 20));
         check(&table, &["stage=L"], "weighted_amount", "0.75");

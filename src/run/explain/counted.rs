@@ -111,7 +111,7 @@ impl Part {
             Relation::Deals
             | Relation::Visits
             | Relation::Bookings
-            | Relation::OpenDeals
+            | Relation::PipelineStock
             | Relation::PipelineFlows
             | Relation::Credits
             | Relation::Payments

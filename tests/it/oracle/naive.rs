@@ -18,7 +18,7 @@ pub(crate) struct Told {
     pub(crate) visits: Vec<Cells>,
     pub(crate) orders: Vec<Cells>,
     pub(crate) bookings: Vec<Cells>,
-    pub(crate) open: Vec<Cells>,
+    pub(crate) stock: Vec<Cells>,
     pub(crate) flows: Vec<Cells>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         }
     }
     let (mut deals, mut visits, mut orders) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut bookings, mut open, mut flows) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bookings, mut stock, mut flows) = (Vec::new(), Vec::new(), Vec::new());
     for (tag, events) in by_deal {
         let events = order(distinct(events), shape);
         if shape.ties == "reject" && has_ties(&events) {
@@ -44,11 +44,11 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         visits.extend(deal.visit_cells(tag, &events, shape));
         orders.extend(deal.order(tag, &events, shape));
         bookings.extend(book(tag, &events, shape));
-        open.extend(pipeline::open(tag, &events, shape));
+        stock.extend(pipeline::stock(tag, &events, shape));
         flows.extend(pipeline::flows(tag, &events, shape));
         deals.push(deal.cells(tag, &events, shape));
     }
-    Told { deals, visits, orders: mark_first(&orders, shape), bookings, open, flows }
+    Told { deals, visits, orders: mark_first(&orders, shape), bookings, stock, flows }
 }
 
 /// What a row does.

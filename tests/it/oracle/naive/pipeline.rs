@@ -65,8 +65,8 @@ fn months(shape: &Shape) -> impl Iterator<Item = (i64, i64)> {
     pairs.filter(move |(first, _)| *first <= today)
 }
 
-/// `open_deals`, by what the deal is at the end of every month.
-pub(crate) fn open(tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
+/// `pipeline_stock`, by what the deal is at the end of every month.
+pub(crate) fn stock(tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
     let mut rows = Vec::new();
     let mut before: Option<(State, bool)> = None;
     for (first, next) in months(shape) {

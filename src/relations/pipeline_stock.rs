@@ -1,4 +1,4 @@
-//! `open_deals`: the pipeline at the end of every period, told by its changes.
+//! `pipeline_stock`: the pipeline at the end of every period, told by its changes.
 //!
 //! A deal has rows for each period length: in every period at whose end it is something else than at
 //! the end of the period before, one row takes out what it was, and one puts in what it is. So the
@@ -69,7 +69,7 @@ impl Assembler<'_> {
     ///
     /// # Errors
     /// Whatever `take` returns.
-    pub(super) fn open_deals(
+    pub(super) fn pipeline_stock(
         &self,
         deals: &Deals<'_>,
         take: impl Fn(&Batch) -> Result<(), Error>,
@@ -148,7 +148,7 @@ impl Assembler<'_> {
             NO_STAGE => self.stage(STAGE_START),
             stage => self.stage(stage),
         };
-        let builder = BatchBuilder::new(Relation::OpenDeals, rows.len(), self.wanted)
+        let builder = BatchBuilder::new(Relation::PipelineStock, rows.len(), self.wanted)
             .small("shard", || {
                 rows.iter().map(|r| deal(r).map_or(0, |d| shard(self.split_hash(d)))).collect()
             })
