@@ -222,6 +222,8 @@ fn taken_by(name: &str) -> Option<String> {
         Relation::Follows,
         Relation::FunnelSteps,
         Relation::Bookings,
+        Relation::PipelineStock,
+        Relation::PipelineFlows,
         Relation::Orders,
         Relation::Customers,
         Relation::Credits,

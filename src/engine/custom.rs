@@ -18,13 +18,15 @@ const PERIOD: &str = "period";
 /// The key that selects the rows of one period length.
 const GRAIN: &str = "grain";
 /// Relations a metric may read; the quality ledger has a table of its own.
-const READABLE: [Relation; 19] = [
+const READABLE: [Relation; 21] = [
     Relation::Visits,
     Relation::Deals,
     Relation::StageEntries,
     Relation::Follows,
     Relation::FunnelSteps,
     Relation::Bookings,
+    Relation::PipelineStock,
+    Relation::PipelineFlows,
     Relation::Orders,
     Relation::Customers,
     Relation::CustomerPeriods,

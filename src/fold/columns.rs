@@ -10,6 +10,7 @@ use super::following::Step;
 use super::ledger::{Entry, Keys};
 use super::levels::Levels;
 use super::observe::Compared;
+use super::replay::Moment;
 use super::telling::Quality;
 use crate::contract::Id;
 use crate::time::Instant;
@@ -75,6 +76,15 @@ pub struct TakenRow {
     pub owner: u32,
 }
 
+/// What a deal was from one event to the next, and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct MomentRow {
+    /// Row of the deal in the chunk.
+    pub deal: u32,
+    /// What it was.
+    pub moment: Moment,
+}
+
 /// A deal and what follows from its visits.
 #[derive(Debug, Clone)]
 pub struct DealRow {
@@ -133,6 +143,10 @@ pub struct Chunk {
     pub taken: Vec<TakenRow>,
     /// The value of each dimension that comes with the events, a step taken.
     pub taken_dimensions: Vec<Vec<u32>>,
+    /// What the deals were after each of their events, deal by deal, where somebody asks for it.
+    pub moments: Vec<MomentRow>,
+    /// The value of each dimension that comes with the events, a moment.
+    pub moment_dimensions: Vec<Vec<u32>>,
     /// How good each deal's history is; empty where all are of the same quality.
     pub histories: Vec<HistoryRow>,
     /// The quality of all histories where there is no such list.
@@ -158,7 +172,8 @@ impl Chunk {
         Self {
             dimensions: columns.clone(),
             booking_dimensions: columns.clone(),
-            taken_dimensions: columns,
+            taken_dimensions: columns.clone(),
+            moment_dimensions: columns,
             ..Self::default()
         }
     }
@@ -190,6 +205,13 @@ impl Chunk {
         let of_taken =
             |column: &Vec<u32>| taken.iter().filter_map(|(n, _)| column.get(*n).copied()).collect();
         let step = |row: &StepRow| Some(StepRow { deal: place(row.deal)?, ..*row });
+        let moments = self.moments.iter().enumerate();
+        let moments: Vec<(usize, MomentRow)> = moments
+            .filter_map(|(n, row)| Some((n, MomentRow { deal: place(row.deal)?, ..*row })))
+            .collect();
+        let of_moments = |column: &Vec<u32>| {
+            moments.iter().filter_map(|(n, _)| column.get(*n).copied()).collect()
+        };
         Self {
             content: self.content,
             visits: self.visits.iter().filter_map(visit).collect(),
@@ -205,6 +227,8 @@ impl Chunk {
             steps: self.steps.iter().filter_map(step).collect(),
             taken_dimensions: self.taken_dimensions.iter().map(of_taken).collect(),
             taken: taken.iter().map(|(_, row)| *row).collect(),
+            moment_dimensions: self.moment_dimensions.iter().map(of_moments).collect(),
+            moments: moments.iter().map(|(_, row)| *row).collect(),
             histories: rows.iter().filter_map(|row| self.histories.get(*row).copied()).collect(),
             quality: self.quality,
             tally: Tally::default(),
@@ -224,6 +248,8 @@ impl Chunk {
         self.steps.clear();
         self.taken.clear();
         self.taken_dimensions.iter_mut().for_each(Vec::clear);
+        self.moments.clear();
+        self.moment_dimensions.iter_mut().for_each(Vec::clear);
         self.tally = Tally::default();
     }
 }

@@ -7,6 +7,7 @@ pub use super::deal::{Deal, Event, Move, Outcome, Rules, Visit};
 use super::following::{Following, Follows};
 use super::ledger::{Booking, Ledger};
 use super::pricing::Pricing;
+use super::replay::Replay;
 use super::windowed::VisitDimensions;
 use crate::config::{CycleEnd, CycleStart, Deleted, DimensionAt};
 use crate::contract::{
@@ -48,6 +49,8 @@ pub struct Machine<'a> {
     pub following: Option<Following>,
     /// The values of the dimensions at the beginning of each visit, where somebody asks.
     pub visit_dimensions: Option<Vec<u32>>,
+    /// What it was after each event, where somebody asks.
+    pub replay: Option<Replay>,
 }
 
 impl<'a> Machine<'a> {
@@ -74,6 +77,7 @@ impl<'a> Machine<'a> {
             ledger: None,
             following: None,
             visit_dimensions: None,
+            replay: None,
         }
     }
 
@@ -118,6 +122,9 @@ impl<'a> Machine<'a> {
         if let Some(dimensions) = &mut self.visit_dimensions {
             dimensions.clear();
         }
+        if let Some(replay) = &mut self.replay {
+            replay.begin();
+        }
     }
 
     /// Notes for the ledger what the row of the deal's next event gives.
@@ -137,6 +144,7 @@ impl<'a> Machine<'a> {
         if let Some(ledger) = &mut self.ledger {
             ledger.settle(&self.deal, &self.dimensions, event.time);
         }
+        self.note_moment(event.time);
     }
 
     #[inline]

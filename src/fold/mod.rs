@@ -21,6 +21,7 @@ pub mod merged;
 pub mod observe;
 pub mod order;
 pub mod pricing;
+pub mod replay;
 pub mod scatter;
 pub mod telling;
 pub mod windowed;
@@ -32,12 +33,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub use columns::{
-    BookingRow, Chunk, Content, DealRow, HistoryRow, StepRow, TakenRow, Tally, VisitRow,
+    BookingRow, Chunk, Content, DealRow, HistoryRow, MomentRow, StepRow, TakenRow, Tally, VisitRow,
 };
 pub use follow::{Followed, Hearing, follow};
 pub use handoff::first_pipeline;
 pub use ledger::{Booking, Keys};
 pub use machine::{Machine, Move, Outcome, Rules};
+pub use replay::{Moment, Replaying};
 pub use scatter::{Scattered, bucket_bits, scatter, scatter_as};
 pub use telling::{Quality, Ranks, Telling, Told};
 
@@ -82,6 +84,8 @@ pub struct Settings<'a> {
     pub funnels: &'a [Funnel],
     /// The reporting zone's calendar, by which funnels count days.
     pub calendar: Calendar,
+    /// Whether anybody asks what deals were after each of their events.
+    pub replaying: Replaying,
     /// Which deals were merged into others, where any was.
     pub merges: Option<&'a Merges>,
 }
@@ -171,7 +175,8 @@ impl<'a> Folder<'a> {
             settings,
             machine: Machine::new(settings.stages, settings.rules, dimensions)
                 .booking(settings.booking, settings.pricing)
-                .telling(settings.follows, windowed::reads_dimensions(settings.funnels)),
+                .telling(settings.follows, windowed::reads_dimensions(settings.funnels))
+                .replaying(settings.replaying),
             leveller: Leveller::new(settings.stages),
             events: EventBatch::default(),
             units: Vec::new(),
@@ -313,7 +318,8 @@ impl<'a> Folder<'a> {
         }
         let Some(pricing) = self.settings.pricing else {
             hearing.begin(None);
-            return Some(self.apply(events, rows, |_, event| event.amount, hearing));
+            let own = |_: usize, event: &Event| (event.amount, NO_AMOUNT);
+            return Some(self.apply(events, rows, own, hearing));
         };
         let purse = pricing.purse(events, rows);
         let kept = self.apply_priced(pricing, purse, (events, rows), hearing);
@@ -340,20 +346,25 @@ impl<'a> Folder<'a> {
         hearing: &mut impl Hearing,
     ) -> bool {
         hearing.begin(Some(purse));
-        let price = |row: usize, event: &Event| pricing.price(events, row, event, &mut purse);
+        let is_revalued = self.settings.replaying == Replaying::Read;
+        let price = |row: usize, event: &Event| {
+            let before = is_revalued.then(|| pricing.worth_again(event, &purse)).flatten();
+            let amount = pricing.price(events, row, event, &mut purse);
+            (amount, before.filter(|_| amount != NO_AMOUNT).unwrap_or(NO_AMOUNT))
+        };
         let kept = self.apply(events, rows, price, hearing);
         self.out.tally.inexact_amounts += purse.inexact;
         kept
     }
 
     /// Applies the events of one deal; `amount` gives what stands in the place of an event's amount,
-    /// by the row it comes from.
+    /// by the row it comes from, and what the amount before is worth by then where that changes.
     #[inline]
     fn apply(
         &mut self,
         events: &EventBatch,
         rows: &[u32],
-        mut amount: impl FnMut(usize, &Event) -> i64,
+        mut amount: impl FnMut(usize, &Event) -> (i64, i64),
         hearing: &mut impl Hearing,
     ) -> bool {
         self.machine.begin();
@@ -465,6 +476,15 @@ impl<'a> Folder<'a> {
         if !self.settings.funnels.is_empty() {
             windowed::emit(self.settings, &self.machine, deal, &mut self.out);
         }
+        if let Some(replay) = &self.machine.replay {
+            let deal = (self.out.deals.len() - 1) as u32;
+            let rows = replay.moments.iter().map(|moment| MomentRow { deal, moment: *moment });
+            self.out.moments.extend(rows);
+            let dimensions = self.settings.dimensions;
+            for (place, column) in self.out.moment_dimensions.iter_mut().enumerate() {
+                column.extend(replay.dimensions.iter().skip(place).step_by(dimensions));
+            }
+        }
     }
 
     fn emit_visits(&mut self, take: Take<'_>) -> Result<(), Error> {
@@ -499,7 +519,7 @@ fn told(
     (events, own): (&EventBatch, &[Id]),
     row: usize,
     given: Event,
-    amount: &mut impl FnMut(usize, &Event) -> i64,
+    amount: &mut impl FnMut(usize, &Event) -> (i64, i64),
 ) -> Event {
     let is_history = is_losers(events, own, row);
     let event = if is_history { as_history(machine, given) } else { given };
@@ -508,7 +528,9 @@ fn told(
         return event;
     }
     machine.note(events, row, &event);
-    Event { amount: amount(row, &event), ..event }
+    let (amount, before) = amount(row, &event);
+    machine.revalue(before);
+    Event { amount, ..event }
 }
 
 /// The relation's form of an amount: 0 where it is unknown.

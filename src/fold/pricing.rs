@@ -146,6 +146,18 @@ impl Pricing {
         by_rate(amount, self.scale, rate, &self.base).map(|(minor, _)| minor)
     }
 
+    /// What the amount so far is worth by the rates of an event that is about to be priced; `None`
+    /// where a deal has but one rate for all of its events, or there is none.
+    #[must_use]
+    pub fn worth_again(&self, event: &Event, purse: &Purse) -> Option<i64> {
+        if self.policy != MoneyPolicy::AtEvent || purse.amount == NO_AMOUNT {
+            return None;
+        }
+        let Worth::Rates(rates) = self.worth(purse.currency) else { return None };
+        let rate = rates.on(self.rate_day(event, purse))?;
+        by_rate(purse.amount, self.scale, rate, &self.base).map(|(minor, _)| minor)
+    }
+
     /// As [`Self::price`], but how it is converted; `None` where it is not.
     #[must_use]
     pub fn conversion(

@@ -17,6 +17,7 @@ pub mod forecast;
 pub mod funnel;
 pub mod lifetime;
 pub mod people;
+pub mod pipeline;
 pub mod process;
 pub mod quality;
 pub mod revenue;
@@ -55,6 +56,11 @@ pub static REGISTRY: &[&Metric] = &[
     &cycle::outcome_curve::METRIC,
     &cycle::win_horizons::METRIC,
     &cycle::cycle_comparisons::METRIC,
+    &pipeline::pipeline_snapshot::METRIC,
+    &pipeline::pipeline_ages::METRIC,
+    &pipeline::pipeline_waterfall::METRIC,
+    &pipeline::pipeline_causes::METRIC,
+    &pipeline::sales_velocity::METRIC,
     &lifetime::clv_cohorts::METRIC,
     &lifetime::clv_models::METRIC,
     &lifetime::clv_holdout::METRIC,
@@ -108,6 +114,7 @@ static SPLIT_WHEN_ASKED: &[&Metric] = &[
     &forecast::forecast_backtest::METRIC,
     &process::process_variants::METRIC,
     &process::directly_follows::METRIC,
+    &pipeline::pipeline_ages::METRIC,
 ];
 
 /// Metrics whose finish sees all values of a slice at once, because it compares them with each other.

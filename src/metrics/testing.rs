@@ -365,13 +365,14 @@ fn visits(deal: &[(&str, i64)], as_of: Day) -> Vec<String> {
         format!(
             "stage={stage} stage_class={class} stage_order={} visit_no={} prev_stage={previous} \
              arrival={arrival} next_stage={next} move={} entered_on={since} entered_period=0 \
-             deal_created_period=0 {} dwell={} is_censored={} is_entry={} is_first_visit={} \
+             deal_created_period=0 {} dwell={} dwell_days={} is_censored={} is_entry={} is_first_visit={} \
              is_last_visit={} is_first_move={} is_first_exit={} amount=100 has_amount=1 \
              move_amount=200 has_move_amount=1",
             order(stage),
             seen + 1,
             if is_still { "still" } else { kind(stage, next) },
             entered.unwrap_or_default(),
+            until - since,
             until - since,
             u8::from(is_still),
             u8::from(at == 0),

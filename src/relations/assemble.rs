@@ -323,6 +323,12 @@ impl<'a> Assembler<'a> {
         if !has_deals {
             return Ok(Transactions::default());
         }
+        if self.wanted.relation(Relation::PipelineStock) {
+            self.pipeline_stock(&deals, &take)?;
+        }
+        if self.wanted.relation(Relation::PipelineFlows) {
+            self.pipeline_flows(&deals, &take)?;
+        }
         if let Some(from) = self.history_from
             && self.wanted.relation(Relation::LateEntries)
         {

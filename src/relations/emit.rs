@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::fold::machine::{Move, Outcome};
 use crate::fold::{Chunk, DealRow, VisitRow, amount_or_zero};
 use crate::money::NO_AMOUNT;
-use crate::time::{Day, Instant, NO_DAY, NO_INSTANT};
+use crate::time::{Day, Instant, NO_DAY, NO_INSTANT, Resolution};
 
 const _: () = assert!(CLASSES.len() == StageClass::Unknown as usize + 1);
 
@@ -43,13 +43,13 @@ impl Assembler<'_> {
         self.owner_codes.get(code as usize).copied().unwrap_or(NO_CODE)
     }
 
-    fn dwell(&self, row: &VisitRow) -> i64 {
+    fn dwell(&self, row: &VisitRow, resolution: Resolution) -> i64 {
         let visit = &row.visit;
         let left = if visit.left == NO_INSTANT { self.as_of } else { visit.left };
         if left < visit.entered {
             return 0;
         }
-        self.resolution.between(&self.calendar, visit.entered, left)
+        resolution.between(&self.calendar, visit.entered, left)
     }
 
     fn is_negative(&self, row: &VisitRow) -> bool {
@@ -88,7 +88,8 @@ impl Assembler<'_> {
             .day("deal_entered_period", || {
                 each(rows, |row| of(row).map_or(NO_DAY, |d| self.period(d.deal.entered_first)))
             })
-            .int("dwell", || each(rows, |row| self.dwell(row)))
+            .int("dwell", || each(rows, |row| self.dwell(row, self.resolution)))
+            .int("dwell_days", || each(rows, |row| self.dwell(row, Resolution::Day)))
             .flag("is_negative", || flags(rows, |row| self.is_negative(row)))
             .flag("is_censored", || {
                 flags(rows, |row| matches!(row.visit.ended, Move::Still | Move::Deleted))

@@ -37,11 +37,14 @@ pub(crate) mod fixture;
 pub mod frame;
 pub mod late_entries;
 pub mod open_deals;
+pub mod pipeline_flows;
+pub mod pipeline_stock;
 pub mod orders;
 pub mod orders_pass;
 pub mod paths;
 pub mod payments;
 pub mod purchases;
+mod replayed;
 pub mod spend;
 pub mod stage_entries;
 pub mod survey_waves;
@@ -84,6 +87,10 @@ pub enum Relation {
     FunnelSteps,
     /// One row per entry of the ledger of won deals.
     Bookings,
+    /// What is open at the end of each period, by its changes.
+    PipelineStock,
+    /// One row per deal and period in which it came into the pipeline, changed there or left it.
+    PipelineFlows,
     /// One row per won deal with an amount and a customer.
     Orders,
     /// One row per customer.
@@ -118,7 +125,7 @@ pub enum Relation {
 
 impl Relation {
     /// Every relation.
-    pub const EVERY: [Self; 23] = [
+    pub const EVERY: [Self; 25] = [
         Self::Visits,
         Self::Deals,
         Self::LateEntries,
@@ -127,6 +134,8 @@ impl Relation {
         Self::Follows,
         Self::FunnelSteps,
         Self::Bookings,
+        Self::PipelineStock,
+        Self::PipelineFlows,
         Self::Orders,
         Self::Customers,
         Self::CustomerIds,
@@ -160,6 +169,8 @@ impl Relation {
             Self::Follows => "follows",
             Self::FunnelSteps => "funnel_steps",
             Self::Bookings => "bookings",
+            Self::PipelineStock => "pipeline_stock",
+            Self::PipelineFlows => "pipeline_flows",
             Self::Orders => "orders",
             Self::Customers => "customers",
             Self::CustomerIds => "customer_ids",
@@ -194,6 +205,8 @@ impl Relation {
             | Self::OpenDeals
             | Self::Follows
             | Self::Bookings
+            | Self::PipelineStock
+            | Self::PipelineFlows
             | Self::Credits
             | Self::Findings => "the inputs have no deal events",
             Self::FunnelSteps => "it needs a funnel: add [funnels.NAME] with steps",
@@ -235,6 +248,8 @@ impl Relation {
             Self::Follows => follows::COLUMNS,
             Self::FunnelSteps => funnel_steps::COLUMNS,
             Self::Bookings => bookings::COLUMNS,
+            Self::PipelineStock => pipeline_stock::COLUMNS,
+            Self::PipelineFlows => pipeline_flows::COLUMNS,
             Self::Orders => orders::COLUMNS,
             Self::Customers => customers::COLUMNS,
             Self::CustomerIds => customer_ids::COLUMNS,

@@ -82,6 +82,11 @@ pub const COLUMNS: &[RelationColumn] = &[
         "duration of the visit, until as_of if it has not ended, in units of the resolution",
     ),
     column(
+        "dwell_days",
+        Kind::Int,
+        "civil midnights of the visit, until as_of if it has not ended; 0 where it is negative",
+    ),
+    column(
         "is_negative",
         Kind::Flag,
         "the visit ends before it begins (never, unless input times are inconsistent); excluded from durations",

@@ -8,8 +8,8 @@ use super::tables::{self, Given};
 use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
 use crate::error::Error;
-use crate::fold::Booking;
 use crate::fold::following::Follows;
+use crate::fold::{Booking, Replaying};
 use crate::quality::Ledger;
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Relation, Wanted};
@@ -28,6 +28,8 @@ pub(super) fn present(
         Relation::StageEntries,
         Relation::OpenDeals,
         Relation::Follows,
+        Relation::PipelineStock,
+        Relation::PipelineFlows,
         Relation::Bookings,
         Relation::Credits,
     ]);
@@ -133,6 +135,13 @@ pub(super) fn booking(wanted: &Wanted, lookups: &[Lookup]) -> Booking {
 /// Whether anybody asks what follows what.
 pub(super) fn follows(wanted: &Wanted) -> Follows {
     if wanted.relation(Relation::Follows) { Follows::Read } else { Follows::Unread }
+}
+
+/// Whether anybody asks what deals were at some time.
+pub(super) fn replaying(wanted: &Wanted) -> Replaying {
+    let replayed = [Relation::PipelineStock, Relation::PipelineFlows];
+    let is_asked = replayed.into_iter().any(|relation| wanted.relation(relation));
+    if is_asked { Replaying::Read } else { Replaying::Unread }
 }
 
 /// The relations that a run can have by its configuration, with the dimensions that each carries.

@@ -282,6 +282,7 @@ impl Milling<'_> {
             follows: assembly::follows(wanted),
             funnels: &funnels,
             calendar: resolved.calendar,
+            replaying: assembly::replaying(wanted),
             merges: merges.if_any(),
         };
         let taker_of = (&taker, self.focus);

@@ -37,6 +37,13 @@ pub(super) fn needed(
         if *relation == Relation::Surveys && columns.contains("owner_at_answer") {
             needed.insert(Attribute::Owner);
         }
+        if matches!(relation, Relation::PipelineStock | Relation::PipelineFlows) {
+            // The same of when a deal comes and goes.
+            let told = [Attribute::Amount, Attribute::ExpectedClose, Attribute::Probability];
+            needed.extend(told);
+            let all = config.dimensions.columns.iter();
+            needed.extend(all.filter_map(|name| of_dimension(config, name.clone())));
+        }
         if let Some(joined_by) = named_by(*relation) {
             // Whether a deal has what their rows name; their own columns are not of the events.
             needed.insert(joined_by);

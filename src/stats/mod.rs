@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod interval;
 pub mod multiplicity;
 pub mod quantile;
+pub mod shapley;
 pub mod shrinkage;
 pub mod standardisation;
 pub mod survival;

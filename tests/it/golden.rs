@@ -27,7 +27,7 @@ macro_rules! scenarios {
 
 scenarios! {
     acquisition customers cycles dirt hindsight late money outcomes outlook paths payments people
-    recurring targets
+    pipeline rates recurring targets
 }
 
 fn folder() -> PathBuf {

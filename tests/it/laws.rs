@@ -9,6 +9,7 @@ mod forms;
 mod wild;
 mod narrow;
 mod pipelines;
+mod replay;
 pub(crate) mod sample;
 
 use std::collections::BTreeSet;

@@ -96,7 +96,7 @@ fn relations_equal_those_of_a_naive_fold() {
         let scratch = Scratch::new();
         let (history, _) = read(&resolve(&scratch, rows, shape));
         let told = naive::fold(rows, shape);
-        let naive::Told { deals, visits, entries, open, orders, bookings, .. } = told;
+        let naive::Told { deals, visits, entries, open, orders, bookings, stock, flows, .. } = told;
         let relations = &history.relations;
         check_paths(&to_arrow(relations, Relation::Deals).unwrap(), relations, &told.paths);
         check_rows("follows", &to_arrow(relations, Relation::Follows).unwrap(), told.follows);
@@ -108,6 +108,8 @@ fn relations_equal_those_of_a_naive_fold() {
         check_rows("stage_entries", &own, entries);
         check_rows("open_deals", &to_arrow(relations, Relation::OpenDeals).unwrap(), open);
         check_rows("bookings", &to_arrow(relations, Relation::Bookings).unwrap(), bookings);
+        check_rows("pipeline_stock", &to_arrow(relations, Relation::PipelineStock).unwrap(), stock);
+        check_rows("flows", &to_arrow(relations, Relation::PipelineFlows).unwrap(), flows);
         // Without a single customer there are no such relations.
         match relations.batches.contains_key(&Relation::Orders) {
             true => check_rows("orders", &to_arrow(relations, Relation::Orders).unwrap(), orders),

@@ -94,6 +94,7 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         follows: Default::default(),
         funnels: &[],
         calendar: crate::time::Calendar::UTC,
+        replaying: crate::fold::Replaying::Unread,
         merges: None,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);

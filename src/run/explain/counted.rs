@@ -114,6 +114,8 @@ impl Part {
             | Relation::Follows
             | Relation::FunnelSteps
             | Relation::Bookings
+            | Relation::PipelineStock
+            | Relation::PipelineFlows
             | Relation::Credits
             | Relation::Payments
             | Relation::Orders => Self::Own,

@@ -110,6 +110,7 @@ fn told(
         follows: Default::default(),
         funnels: &[],
         calendar: resolved.calendar,
+        replaying: fold::Replaying::Unread,
         merges: merges.if_any(),
     };
     let rows = Rows { events: &events, units: &units, own: &own };

@@ -335,3 +335,17 @@ fn the_pipeline_can_be_a_dimension_and_a_column_of_own_metrics() {
     let visits = |stage| counts(&tables, "mine", &[("stage", stage)], "visits_n");
     assert_eq!((visits("lead (renewal)"), visits("gone")), (vec![2], vec![2]));
 }
+
+#[test]
+fn an_open_deal_is_in_the_pipeline_that_it_was_handed_to() {
+    let open = |more: &[(&str, &str)]| -> Vec<i64> {
+        let month = [("slice", "all"), ("period", "month"), ("period_start", "2024-01-01")];
+        let at: Vec<(&str, &str)> = month.iter().chain(more).copied().collect();
+        filter(&by_hand()["pipeline_snapshot"], &at).iter().map(|row| int(row, "open_n")).collect()
+    };
+    // 4 is in no stage of renewal, 5 in a stage that nobody listed; all others are closed.
+    assert_eq!(open(&[]), [1, 1]);
+    assert_eq!(open(&[("pipeline", "renewal"), ("stage", "START")]), [1]);
+    assert_eq!(open(&[("pipeline", "misc"), ("stage", "lead")]), [1]);
+    assert_eq!(open(&[("pipeline", "sales")]), [0; 0]);
+}

@@ -49,7 +49,7 @@ fn check_tables(deals: u64, seed: u64, ids: Ids) {
     let events = sample.scratch.path("made/deal_events/**/*.parquet");
     let as_of = "2020-02-29 23:59:59.999999";
     let said = compare(&["tables", events.to_str().unwrap(), folder.to_str().unwrap(), as_of]);
-    assert_eq!(said.lines().count(), 5, "{said}");
+    assert_eq!(said.lines().count(), 8, "{said}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A fold written for reading, not for speed: one deal at a time, one row at a time, plain text and
 //! ordered maps. It shares no code with the engine; what it knows is the definitions.
 
+mod pipeline;
+
 use std::collections::BTreeMap;
 
 use chrono::{Datelike as _, Days, NaiveDate};
@@ -23,6 +25,8 @@ pub(crate) struct Told {
     pub(crate) funnel_steps: Vec<Cells>,
     /// The stages of each deal's visits.
     pub(crate) paths: BTreeMap<String, Vec<&'static str>>,
+    pub(crate) stock: Vec<Cells>,
+    pub(crate) flows: Vec<Cells>,
 }
 
 /// Tells every deal by itself.
@@ -36,6 +40,7 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
     let (mut deals, mut visits, mut orders) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bookings, mut entries, mut open) = (Vec::new(), Vec::new(), Vec::new());
     let (mut follows, mut funnel_steps, mut paths) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let (mut stock, mut flows) = (Vec::new(), Vec::new());
     for (tag, events) in by_deal {
         let events = order(distinct(events), shape);
         if shape.ties == "reject" && has_ties(&events) {
@@ -55,12 +60,26 @@ pub(crate) fn fold(rows: &[Row], shape: &Shape) -> Told {
         follows.extend(deal.follow_cells(tag, &events, shape));
         funnel_steps.extend(deal.funnel_cells(tag, &events, shape));
         paths.insert(tag.to_owned(), deal.visits.iter().map(|v| v.stage).collect());
+        stock.extend(pipeline::stock(tag, &events, shape));
+        flows.extend(pipeline::flows(tag, &events, shape));
         let mut cells = deal.cells(tag, &events, shape);
         cells.insert("held_amount", held.to_string());
         deals.push(cells);
     }
     let orders = mark_first(&orders, shape);
-    Told { deals, visits, entries, open, orders, bookings, follows, funnel_steps, paths }
+    Told {
+        deals,
+        visits,
+        entries,
+        open,
+        orders,
+        bookings,
+        follows,
+        funnel_steps,
+        paths,
+        stock,
+        flows,
+    }
 }
 
 /// What a row does.
@@ -623,6 +642,10 @@ impl Deal {
                 ("deal_created_period", month(Some(events[0].minute), shape)),
                 ("deal_entered_period", month(entered, shape)),
                 ("dwell", duration(v.entered, left.unwrap_or(AS_OF), shape).to_string()),
+                ("dwell_days", {
+                    let days = day(left.unwrap_or(AS_OF), shape) - day(v.entered, shape);
+                    days.to_string()
+                }),
                 ("is_negative", flag(false)),
                 ("is_censored", flag(matches!(kind, "still" | "deleted"))),
                 ("is_entry", flag(number == 0)),
