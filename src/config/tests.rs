@@ -512,7 +512,8 @@ fn the_generic_preset_names_every_key_and_runs() {
         for key in properties.keys() {
             let named = text.lines().any(|line| {
                 let line = line.trim_start_matches(['#', ' ']);
-                line.starts_with(&format!("{key} ="))
+                let is_key = |part: &str| part.trim_start().starts_with(&format!("{key} ="));
+                line.split(['{', ',']).any(is_key)
                     || (line.starts_with('[')
                         && line.split(['[', ']', '.']).any(|part| part == key))
             });

@@ -302,16 +302,6 @@ impl<'a> Assembler<'a> {
         if has_deals && self.wanted.relation(Relation::OpenDeals) {
             take(&self.open_deals(&deals)?)?;
         }
-        if has_deals && self.wanted.relation(Relation::Follows) {
-            for rows in chunk.steps.chunks(VISITS_A_BATCH) {
-                take(&self.follows(&deals, rows)?)?;
-            }
-        }
-        if has_deals && self.wanted.relation(Relation::FunnelSteps) {
-            for (number, rows) in chunk.taken.chunks(VISITS_A_BATCH).enumerate() {
-                take(&self.funnel_steps(&deals, number * VISITS_A_BATCH, rows)?)?;
-            }
-        }
         if has_deals && self.wanted.relation(Relation::Bookings) {
             let all = self.entries(chunk);
             self.guard(&self.entered, all.rows.iter().map(|row| row.entry.amount))?;
@@ -323,12 +313,7 @@ impl<'a> Assembler<'a> {
         if !has_deals {
             return Ok(Transactions::default());
         }
-        if self.wanted.relation(Relation::PipelineStock) {
-            self.pipeline_stock(&deals, &take)?;
-        }
-        if self.wanted.relation(Relation::PipelineFlows) {
-            self.pipeline_flows(&deals, &take)?;
-        }
+        self.told(&deals, &take)?;
         if let Some(from) = self.history_from
             && self.wanted.relation(Relation::LateEntries)
         {
@@ -344,6 +329,32 @@ impl<'a> Assembler<'a> {
             return Ok(Transactions { won: self.orders_of(&deals), paid });
         }
         Ok(Transactions { paid, ..Transactions::default() })
+    }
+
+    /// What is told of deals beside their visits: what follows what, ways through funnels, and what
+    /// they were at any time.
+    fn told(
+        &self,
+        deals: &Deals<'_>,
+        take: &impl Fn(&Batch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.wanted.relation(Relation::Follows) {
+            for rows in deals.chunk.steps.chunks(VISITS_A_BATCH) {
+                take(&self.follows(deals, rows)?)?;
+            }
+        }
+        if self.wanted.relation(Relation::FunnelSteps) {
+            for (number, rows) in deals.chunk.taken.chunks(VISITS_A_BATCH).enumerate() {
+                take(&self.funnel_steps(deals, number * VISITS_A_BATCH, rows)?)?;
+            }
+        }
+        if self.wanted.relation(Relation::PipelineStock) {
+            self.pipeline_stock(deals, take)?;
+        }
+        if self.wanted.relation(Relation::PipelineFlows) {
+            self.pipeline_flows(deals, take)?;
+        }
+        Ok(())
     }
 
     /// The names behind the codes.

@@ -9,7 +9,7 @@ use crate::config::{Config, Resolved, Shape};
 use crate::contract::StageTable;
 use crate::error::Error;
 use crate::fold::following::Follows;
-use crate::fold::{Booking, Replaying};
+use crate::fold::{Asked, Booking, Replaying};
 use crate::quality::Ledger;
 use crate::relations::assemble::{Assembler, Parts};
 use crate::relations::{Relation, Wanted};
@@ -120,28 +120,21 @@ pub(super) fn assembler<'a>(of: &AssemblyOf<'a>) -> Result<Assembler<'a>, Error>
     Ok(assembler)
 }
 
-/// Whether anybody asks what deals book.
-pub(super) fn booking(wanted: &Wanted, lookups: &[Lookup]) -> Booking {
+/// What is asked of the fold beside deals and visits.
+pub(super) fn asked(wanted: &Wanted, lookups: &[Lookup]) -> Asked {
     let is_asked = |dimension: &String| wanted.column(Relation::Bookings, dimension);
-    if lookups.iter().any(|lookup| lookup.dimensions.iter().any(is_asked)) {
+    let booking = if lookups.iter().any(|lookup| lookup.dimensions.iter().any(is_asked)) {
         Booking::WithKeys
     } else if wanted.relation(Relation::Bookings) || wanted.column(Relation::Deals, "held_amount") {
         Booking::Read
     } else {
         Booking::Unread
-    }
-}
-
-/// Whether anybody asks what follows what.
-pub(super) fn follows(wanted: &Wanted) -> Follows {
-    if wanted.relation(Relation::Follows) { Follows::Read } else { Follows::Unread }
-}
-
-/// Whether anybody asks what deals were at some time.
-pub(super) fn replaying(wanted: &Wanted) -> Replaying {
+    };
+    let follows = if wanted.relation(Relation::Follows) { Follows::Read } else { Follows::Unread };
     let replayed = [Relation::PipelineStock, Relation::PipelineFlows];
-    let is_asked = replayed.into_iter().any(|relation| wanted.relation(relation));
-    if is_asked { Replaying::Read } else { Replaying::Unread }
+    let is_replayed = replayed.into_iter().any(|relation| wanted.relation(relation));
+    let replaying = if is_replayed { Replaying::Read } else { Replaying::Unread };
+    Asked { booking, follows, replaying }
 }
 
 /// The relations that a run can have by its configuration, with the dimensions that each carries.

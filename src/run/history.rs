@@ -233,10 +233,10 @@ impl Milling<'_> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
         let registry = inputs::judge_registry(&config, resolved, ledger)?;
-        let stages = StageTable::of(&config);
+        let (stages, event_dimensions) =
+            (StageTable::of(&config), inputs::event_dimensions(&config));
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
-        let event_dimensions = inputs::event_dimensions(&config);
         let inputs::Opened { deals: mut source, lookups, merges, given } =
             inputs::open(&config, resolved, &stages, &event_dimensions)?;
         let width = self.needed.map_or(Width::Full, |needed| source.narrow(needed, ledger));
@@ -278,15 +278,13 @@ impl Milling<'_> {
             as_of,
             pricing: pricing.as_ref(),
             telling: &telling,
-            booking: assembly::booking(wanted, &lookups),
-            follows: assembly::follows(wanted),
+            asked: assembly::asked(wanted, &lookups),
             funnels: &funnels,
             calendar: resolved.calendar,
-            replaying: assembly::replaying(wanted),
             merges: merges.if_any(),
         };
-        let taker_of = (&taker, self.focus);
-        let folded = Folded::new(events, &settings, &assembler, taker_of, (&memory, ledger))?;
+        let taken = (&taker, self.focus);
+        let folded = Folded::new(events, &settings, &assembler, taken, (&memory, ledger))?;
         let (tally, deals) = (&folded.tally, folded.deals);
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);

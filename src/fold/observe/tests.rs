@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::{CycleEnd, CycleStart, DimensionAt, Pipeline, ProbabilityUnit, Ties};
-use crate::fold::{Booking, Rules, order};
+use crate::fold::{Rules, order};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -90,11 +90,9 @@ fn steps_of(telling: Telling, units: &[(usize, usize)], text: &str) -> (String, 
         as_of: 100 * DAY,
         pricing: None,
         telling: &telling,
-        booking: Booking::Unread,
-        follows: Default::default(),
+        asked: crate::fold::Asked::default(),
         funnels: &[],
         calendar: crate::time::Calendar::UTC,
-        replaying: crate::fold::Replaying::Unread,
         merges: None,
     });
     let ordered = order::order(&events, &stages, Ties::Forward);

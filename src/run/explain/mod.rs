@@ -106,11 +106,9 @@ fn told(
         as_of,
         pricing: pricing.as_ref(),
         telling: &telling,
-        booking: fold::Booking::Unread,
-        follows: Default::default(),
+        asked: fold::Asked::default(),
         funnels: &[],
         calendar: resolved.calendar,
-        replaying: fold::Replaying::Unread,
         merges: merges.if_any(),
     };
     let rows = Rows { events: &events, units: &units, own: &own };
