@@ -4,7 +4,7 @@ use std::cell::LazyCell;
 
 use super::assemble::{Assembler, shard};
 use super::batch::{Batch, BatchBuilder};
-use super::paths::{LONGER, PathCode, WORDS};
+use super::paths::{PathCode, WORDS};
 use super::{Relation, visits::CLASSES};
 use crate::contract::{NO_CODE, NO_PROBABILITY, StageClass};
 use crate::error::Error;
@@ -211,13 +211,8 @@ impl Assembler<'_> {
     fn paths<'a>(&self, builder: BatchBuilder<'a>, chunk: &Chunk) -> BatchBuilder<'a> {
         let paths = LazyCell::new(|| {
             let code = PathCode::new(self.dictionaries.names.get("stage").map_or(0, |n| n.len()));
-            let mut visits = chunk.visits.iter().peekable();
-            let mut path = |(deal, row): (u32, &DealRow)| {
-                let own = std::iter::from_fn(|| visits.next_if(|visit| visit.deal == deal));
-                let words = code.encode(own.map(|visit| self.stage(visit.visit.stage)));
-                if row.visits_n as usize > code.visits_max() { LONGER } else { words }
-            };
-            (0_u32..).zip(&chunk.deals).map(&mut path).collect::<Vec<_>>()
+            let stages = chunk.visits.iter().map(|v| (v.deal, self.stage(v.visit.stage)));
+            code.encode_all(chunk.deals.iter().map(|row| row.visits_n as usize), stages)
         });
         let word = |of: fn(&[i64; WORDS]) -> i64| paths.iter().map(of).collect::<Vec<i64>>();
         builder

@@ -52,6 +52,25 @@ impl PathCode {
         words
     }
 
+    /// The words of the deals' paths, from their numbers of visits and the stages of all of them,
+    /// each with its deal's row, in order. Of a deal with very many visits some may be missing.
+    #[must_use]
+    pub fn encode_all(
+        self,
+        visits_n: impl Iterator<Item = usize>,
+        stages: impl Iterator<Item = (u32, u32)>,
+    ) -> Vec<[i64; WORDS]> {
+        let mut stages = stages.peekable();
+        let mut path = |(deal, visits_n): (u32, usize)| {
+            let mut own = std::iter::from_fn(|| stages.next_if(|(of, _)| *of == deal));
+            let words = self.encode(own.by_ref().map(|(_, stage)| stage));
+            // What the words do not hold is passed by, so that the next deal finds its own.
+            own.for_each(drop);
+            if visits_n > self.visits_max() { LONGER } else { words }
+        };
+        (0..).zip(visits_n).map(&mut path).collect()
+    }
+
     /// The stages of a path; `None` where it is too long to be told.
     #[must_use]
     pub fn decode(self, words: [i64; WORDS]) -> Option<Vec<i64>> {
@@ -93,6 +112,15 @@ mod tests {
             }
             check(stages as usize, &[stages - 1; 4]);
         }
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_leaves_the_next_one_whole() {
+        let code = PathCode::new(12);
+        let stages = (0..70).map(|_| (0, 5)).chain([(1, 3), (1, 4)]);
+        let words = code.encode_all([70, 2, 90].into_iter(), stages);
+        let told: Vec<_> = words.into_iter().map(|words| code.decode(words)).collect();
+        assert_eq!(told, [None, Some(vec![3, 4]), None]);
     }
 
     #[test]

@@ -233,8 +233,8 @@ impl Milling<'_> {
         let Milling { resolved, ledger, on_step, wanted, .. } = *self;
         let config = resolved.with_joined_paths();
         let registry = inputs::judge_registry(&config, resolved, ledger)?;
-        let (stages, event_dimensions) =
-            (StageTable::of(&config), inputs::event_dimensions(&config));
+        let stages = StageTable::of(&config);
+        let event_dimensions = inputs::event_dimensions(&config);
         on_step("check the inputs");
         let mut watch = Watch::new(timings);
         let inputs::Opened { deals: mut source, lookups, merges, given } =
@@ -283,8 +283,8 @@ impl Milling<'_> {
             calendar: resolved.calendar,
             merges: merges.if_any(),
         };
-        let taken = (&taker, self.focus);
-        let folded = Folded::new(events, &settings, &assembler, taken, (&memory, ledger))?;
+        let to = (&taker, self.focus);
+        let folded = Folded::new(events, &settings, &assembler, to, (&memory, ledger))?;
         let (tally, deals) = (&folded.tally, folded.deals);
         if width == Width::Narrow && tally.equal_events > 0 {
             return Ok(None);
@@ -294,11 +294,9 @@ impl Milling<'_> {
         self.step(&mut watch, "fold", "customers");
         folded.customers(&assembler, &taker)?;
         let present = assembly::present(&config, &assembler, &given);
-        let dictionaries = self.small_relations(assembler, given.spend.as_ref(), &taker)?;
-        watch.lap("customers");
         let history = History {
-            relations: Relations { dictionaries, ..Relations::default() },
             present,
+            relations: self.small_relations(assembler, given.spend.as_ref(), &taker)?,
             as_of,
             counts: inputs::deal_counts(&source, ledger),
             deals,
@@ -309,6 +307,7 @@ impl Milling<'_> {
             spans: given.spans(&resolved.calendar),
             inputs: inputs::all(source, lookups, merges, given, registry),
         };
+        watch.lap("customers");
         Ok(Some((history, taker)))
     }
 
@@ -332,14 +331,14 @@ impl Milling<'_> {
         assembler: Assembler<'_>,
         spend: Option<&Spend>,
         taker: &T,
-    ) -> Result<Dictionaries, Error> {
+    ) -> Result<Relations, Error> {
         if let Some(spend) = spend.filter(|_| self.wanted.relation(Relation::Spend)) {
             taker.take(&assembler.spend(&spend.rows)?)?;
         }
         assembler.optional(|batch| taker.take(batch))?;
         let mut dictionaries = assembler.into_dictionaries();
         taker.take(&findings::batch(self.ledger, &mut dictionaries, self.wanted)?)?;
-        Ok(dictionaries)
+        Ok(Relations { dictionaries, ..Relations::default() })
     }
 
     /// Reads the events into their buckets; with the run's instant and what the inputs tell.
