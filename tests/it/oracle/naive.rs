@@ -674,11 +674,11 @@ impl Deal {
         steps.extend(self.told.windows(2).map(|pair| (pair[0], pair[1])));
         steps.push((last, ("STILL", last.1)));
         let is_known = |number: usize| {
-            let pair =
-                |(from, to): &((&str, i64), (&str, i64))| (from.0.to_owned(), to.0.to_owned());
-            steps[..number].iter().any(|step| pair(step) == pair(&steps[number]))
+            let stages = |step: usize| (steps[step].0.0, steps[step].1.0);
+            (0..number).any(|step| stages(step) == stages(number))
         };
-        let cells = |(number, ((from, since), (to, at))): (usize, &((&str, i64), (&str, i64)))| {
+        let cells = |number: usize| {
+            let ((from, since), (to, at)) = &steps[number];
             Cells::from([
                 ("tag", tag.to_owned()),
                 ("region", self.region(events, shape).to_owned()),
@@ -691,7 +691,7 @@ impl Deal {
                 ("is_first_pair", flag(!is_known(number))),
             ])
         };
-        steps.iter().enumerate().map(cells).collect()
+        (0..steps.len()).map(cells).collect()
     }
 
     fn funnel_cells(&self, tag: &str, events: &[Event], shape: &Shape) -> Vec<Cells> {
